@@ -1,0 +1,64 @@
+import type { ContainerId } from "../base/index.ts";
+import type { ImageOnHost } from "../images/index.ts";
+import type { ContainerSpec } from "./spec.ts";
+
+/** How a process of a container ended. */
+export type Exit = { readonly exitCode: number; readonly oom: boolean; readonly endedAtMs: number };
+
+/** What a runtime finds of one container on this host, whoever started it. */
+export type Found =
+  | { readonly kind: "absent" }
+  /** A bundle lies there but no process was ever started from it, or the start was cut short: `clean` it. */
+  | { readonly kind: "half" }
+  | { readonly kind: "running"; readonly pid: number; readonly startedAtMs: number; readonly runToken: string }
+  /** `exit` is undefined when the process is gone and nobody saw how (host rebooted, conmon killed). */
+  | { readonly kind: "ended"; readonly exit: Exit | undefined; readonly startedAtMs: number; readonly runToken: string };
+
+/** Where the time of a start went, milliseconds by step. */
+export type StartTimings = Readonly<Record<string, number>>;
+
+export type OutputChunk = {
+  readonly stream: "stdout" | "stderr";
+  readonly atMs: number;
+  readonly data: Uint8Array;
+  /** Byte position after this chunk in the container's whole output history: to resume from. */
+  readonly position: number;
+};
+
+export type ReadLogs = {
+  /** Continue after this position; 0: from the oldest kept. */
+  readonly from: number;
+  readonly follow: boolean;
+  readonly sinceMs?: number;
+  /** Only the last so many lines of what is there at the start. */
+  readonly tail?: number;
+  readonly signal: AbortSignal;
+};
+
+/**
+ * Runs containers on this host: the driver interface (crun under conmon; a fake in the simulator). Every call may be
+ * repeated: what is already so stays so. Containers outlive the process that started them.
+ */
+export interface ContainerRuntime {
+  /** All containers of which anything lies on this host. */
+  list(): Promise<readonly ContainerId[]>;
+  inspect(id: ContainerId): Promise<Found>;
+  /**
+   * Makes the bundle (disk, root file system, network namespace) if missing and starts the process, once per
+   * `runToken`: the same token again is the same start. The writable layer is kept from an earlier start.
+   * Throws CcError: COMMAND_NOT_FOUND, COMMAND_NOT_EXECUTABLE, NO_ROOM, BAD_REQUEST (unknown user), CONTAINER_FAILED.
+   */
+  start(spec: ContainerSpec, image: ImageOnHost, runToken: string, signal: AbortSignal): Promise<StartTimings>;
+  /** Sends a signal to the container's first process; nothing happens when it has ended. */
+  kill(id: ContainerId, signalName: string): Promise<void>;
+  /** Resolves when the process has ended (at once if it has), whatever happened to the process that started it. */
+  waitExit(id: ContainerId, signal: AbortSignal): Promise<Exit | undefined>;
+  /** Frees what only a running container needs (mounts, network namespace, cgroup); keeps disk and log. */
+  settle(id: ContainerId): Promise<void>;
+  /** Kills and removes everything of it. Absent is fine. */
+  remove(id: ContainerId): Promise<void>;
+  /** Output as it comes, history first. Ends after the last byte when the container has ended, or at once without `follow`. */
+  logs(id: ContainerId, options: ReadLogs): AsyncIterable<OutputChunk>;
+  /** Writes to the process's standard input; `end` closes it. Only for specs with `stdinOpen`. */
+  stdin(id: ContainerId): Promise<{ write(data: Uint8Array): Promise<void>; end(): Promise<void> }>;
+}
