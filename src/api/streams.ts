@@ -1,0 +1,73 @@
+import { CcError, type ErrorCode } from "../base/index.ts";
+
+/**
+ * Frames of a byte stream, the same on the WebSocket to a user and on the libp2p stream between peers: one byte that
+ * names the channel, then the payload. On the WebSocket a frame is one binary message; on a libp2p stream each frame
+ * has its length before it (4 bytes, big endian, channel byte included).
+ */
+export const Channel = {
+  // to the container
+  stdin: 0x00,
+  stdinEnd: 0x01,
+  control: 0x02,
+  // to the user
+  stdout: 0x10,
+  stderr: 0x11,
+  event: 0x12,
+  // the signed request, where it is too large for a header
+  request: 0x20,
+} as const;
+export type Channel = (typeof Channel)[keyof typeof Channel];
+
+/** A frame's largest payload; longer data is cut into several frames. */
+export const FRAME_BYTES_MAX = 64 * 1024;
+/** A request in the upgrade's header, base64url: above this it travels as the first frame (Node's limit for all headers is 16 KiB). */
+export const HEADER_REQUEST_BYTES_MAX = 8 * 1024;
+
+/** What the user's side may ask of the process. */
+export type StreamControl = { readonly signal: string };
+
+export type StreamEvent =
+  | { readonly type: "explain"; readonly answers: readonly unknown[] }
+  | { readonly type: "placed"; readonly id: string; readonly host: string; readonly copies: number; readonly wrote: readonly unknown[]; readonly warnings: readonly string[] }
+  | { readonly type: "progress"; readonly text: string }
+  | { readonly type: "started"; readonly id: string }
+  | { readonly type: "warning"; readonly text: string }
+  /** Last frame of a stream that ended well. `exitCode` is missing for logs. */
+  | { readonly type: "end"; readonly exitCode?: number; readonly reason?: string }
+  /** Last frame of a stream that failed. */
+  | { readonly type: "error"; readonly code: ErrorCode; readonly message: string };
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+export function encodeFrame(channel: Channel, payload: Uint8Array): Uint8Array {
+  const frame = new Uint8Array(payload.length + 1);
+  frame[0] = channel;
+  frame.set(payload, 1);
+  return frame;
+}
+
+export function encodeJsonFrame(channel: Channel, value: StreamEvent | StreamControl): Uint8Array {
+  return encodeFrame(channel, encoder.encode(JSON.stringify(value)));
+}
+
+export type Frame = { readonly channel: number; readonly payload: Uint8Array };
+
+/** Throws BAD_REQUEST for an empty or over-long frame. Unknown channels are given back: the caller ignores them. */
+export function decodeFrame(bytes: Uint8Array): Frame {
+  const channel = bytes[0];
+  if (channel === undefined || bytes.length > FRAME_BYTES_MAX + 1) throw new CcError("BAD_REQUEST", `a frame of ${bytes.length} bytes is not one of this stream's`);
+  return { channel, payload: bytes.subarray(1) };
+}
+
+/** The JSON object of an event or control frame. Throws BAD_REQUEST for anything else. */
+export function decodeJson(payload: Uint8Array): Readonly<Record<string, unknown>> {
+  try {
+    const value: unknown = JSON.parse(decoder.decode(payload));
+    if (typeof value === "object" && value !== null && !Array.isArray(value)) return { ...value };
+  } catch (error) {
+    throw new CcError("BAD_REQUEST", "a control frame is not JSON", { cause: error });
+  }
+  throw new CcError("BAD_REQUEST", "a control frame is not a JSON object");
+}
