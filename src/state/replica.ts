@@ -1,0 +1,55 @@
+import type { RecordFrame } from "../api/gen/cc/v1/records_pb.ts";
+import type { PeerId, RecordKey, Zone } from "../base/index.ts";
+
+/** (start number, sequence) for host records, (milliseconds, counter) of the hybrid clock for others. */
+export type Version = { readonly major: number; readonly minor: number };
+
+/** A record that passed its frame's rules. `content` stays the exact bytes. */
+export type StoredRecord = {
+  readonly key: RecordKey;
+  readonly version: Version;
+  readonly final: boolean;
+  readonly writer: PeerId;
+  readonly content: Uint8Array;
+  /** SHA-256 over the payload bytes. */
+  readonly hash: Uint8Array;
+  readonly frame: RecordFrame;
+};
+
+/** A record to be written by this host: it signs it and gives it its version. */
+export type Draft = {
+  readonly key: RecordKey;
+  readonly content: Uint8Array;
+  readonly final?: boolean;
+};
+
+export type Written = {
+  readonly records: readonly StoredRecord[];
+  /** Disks that have it fsynced: 2 where another host was reachable, else 1. */
+  readonly copies: number;
+};
+
+/**
+ * This host's copy of all records: one sorted index in memory, every accepted record fsynced in the store. What a
+ * record means is decided on reading (views); what passes the frame's rules is kept and passed on, understood or not.
+ */
+export interface Replica {
+  readonly self: PeerId;
+  readonly zone: Zone;
+  get(key: RecordKey): StoredRecord | undefined;
+  /** Records whose key begins so, in key order. */
+  list(prefix: string): readonly StoredRecord[];
+  /**
+   * Signs, versions, fsyncs, gossips, and asks one more reachable host to fsync too. All drafts in one batch, atomically.
+   * Host records get (start number, sequence), others the hybrid clock's stamp.
+   */
+  write(drafts: readonly Draft[], options?: { readonly copies?: 1 | 2; readonly signal?: AbortSignal }): Promise<Written>;
+  /** Takes records made elsewhere; resolves when what was new is fsynced. Gives what was taken and how many were dropped. */
+  take(frames: readonly RecordFrame[], from: PeerId): Promise<{ readonly taken: readonly StoredRecord[]; readonly dropped: number }>;
+  /** Called after each batch of changes, own ones too. */
+  onChange(listener: (changed: readonly StoredRecord[]) => void): () => void;
+  /** Over all records: equal digests mean equal contents. */
+  digest(): Uint8Array;
+  /** Resolves when this host has synced with its neighbours after start (10 s at most), and may act on what it knows. */
+  ready(signal: AbortSignal): Promise<void>;
+}
