@@ -55,9 +55,9 @@ export function encodeJsonFrame(channel: Channel, value: StreamEvent | StreamCon
 export type Frame = { readonly channel: number; readonly payload: Uint8Array };
 
 /** Throws BAD_REQUEST for an empty or over-long frame. Unknown channels are given back: the caller ignores them. */
-export function decodeFrame(bytes: Uint8Array): Frame {
+export function decodeFrame(bytes: Uint8Array, payloadBytesMax = FRAME_BYTES_MAX): Frame {
   const channel = bytes[0];
-  if (channel === undefined || bytes.length > FRAME_BYTES_MAX + 1) throw new CcError("BAD_REQUEST", `a frame of ${bytes.length} bytes is not one of this stream's`);
+  if (channel === undefined || bytes.length > payloadBytesMax + 1) throw new CcError("BAD_REQUEST", `a frame of ${bytes.length} bytes is not one of this stream's`);
   return { channel, payload: bytes.subarray(1) };
 }
 
@@ -70,4 +70,14 @@ export function decodeJson(payload: Uint8Array): Readonly<Record<string, unknown
     throw new CcError("BAD_REQUEST", "a control frame is not JSON", { cause: error });
   }
   throw new CcError("BAD_REQUEST", "a control frame is not a JSON object");
+}
+
+/** One byte stream as a handler sees it, whether a WebSocket or a libp2p stream carries it. Bounded both ways. */
+export interface FrameChannel {
+  /** Resolves when there is room for the next. Throws CANCELLED when the other side is gone. */
+  send(frame: Uint8Array): Promise<void>;
+  /** The other side's frames; ends when it has no more. */
+  frames(): AsyncIterable<Uint8Array>;
+  end(): Promise<void>;
+  abort(reason: unknown): void;
 }

@@ -1,0 +1,72 @@
+import type { WebSocket } from "ws";
+import { CcError } from "../../base/index.ts";
+import type { FrameChannel } from "../streams.ts";
+
+/** Above this many unsent bytes a sender waits, below the lower mark it goes on. */
+const SEND_HIGH_BYTES = 1024 * 1024;
+const SEND_LOW_BYTES = 256 * 1024;
+const DRAIN_CHECK_MS = 10;
+/** Frames that wait for their reader: beyond this the socket is paused, so that TCP slows the sender. */
+const RECEIVE_FRAMES_MAX = 16;
+
+/** A WebSocket as a frame channel, with back-pressure in both directions. */
+export function websocketChannel(socket: WebSocket): FrameChannel {
+  const waiting: Uint8Array[] = [];
+  let closed = false;
+  let failure: unknown;
+  let wake: (() => void) | undefined;
+
+  const finish = (error?: unknown): void => {
+    closed = true;
+    failure ??= error;
+    wake?.();
+  };
+  socket.on("message", (data: Buffer, isBinary) => {
+    if (!isBinary) return abort(new CcError("BAD_REQUEST", "frames are binary messages"));
+    waiting.push(data);
+    if (waiting.length >= RECEIVE_FRAMES_MAX) socket.pause();
+    wake?.();
+  });
+  socket.on("close", () => finish());
+  socket.on("error", (error) => finish(error));
+
+  async function* frames(): AsyncGenerator<Uint8Array> {
+    for (;;) {
+      const frame = waiting.shift();
+      if (frame !== undefined) {
+        if (waiting.length < RECEIVE_FRAMES_MAX / 2) socket.resume();
+        yield frame;
+      } else if (closed) {
+        if (failure !== undefined) throw failure;
+        return;
+      } else {
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+        wake = undefined;
+      }
+    }
+  }
+
+  async function send(frame: Uint8Array): Promise<void> {
+    if (closed || socket.readyState !== socket.OPEN) throw new CcError("CANCELLED", "the other side closed the stream");
+    socket.send(frame, { binary: true });
+    if (socket.bufferedAmount <= SEND_HIGH_BYTES) return;
+    // `ws` has no drain event: its buffer is looked at again until it has emptied or the socket is gone.
+    while (!closed && socket.bufferedAmount > SEND_LOW_BYTES) await new Promise<void>((resolve) => setTimeout(resolve, DRAIN_CHECK_MS));
+  }
+
+  function abort(reason: unknown): void {
+    finish(reason);
+    socket.terminate();
+  }
+
+  return {
+    send,
+    frames,
+    end: async () => {
+      if (!closed) socket.close(1000);
+    },
+    abort,
+  };
+}
