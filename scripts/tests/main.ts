@@ -1,0 +1,127 @@
+/**
+ * Runs the test files of the given kinds, each in a process group of its own with a time limit, and ends with
+ * `N passed, N failed`. Unit and simulation files run two at a time, those that change the machine one by one.
+ *
+ *   node scripts/tests/main.ts unit simulation host e2e [-- PART-OF-A-FILE-NAME...]
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { closeSync, existsSync, globSync, mkdirSync, openSync, readFileSync, rmSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
+import { closingLine, failureExcerpt, judgeFile, summariseTap, type Verdict } from "./tap-summary.ts";
+
+type Kind = { readonly jobs: number; readonly limitMs: number };
+const KINDS: Readonly<Record<string, Kind>> = {
+  unit: { jobs: 2, limitMs: 60_000 },
+  simulation: { jobs: 2, limitMs: 300_000 },
+  host: { jobs: 1, limitMs: 180_000 },
+  e2e: { jobs: 1, limitMs: 480_000 },
+};
+/** A file that is told to end gets this long to take down what it made. */
+const GRACE_MS = 45_000;
+const EXCERPT_LINES_MAX = 60;
+
+const top = join(import.meta.dirname, "../..");
+const logFolder = join(top, ".cache/tests");
+const running = new Set<ChildProcess>();
+let interrupted = false;
+
+function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
+  if (child.pid === undefined) return;
+  try {
+    process.kill(-child.pid, signal);
+  } catch (error) {
+    // The group is gone already: what was wanted.
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+}
+
+async function runFile(file: string, limitMs: number): Promise<Verdict & { readonly log: string; readonly tookMs: number }> {
+  const log = join(logFolder, `${relative(join(top, "test"), file)}.tap`);
+  mkdirSync(dirname(log), { recursive: true });
+  const output = openSync(log, "w");
+  const startedMs = Date.now();
+  const child = spawn(process.execPath, [file], { cwd: top, detached: true, stdio: ["ignore", output, output] });
+  closeSync(output);
+  running.add(child);
+  let timedOut = false;
+  const limit = setTimeout(() => {
+    timedOut = true;
+    signalGroup(child, "SIGTERM");
+    setTimeout(() => signalGroup(child, "SIGKILL"), GRACE_MS).unref();
+  }, limitMs);
+  const exitCode = await new Promise<number | null>((resolve, reject) => {
+    child.once("error", reject);
+    child.once("exit", (code) => resolve(code));
+  });
+  clearTimeout(limit);
+  running.delete(child);
+  // What the file left in its group must not disturb the next one.
+  signalGroup(child, "SIGKILL");
+  return { ...judgeFile({ exitCode, timedOut, summary: summariseTap(readFileSync(log, "utf8")) }), log, tookMs: Date.now() - startedMs };
+}
+
+const total = { passed: 0, failed: 0, skipped: 0 };
+
+async function runKind(name: string, kind: Kind, patterns: readonly string[]): Promise<void> {
+  const all = globSync(join(top, "test", name, "**/*.test.ts")).sort();
+  const files = all.filter((file) => patterns.length === 0 || patterns.some((pattern) => file.includes(pattern)));
+  if (files.length === 0) {
+    if (patterns.length > 0) return;
+    console.log(`FAILED ${name}: there is no test file in test/${name}`);
+    total.failed += 1;
+    return;
+  }
+  const queue = [...files];
+  const worker = async (): Promise<void> => {
+    for (let file = queue.shift(); file !== undefined && !interrupted; file = queue.shift()) {
+      const result = await runFile(file, kind.limitMs);
+      total.passed += result.passed;
+      total.failed += result.failed;
+      total.skipped += result.skipped;
+      report(relative(top, file), result);
+    }
+  };
+  await Promise.all(Array.from({ length: kind.jobs }, worker));
+}
+
+function report(file: string, result: Verdict & { readonly log: string; readonly tookMs: number }): void {
+  const took = `${(result.tookMs / 1000).toFixed(1)} s`;
+  const text = readFileSync(result.log, "utf8");
+  if (result.problem === undefined) console.log(`ok     ${file}: ${closingLine(result.passed, 0, result.skipped)} (${took})`);
+  else {
+    console.log(`FAILED ${file}: ${result.problem} (${took}); all of it: ${relative(top, result.log)}`);
+    console.log(failureExcerpt(text, EXCERPT_LINES_MAX).replaceAll(/^/gm, "       | "));
+  }
+  for (const skip of summariseTap(text).skipped) console.log(`       skipped "${skip.name}": ${skip.reason}`);
+}
+
+const words = process.argv.slice(2);
+const split = words.indexOf("--");
+const kinds = split < 0 ? words : words.slice(0, split);
+const patterns = split < 0 ? [] : words.slice(split + 1);
+const unknown = kinds.find((kind) => KINDS[kind] === undefined);
+if (unknown !== undefined || kinds.length === 0) {
+  console.error(`usage: scripts/test [${Object.keys(KINDS).join("|")}]... [-- PART-OF-A-FILE-NAME...]`);
+  process.exit(2);
+}
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.on(signal, () => {
+    if (!interrupted) console.log("interrupted: the running files take down what they made");
+    interrupted = true;
+    for (const child of running) signalGroup(child, "SIGTERM");
+    setTimeout(() => {
+      for (const child of running) signalGroup(child, "SIGKILL");
+    }, GRACE_MS).unref();
+  });
+}
+if (existsSync(logFolder)) rmSync(logFolder, { recursive: true });
+for (const name of kinds) {
+  const kind = KINDS[name];
+  if (kind !== undefined && !interrupted) await runKind(name, kind, patterns);
+}
+if (total.passed + total.failed === 0) {
+  console.log("FAILED: nothing ran");
+  total.failed += 1;
+}
+console.log(closingLine(total.passed, total.failed, total.skipped));
+process.exitCode = interrupted ? 130 : total.failed > 0 ? 1 : 0;
