@@ -23,6 +23,16 @@ export type Draft = {
   readonly final?: boolean;
 };
 
+export type WriteOptions = {
+  readonly copies?: 1 | 2;
+  readonly signal?: AbortSignal;
+  /**
+   * Frames of other hosts that are stored and gossiped in the same atomic batch: a holder writes the stamped request
+   * with its claim. They pass the same rules as in `take`; if one of them fails, nothing is written (throws BAD_REQUEST).
+   */
+  readonly beside?: readonly RecordFrame[];
+};
+
 export type Written = {
   readonly records: readonly StoredRecord[];
   /** Disks that have it fsynced: 2 where another host was reachable, else 1. */
@@ -43,7 +53,12 @@ export interface Replica {
    * Signs, versions, fsyncs, gossips, and asks one more reachable host to fsync too. All drafts in one batch, atomically.
    * Host records get (start number, sequence), others the hybrid clock's stamp.
    */
-  write(drafts: readonly Draft[], options?: { readonly copies?: 1 | 2; readonly signal?: AbortSignal }): Promise<Written>;
+  write(drafts: readonly Draft[], options?: WriteOptions): Promise<Written>;
+  /**
+   * Signs and versions a draft without storing or gossiping it: a container's create becomes a record only together
+   * with its first claim, at the holder, yet its stamp must be in the award before.
+   */
+  stamp(draft: Draft): Promise<StoredRecord>;
   /** Takes records made elsewhere; resolves when what was new is fsynced. Gives what was taken and how many were dropped. */
   take(frames: readonly RecordFrame[], from: PeerId): Promise<{ readonly taken: readonly StoredRecord[]; readonly dropped: number }>;
   /** Called after each batch of changes, own ones too. */
