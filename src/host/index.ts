@@ -6,11 +6,14 @@
  * it copies page tables (1 ms at 50 MB, 38 ms at 1 GB), a kept shell costs 1 ms at any size. Both pass on a
  * short list of environment variables only, so that a secret in the peer's environment reaches no other program.
  * Files: `writeFileDurably` replaces a file so that a power cut leaves the old or the new one.
+ * User namespace: one per host for all its containers, made once and pinned by a bind mount of its ns file, so that
+ * layers are unpacked with the owners that containers see, and a returning peer finds the namespace of running ones.
  * Log: pino, JSON lines on stderr, secret-looking fields hidden whoever logs them.
  *
  * Rejected: execa and zx (what we need is less than their surface), pino's own redaction (it wants every path listed
  * beforehand, ours goes by the name of the field at any depth), unique temporary names for files (a killed writer
- * would leave one more each time), lock files (level locks the data folder of a peer already).
+ * would leave one more each time), a user namespace per container (each would
+ * need its own copy or idmapped view of every layer), lock files (level locks the data folder of a peer already).
  */
 export { systemClock } from "./clock.ts";
 export { createCommandRunner, errorCode } from "./command-runner.ts";
@@ -19,3 +22,4 @@ export { type LogLevel, createLogger } from "./logger.ts";
 export { systemRandom } from "./random.ts";
 export { redact } from "./redact.ts";
 export { createShellHelper } from "./shell-helper.ts";
+export { DEFAULT_ID_RANGE, type IdMap, type UserNamespaceInit, type UserNamespacePin, createUserNamespacePin } from "./user-namespace.ts";

@@ -71,7 +71,7 @@ export function createShellHelper(): ShellHelper {
   }
 
   function startShell(): ChildProcessWithoutNullStreams {
-    const child = spawn("setpriv", ["--pdeath-signal", "KILL", "sh"], { env: commandEnvironment(process.env), detached: true, stdio: "pipe" });
+    const child = spawn("setpriv", ["--pdeathsig", "KILL", "sh"], { env: commandEnvironment(process.env), detached: true, stdio: "pipe" });
     const gone = (reason: unknown): void => {
       if (shell !== child) return;
       shell = undefined;
