@@ -3,8 +3,10 @@
  */
 export * from "./access.ts";
 export * from "./admin-requests.ts";
+export * from "./certificate.ts";
 export * from "./crypto.ts";
 export * from "./encodings.ts";
 export * from "./invite.ts";
+export * from "./peer-certificate.ts";
 export * from "./peer-ids.ts";
 export * from "./request-signature.ts";
