@@ -122,7 +122,7 @@ export function parseAdminRequest(request: SignedRequest): Result<AdminRequest> 
   if (fields === undefined) return refuse("BAD_REQUEST", `"${call.slice(0, 32)}" is not a call that makes an admin record`);
   const body = readBody(request.body, fields);
   if (!body.ok) return body;
-  const base = (kind: string, subject: string): AdminRequestBase => ({
+  const base: Base = (kind, subject) => ({
     request,
     to: addressing.value,
     parameters: parameters.value,
@@ -132,7 +132,11 @@ export function parseAdminRequest(request: SignedRequest): Result<AdminRequest> 
   if (token === "" || token.length > TOKEN_CHARACTERS_MAX) return refuse("BAD_REQUEST", `the request needs a token of 1 to ${TOKEN_CHARACTERS_MAX} characters`);
   if (call === "CreateKey") return readGrant(body.value, base);
   if (call === "RevokeKey") return readRevocation(body.value, base);
-  return call === "CreateInvite" ? readInvite(body.value, base, token) : readRemoval(body.value, base);
+  if (call === "RemoveHost") return readRemoval(body.value, base);
+  const { peer } = addressing.value;
+  const { keyId, createdS } = parameters.value;
+  if (!isPeerId(peer)) return refuse("BAD_REQUEST", "an invite has to name the peer that issues it");
+  return readInvite(body.value, base, { inviteId: inviteIdOf(keyId, token), issuer: peer, createdMs: createdS * 1000 });
 }
 
 type Base = (kind: string, subject: string) => AdminRequestBase;
@@ -154,19 +158,17 @@ function readRevocation(body: Values, base: Base): Result<KeyRevocation> {
   return ok({ ...base("revocation", target), kind: "revocation", target, keep: new Set(textsIn(body, "keep")), keepAll: flagIn(body, "keep_all") });
 }
 
-function readInvite(body: Values, base: Base, token: string): Result<HostInvite> {
+function readInvite(body: Values, base: Base, given: { readonly inviteId: InviteId; readonly issuer: PeerId; readonly createdMs: number }): Result<HostInvite> {
   const publicKey = fromBase64Url(textIn(body, "public_key"));
   const zone = textIn(body, "zone");
   const uses = numberIn(body, "uses");
   const validForMs = numberIn(body, "valid_for_ms");
-  const { to, parameters } = base("invite", "");
   if (publicKey?.length !== PUBLIC_KEY_BYTES) return refuse("BAD_REQUEST", "the invite's public key is not the base64url of 32 bytes");
   if (!isZone(zone)) return refuse("BAD_REQUEST", "the zone's name has small letters, digits and hyphens, at most 32");
   if (uses < 1 || uses > INVITE_USES_MAX) return refuse("BAD_REQUEST", `an invite is for 1 to ${INVITE_USES_MAX} hosts`);
   if (!(validForMs >= 1 && validForMs <= INVITE_VALID_MS_MAX)) return refuse("BAD_REQUEST", "an invite is valid for a year at most");
-  if (!isPeerId(to.peer)) return refuse("BAD_REQUEST", "an invite has to name the peer that issues it");
-  const inviteId = inviteIdOf(parameters.keyId, token);
-  return ok({ ...base("invite", inviteId), kind: "invite", inviteId, publicKey, zone, uses, expiresAtMs: parameters.createdS * 1000 + Math.floor(validForMs), issuer: to.peer });
+  const { inviteId, issuer, createdMs } = given;
+  return ok({ ...base("invite", inviteId), kind: "invite", inviteId, publicKey, zone, uses, expiresAtMs: createdMs + Math.floor(validForMs), issuer });
 }
 
 function readRemoval(body: Values, base: Base): Result<HostRemoval> {

@@ -26,7 +26,7 @@ t.test("what is no Ed25519 peer id is refused", async (t) => {
 });
 
 t.test("encodings have one spelling", async (t) => {
-  fc.assert(fc.property(fc.uint8Array({ maxLength: 40 }), (bytes) => Buffer.from(fromBase58(base58(bytes), bytes.length) ?? [1]).equals(bytes.length === 0 && base58(bytes) === "" ? Buffer.from(fromBase58("", 0) ?? [1]) : bytes)));
+  fc.assert(fc.property(fc.uint8Array({ minLength: 1, maxLength: 40 }), (bytes) => Buffer.from(fromBase58(base58(bytes), bytes.length) ?? []).equals(bytes)));
   t.equal(fromBase58("0OIl", 3), undefined);
   t.equal(fromBase64("AB=="), undefined, "bits that are lost");
   t.same(fromBase64("AA=="), Uint8Array.of(0));
