@@ -20,7 +20,7 @@ const schema = z.strictObject({
   zone: z.string().refine((text): boolean => isZone(text), "a zone is a to z, 0 to 9 and -, at most 32").default("a").describe("the zone of the mesh's first host; joiners get theirs from the invite"),
   listen: z.array(z.string()).default(["/ip4/0.0.0.0/tcp/7440"]).describe("libp2p multiaddrs to listen on, for other peers"),
   announce: z.array(z.string()).default([]).describe("libp2p multiaddrs that others shall dial instead of the interfaces' own"),
-  apiListen: z.string().default("0.0.0.0:7443").describe("address:port of the HTTPS API, for users and joiners"),
+  apiListen: z.string().default("0.0.0.0:8443").describe("address:port of the HTTPS API, for users and joiners"),
   endpoints: z.array(z.url({ protocol: /^https$/ })).default([]).describe("URLs under which users reach the API; derived from the interfaces if not given"),
   cgroupParent: z.string().default("/container-cloud").describe("cgroup path under which containers live"),
   capacity: z

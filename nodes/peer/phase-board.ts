@@ -1,0 +1,61 @@
+import { CcError, type ContainerId, type ErrorCode } from "../../src/base/index.ts";
+
+/** What this host's own container is doing, at once, before any record says so. Times are wall clock, 0: not yet. */
+export type PhaseNow = {
+  readonly phase: string;
+  readonly exitCode: number | undefined;
+  readonly reason: string;
+  readonly failure: ErrorCode | undefined;
+  readonly startedAtMs: number;
+  /** What the wait is for (`pulling 3 of 10 MiB`), for people; empty where there is nothing to say. */
+  readonly progress: string;
+};
+
+export interface PhaseBoard {
+  of(id: ContainerId): PhaseNow | undefined;
+  set(id: ContainerId, now: PhaseNow): void;
+  forget(id: ContainerId): void;
+  /** Resolves with the first state that fits, now or later. Throws the signal's reason; NOT_RUNNING when the container is forgotten. */
+  until(id: ContainerId, fits: (now: PhaseNow) => boolean, signal: AbortSignal): Promise<PhaseNow>;
+}
+
+/** In memory only: made anew from the runtime and the records when the peer returns. */
+export function createPhaseBoard(): PhaseBoard {
+  const states = new Map<ContainerId, PhaseNow>();
+  const waiting = new Map<ContainerId, Set<(now: PhaseNow | undefined) => void>>();
+  const tell = (id: ContainerId, now: PhaseNow | undefined): void => {
+    for (const listener of [...(waiting.get(id) ?? [])]) listener(now);
+  };
+  return {
+    of: (id) => states.get(id),
+    set(id, now) {
+      states.set(id, now);
+      tell(id, now);
+    },
+    forget(id) {
+      states.delete(id);
+      tell(id, undefined);
+    },
+    until: (id, fits, signal) =>
+      new Promise((resolve, reject) => {
+        const known = states.get(id);
+        if (known !== undefined && fits(known)) return resolve(known);
+        if (signal.aborted) return reject(signal.reason);
+        const listeners = waiting.get(id) ?? new Set();
+        waiting.set(id, listeners);
+        const done = (finish: () => void): void => {
+          listeners.delete(listener);
+          if (listeners.size === 0) waiting.delete(id);
+          signal.removeEventListener("abort", onAbort);
+          finish();
+        };
+        const listener = (now: PhaseNow | undefined): void => {
+          if (now === undefined) done(() => reject(new CcError("NOT_RUNNING", `container ${id} is gone from this host`)));
+          else if (fits(now)) done(() => resolve(now));
+        };
+        const onAbort = (): void => done(() => reject(signal.reason));
+        listeners.add(listener);
+        signal.addEventListener("abort", onAbort, { once: true });
+      }),
+  };
+}

@@ -1,0 +1,110 @@
+import { Channel, decodeFrame, decodeJson, encodeFrame, encodeJsonFrame, FRAME_BYTES_MAX, type FrameChannel } from "../../../src/api/index.ts";
+import { CcError, type ContainerId } from "../../../src/base/index.ts";
+import { type ContainerInput, type ContainerRuntime, type OutputChunk, signalName } from "../../../src/containers/index.ts";
+import type { PhaseBoard, PhaseNow } from "../phase-board.ts";
+import { createTimestamper } from "./timestamps.ts";
+
+export type OutputParts = { readonly runtime: ContainerRuntime; readonly board: PhaseBoard };
+
+export type LogsWish = { readonly follow: boolean; readonly sinceMs: number; readonly tail: number; readonly timestamps: boolean };
+
+/** `cc logs` at the host that has the container: its history, then, with `follow`, what comes until it has ended for good. */
+export async function serveLogs(parts: OutputParts, id: ContainerId, wish: LogsWish, channel: FrameChannel, signal: AbortSignal): Promise<void> {
+  const stamp = wish.timestamps ? { stdout: createTimestamper(), stderr: createTimestamper() } : undefined;
+  let first = true;
+  await followRuns(parts, id, wish.follow, signal, (from) => {
+    const bounds = first ? { ...(wish.sinceMs > 0 ? { sinceMs: wish.sinceMs } : {}), ...(wish.tail >= 0 ? { tail: wish.tail } : {}) } : {};
+    first = false;
+    return sendOutput(channel, parts.runtime.logs(id, { from, follow: wish.follow, ...bounds, signal }), from, stamp);
+  });
+  await channel.send(encodeJsonFrame(Channel.event, { type: "end" }));
+}
+
+/**
+ * An attached run at the host that has the container: output from the first byte, input and signals in, and at the end how
+ * it ended. Whoever detaches leaves the container running.
+ */
+export async function serveAttached(parts: OutputParts, id: ContainerId, stdin: boolean, channel: FrameChannel, signal: AbortSignal): Promise<void> {
+  const input = passInput(parts, id, stdin, channel, signal);
+  // Its failure is the user's hanging up, which ends the output's sending too.
+  input.catch(() => undefined);
+  await started(parts.board, id, channel, signal);
+  await channel.send(encodeJsonFrame(Channel.event, { type: "started", id }));
+  await followRuns(parts, id, true, signal, (from) => sendOutput(channel, parts.runtime.logs(id, { from, follow: true, signal }), from, undefined));
+  const end = await parts.board.until(id, isOver, signal);
+  if (end.phase === "failed") throw failureOf(end);
+  await channel.send(encodeJsonFrame(Channel.event, { type: "end", ...(end.exitCode === undefined ? {} : { exitCode: end.exitCode }), ...(end.reason === "" ? {} : { reason: end.reason }) }));
+}
+
+const isOver = (now: PhaseNow): boolean => now.phase === "ended" || now.phase === "failed" || now.phase === "gone" || now.phase === "yielded";
+
+/** Waits for the process, telling what the wait is for. Throws what kept it from starting. */
+async function started(board: PhaseBoard, id: ContainerId, channel: FrameChannel, signal: AbortSignal): Promise<void> {
+  let told = "";
+  for (;;) {
+    const now = await board.until(id, (phase) => hasStarted(phase) || isOver(phase) || (phase.progress !== "" && phase.progress !== told), signal);
+    if (now.phase === "failed") throw failureOf(now);
+    if (hasStarted(now) || isOver(now)) return;
+    told = now.progress;
+    await channel.send(encodeJsonFrame(Channel.event, { type: "progress", text: told }));
+  }
+}
+
+const hasStarted = (now: PhaseNow): boolean => now.startedAtMs > 0 && (now.phase === "running" || now.phase === "stopping" || now.phase === "backoff");
+
+function failureOf(now: PhaseNow): CcError {
+  return new CcError(now.failure ?? "CONTAINER_FAILED", now.reason === "" ? "the container could not be started" : now.reason);
+}
+
+/** Follows the output through restarts: after each run's end it goes on where it was, until the container has ended for good. */
+async function followRuns(parts: OutputParts, id: ContainerId, follow: boolean, signal: AbortSignal, send: (from: number) => Promise<number>): Promise<void> {
+  let from = 0;
+  for (;;) {
+    from = await send(from);
+    if (!follow) return;
+    const runs = parts.board.of(id)?.startedAtMs ?? 0;
+    const next = await parts.board.until(id, (now) => isOver(now) || (now.phase === "running" && now.startedAtMs !== runs), signal);
+    if (isOver(next)) {
+      await send(from);
+      return;
+    }
+  }
+}
+
+async function sendOutput(channel: FrameChannel, chunks: AsyncIterable<OutputChunk>, from: number, stamp: Readonly<Record<"stdout" | "stderr", (atMs: number, data: Uint8Array) => Uint8Array>> | undefined): Promise<number> {
+  let position = from;
+  for await (const chunk of chunks) {
+    if (chunk.lostBytes !== undefined && chunk.lostBytes > 0) {
+      await channel.send(encodeJsonFrame(Channel.event, { type: "warning", text: `${chunk.lostBytes} bytes of the log were rotated away before they could be sent` }));
+    }
+    const data = stamp === undefined ? chunk.data : stamp[chunk.stream](chunk.atMs, chunk.data);
+    for (let at = 0; at < data.length; at += FRAME_BYTES_MAX) {
+      await channel.send(encodeFrame(chunk.stream === "stdout" ? Channel.stdout : Channel.stderr, data.subarray(at, at + FRAME_BYTES_MAX)));
+    }
+    position = chunk.position;
+  }
+  return position;
+}
+
+async function passInput(parts: OutputParts, id: ContainerId, stdin: boolean, channel: FrameChannel, signal: AbortSignal): Promise<void> {
+  let input: ContainerInput | undefined;
+  const open = async (): Promise<ContainerInput> => {
+    await parts.board.until(id, (now) => hasStarted(now) || isOver(now), signal);
+    input ??= await parts.runtime.stdin(id);
+    return input;
+  };
+  for await (const bytes of channel.frames()) {
+    const frame = decodeFrame(bytes);
+    if (frame.channel === Channel.control) {
+      const wanted = decodeJson(frame.payload)["signal"];
+      const name = typeof wanted === "string" ? signalName(wanted) : undefined;
+      if (name === undefined) throw new CcError("BAD_REQUEST", "a control frame names a signal");
+      await parts.board.until(id, (now) => hasStarted(now) || isOver(now), signal);
+      await parts.runtime.kill(id, name);
+    } else if (stdin && frame.channel === Channel.stdin) {
+      await (await open()).write(frame.payload);
+    } else if (stdin && frame.channel === Channel.stdinEnd) {
+      await (await open()).end();
+    }
+  }
+}

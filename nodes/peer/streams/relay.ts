@@ -1,0 +1,26 @@
+import type { FrameChannel } from "../../../src/api/index.ts";
+
+/**
+ * Carries frames both ways until the far side has ended. Each frame is taken only when the other side has room, so a
+ * slow reader slows the writer and nothing piles up here. The near side's end (no more input) is passed on; its loss
+ * ends both.
+ */
+export async function relay(near: FrameChannel, far: FrameChannel, signal: AbortSignal): Promise<void> {
+  const onAbort = (): void => far.abort(signal.reason);
+  if (signal.aborted) onAbort();
+  signal.addEventListener("abort", onAbort, { once: true });
+  const upstream = pump(near, far).catch((error: unknown) => far.abort(error));
+  try {
+    for await (const frame of far.frames()) await near.send(frame);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+    far.abort(new Error("the stream is over"));
+  }
+  // The input's reader waits for a user who may never type again: it ends with the near side, after this has returned.
+  void upstream;
+}
+
+async function pump(from: FrameChannel, to: FrameChannel): Promise<void> {
+  for await (const frame of from.frames()) await to.send(frame);
+  await to.end();
+}
