@@ -1,0 +1,90 @@
+import type { SignedRequest } from "../api/gen/cc/v1/records_pb.ts";
+import type { Clock, ContainerId, KeyId, Logger, PeerId, Random, Result } from "../base/index.ts";
+import type { Signer, Verifier } from "../identity/index.ts";
+import type { Liveness, Mesh } from "../mesh/index.ts";
+import type { Replica } from "../state/index.ts";
+import type { Holding } from "./answers.ts";
+import type { DeclaredCapacity } from "./capacity.ts";
+import type { KnownHost, Requirements } from "./requirements.ts";
+
+/** What placement needs to know of a user's signed Run request. */
+export type RunAsked = {
+  readonly key: KeyId;
+  /** The client's token: the same in every attempt. */
+  readonly token: string;
+  readonly nonce: string;
+  readonly signedAtMs: number;
+  /** The peer that the user addressed: it alone stamps and awards. */
+  readonly addressedTo: PeerId;
+  readonly requirements: Requirements;
+  /** Peers that earlier attempts with this token went to. */
+  readonly askedBefore: readonly PeerId[];
+  /** Fingerprint of the spec alone, the same for every attempt, peer and encoding. */
+  readonly spec: string;
+};
+
+/** Reading and judging users' requests: identity's and the containers' business, composed outside. */
+export interface RunRequests {
+  /**
+   * Everything that lets this host act on it: the user's signature, role, revocation, mesh, call, the signed time and
+   * whether it was signed before this peer's start. Nonces are placement's: it acts once per nonce, id and step.
+   */
+  check(request: SignedRequest): Promise<Result<RunAsked>>;
+  /** What a recorded request says, whatever its age. */
+  read(request: SignedRequest): Result<RunAsked>;
+}
+
+/** A container of which any valid record is known here. */
+export type KnownContainer = {
+  readonly request: SignedRequest | undefined;
+  /** The claim that counts; undefined: its holder is not known here, or it is gone. */
+  readonly best: Holding | undefined;
+  /** Highest epoch of any claim that is known and warranted. */
+  readonly highestEpoch: number;
+  readonly removed: boolean;
+};
+
+/** What this host's records say. */
+export interface PlacementView {
+  container(id: ContainerId): KnownContainer | undefined;
+  /** Live containers of this name, whatever their number. */
+  liveByName(name: string): readonly ContainerId[];
+  /** Admitted hosts that were not removed, this one among them. */
+  hosts(): readonly KnownHost[];
+}
+
+/** This host, as it is now. */
+export interface OwnHost {
+  readonly capacity: DeclaredCapacity;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly draining: boolean;
+  /** Runnable processes per core, averaged over the last minute. */
+  readonly loadPerCore: number;
+  /** Whether the image is here, whole; answered from memory or within a few milliseconds. */
+  hasImage(reference: string): Promise<boolean>;
+}
+
+/** What a holder does when it sees a better claim than its own. */
+export interface GiveWay {
+  /**
+   * Stops the container if it runs here, keeps nothing of it running, then writes the phase `yielded` (never `ended`: two
+   * equal holders would both stop). Called again and again until that phase stands.
+   */
+  giveWay(id: ContainerId, to: Holding): Promise<void>;
+}
+
+/** What placement is made of: the ports of its neighbours, and its own. */
+export type PlacementParts = {
+  readonly mesh: Mesh;
+  readonly liveness: Liveness;
+  readonly replica: Replica;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly signer: Pick<Signer, "sign">;
+  readonly verifier: Verifier;
+  readonly requests: RunRequests;
+  readonly view: PlacementView;
+  readonly host: OwnHost;
+  readonly yielding: GiveWay;
+};
