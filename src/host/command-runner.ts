@@ -1,9 +1,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { PassThrough, type Readable } from "node:stream";
 import { CcError, type CommandOptions, type CommandOutcome, type CommandRunner } from "../base/index.ts";
 import { BoundedOutput } from "./bounded-output.ts";
 import { commandEnvironment } from "./command-environment.ts";
 
 const TIMEOUT_MS = 30_000;
+const FILTER_STDERR_BYTES_MAX = 4_096;
 const OUTPUT_BYTES_MAX = 1024 * 1024;
 /** A daemon that a command left behind may hold its pipes open for ever; what it wrote before is read within this. */
 const PIPES_DRAIN_MS = 300;
@@ -11,16 +13,36 @@ const PIPES_DRAIN_MS = 300;
 const SIGNAL_BASE = 128;
 const SIGNAL_NUMBERS: Readonly<Record<string, number>> = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGABRT: 6, SIGKILL: 9, SIGSEGV: 11, SIGPIPE: 13, SIGTERM: 15 };
 
+/** A command runner that also streams: for archives that do not fit into memory. */
+export interface StreamingCommandRunner extends CommandRunner {
+  /**
+   * As `run`, with `source` as the program's standard input at the program's own pace. When the source fails, the
+   * program is killed and the call rejects with the source's error. A program that ends before it has read all is an
+   * outcome like any other.
+   */
+  feed(argv: readonly string[], source: Readable, options?: Omit<CommandOptions, "input">): Promise<CommandOutcome>;
+  /**
+   * As `run`, but gives what the program writes on standard output as a stream; `source` is its standard input. The
+   * stream fails (CcError INTERNAL with the end of stderr) when the program does not end with 0, and destroying it
+   * kills the program.
+   */
+  filter(argv: readonly string[], source: Readable): Readable;
+}
+
 /**
  * Runs programs without a shell, each in a process group of its own. At its time limit, or when the signal aborts,
  * the whole group is killed and the call rejects (CcError TIMEOUT, or the signal's reason) once it is gone.
  * A program that cannot be started rejects with CcError INTERNAL that names it, never its arguments.
  */
-export function createCommandRunner(): CommandRunner {
-  return { run: (argv, options = {}) => runCommand(argv, options) };
+export function createCommandRunner(): StreamingCommandRunner {
+  return {
+    run: (argv, options = {}) => runCommand(argv, options, undefined),
+    feed: (argv, source, options = {}) => runCommand(argv, options, source),
+    filter,
+  };
 }
 
-function runCommand(argv: readonly string[], options: CommandOptions): Promise<CommandOutcome> {
+function runCommand(argv: readonly string[], options: CommandOptions, source: Readable | undefined): Promise<CommandOutcome> {
   const [program, ...args] = argv;
   if (program === undefined) return Promise.reject(new TypeError("nothing to run"));
   const { signal } = options;
@@ -29,7 +51,7 @@ function runCommand(argv: readonly string[], options: CommandOptions): Promise<C
     const child = spawn(program, args, {
       cwd: options.cwd,
       env: commandEnvironment(process.env, options.env),
-      stdio: [options.input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
+      stdio: [options.input === undefined && source === undefined ? "ignore" : "pipe", "pipe", "pipe"],
       detached: true,
     });
     const bytesMax = options.outputBytesMax ?? OUTPUT_BYTES_MAX;
@@ -37,11 +59,9 @@ function runCommand(argv: readonly string[], options: CommandOptions): Promise<C
     const stderr = new BoundedOutput(bytesMax);
     child.stdout?.on("data", (chunk: Buffer) => stdout.push(chunk));
     child.stderr?.on("data", (chunk: Buffer) => stderr.push(chunk));
-    if (options.input !== undefined) {
-      // A program may end without reading its input; its exit code tells, EPIPE adds nothing.
-      child.stdin?.on("error", () => undefined);
-      child.stdin?.end(options.input);
-    }
+    // A program may end without reading its input; its exit code tells, EPIPE adds nothing.
+    child.stdin?.on("error", () => source?.destroy());
+    if (options.input !== undefined) child.stdin?.end(options.input);
 
     let killedBecause: unknown;
     const kill = (reason: unknown): void => {
@@ -51,10 +71,15 @@ function runCommand(argv: readonly string[], options: CommandOptions): Promise<C
     const timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
     const timer = setTimeout(() => kill(new CcError("TIMEOUT", `${program} did not end within ${timeoutMs} ms`)), timeoutMs);
     const onAbort = (): void => kill(signal?.reason);
+    if (source !== undefined && child.stdin !== null) {
+      source.once("error", kill);
+      source.pipe(child.stdin);
+    }
     signal?.addEventListener("abort", onAbort, { once: true });
 
     let drain: NodeJS.Timeout | undefined;
     const release = (): void => {
+      source?.destroy();
       clearTimeout(timer);
       clearTimeout(drain);
       signal?.removeEventListener("abort", onAbort);
@@ -67,6 +92,7 @@ function runCommand(argv: readonly string[], options: CommandOptions): Promise<C
     child.once("exit", () => {
       clearTimeout(timer);
       drain = setTimeout(() => {
+        child.stdin?.destroy();
         child.stdout?.destroy();
         child.stderr?.destroy();
       }, PIPES_DRAIN_MS);
@@ -77,6 +103,30 @@ function runCommand(argv: readonly string[], options: CommandOptions): Promise<C
       resolve({ exitCode: code ?? SIGNAL_BASE + (SIGNAL_NUMBERS[signalName ?? ""] ?? 0), stdout: stdout.text(), stderr: stderr.text() });
     });
   });
+}
+
+function filter(argv: readonly string[], source: Readable): Readable {
+  const [program = "", ...args] = argv;
+  const child = spawn(program, args, { env: commandEnvironment(process.env), stdio: "pipe", detached: true });
+  const stderr = new BoundedOutput(FILTER_STDERR_BYTES_MAX);
+  child.stderr.on("data", (chunk: Buffer) => stderr.push(chunk));
+  const output = new PassThrough({
+    destroy(error, callback) {
+      source.destroy();
+      killGroup(child);
+      callback(error);
+    },
+  });
+  source.once("error", (error) => output.destroy(error));
+  child.stdin.on("error", () => source.destroy());
+  child.once("error", (error) => output.destroy(new CcError("INTERNAL", `${program} cannot be run on this host (${errorCode(error)}); is it installed? scripts/setup installs what is missing`, { cause: error })));
+  child.once("close", (code) => {
+    if (code === 0) output.end();
+    else output.destroy(new CcError("INTERNAL", `${program} failed: ${stderr.text().trim()}`));
+  });
+  source.pipe(child.stdin);
+  child.stdout.pipe(output, { end: false });
+  return output;
 }
 
 /** Kills a child that was spawned `detached`, with everything that stayed in its group. Gone already is fine. */

@@ -16,7 +16,7 @@
  * need its own copy or idmapped view of every layer), lock files (level locks the data folder of a peer already).
  */
 export { systemClock } from "./clock.ts";
-export { createCommandRunner, errorCode } from "./command-runner.ts";
+export { type StreamingCommandRunner, createCommandRunner, errorCode } from "./command-runner.ts";
 export { makeFolderDurably, removeFileDurably, syncFolder, writeFileDurably } from "./durable-file.ts";
 export { type LogLevel, createLogger } from "./logger.ts";
 export { systemRandom } from "./random.ts";

@@ -1,0 +1,209 @@
+import { createHash } from "node:crypto";
+import { access, mkdir, readFile, readdir, rename } from "node:fs/promises";
+import { join } from "node:path";
+import { CcError, type CommandRunner, type Logger } from "../../base/index.ts";
+import { type IdMap, errorCode, makeFolderDurably, removeFileDurably, syncFolder, writeFileDurably } from "../../host/index.ts";
+import { type ImageRecord, decodeImageRecord, decodeReferenceRecord, encodeImageRecord, encodeReferenceRecord } from "../image-record.ts";
+import type { ImageOnHost } from "../image-store.ts";
+import { layerFolder } from "../pull-plan.ts";
+import type { Digest } from "../reference.ts";
+
+export type ShelfInit = {
+  readonly dataDir: string;
+  readonly commands: CommandRunner;
+  readonly log: Logger;
+  readonly uidMap: IdMap;
+  readonly gidMap: IdMap;
+};
+
+/** An unpacked layer, ready to be put on the shelf. */
+export type UnpackedLayer = { readonly diffId: Digest; readonly folder: string };
+
+const RECORDS_MAX = 100_000;
+const SYNC_MS_MAX = 600_000;
+
+/**
+ * What is kept: `l/SHORT` (layers), `i/HEX.json` (one record an image), `r/HEX.json` (what a reference led to), `t/`
+ * (pulls at work, void after a crash). A layer counts only through a record of an image: the record is written after
+ * everything that it names has reached the disk. All records are in memory, so that looking an image up costs nothing.
+ */
+export class ImageShelf {
+  readonly #init: ShelfInit;
+  readonly #images = new Map<Digest, ImageRecord>();
+  readonly #references = new Map<string, Digest>();
+  /** Bytes of each unpacked layer. */
+  readonly #layers = new Map<Digest, number>();
+  readonly #diffIds = new Map<Digest, Digest>();
+  #opened: Promise<void> | undefined;
+  /** Commits and sweeps go one after another. */
+  #last: Promise<unknown> = Promise.resolve();
+  readonly pullsFolder: string;
+
+  constructor(init: ShelfInit) {
+    this.#init = init;
+    this.pullsFolder = join(init.dataDir, "t");
+  }
+
+  /** Reads what is here, once. */
+  open(): Promise<void> {
+    this.#opened ??= this.#load().catch((error: unknown) => {
+      this.#opened = undefined;
+      throw error;
+    });
+    return this.#opened;
+  }
+
+  image(digest: Digest, reference: string): ImageOnHost | undefined {
+    const record = this.#images.get(digest);
+    if (record === undefined) return undefined;
+    return { digest, reference, layers: record.stack.map((diffId) => this.#layerPath(diffId)), config: record.config, sizeBytes: record.stack.reduce((sum, diffId) => sum + this.layerBytes(diffId), 0) };
+  }
+
+  /** What the reference led to when it was last pulled. */
+  resolve(reference: string): Digest | undefined {
+    return this.#references.get(reference);
+  }
+
+  hasLayer(diffId: Digest): boolean {
+    return this.#layers.has(diffId);
+  }
+
+  layerBytes(diffId: Digest): number {
+    return this.#layers.get(diffId) ?? 0;
+  }
+
+  /** The uncompressed digest of a compressed layer that was unpacked here before. */
+  diffIdOf(blob: Digest): Digest | undefined {
+    return this.#diffIds.get(blob);
+  }
+
+  list(): readonly ImageOnHost[] {
+    const names = new Map<Digest, string>();
+    for (const [reference, digest] of [...this.#references].sort(([a], [b]) => (a < b ? -1 : 1))) if (!names.has(digest)) names.set(digest, reference);
+    return [...this.#images.keys()].flatMap((digest) => this.image(digest, names.get(digest) ?? digest) ?? []);
+  }
+
+  /** Takes over unpacked layers and says that the image is here. Everything has reached the disk when this resolves. */
+  async commit(record: ImageRecord, layers: readonly UnpackedLayer[], reference: string): Promise<void> {
+    await this.#alone(async () => {
+      const { dataDir, commands } = this.#init;
+      // One syncfs in place of an fsync of each of thousands of files.
+      if (layers.length > 0) {
+        const synced = await commands.run(["sync", "-f", dataDir], { timeoutMs: SYNC_MS_MAX });
+        if (synced.exitCode !== 0) throw new CcError("INTERNAL", `the layers of an image cannot be written to the disk: ${synced.stderr.trim()}`);
+      }
+      for (const { diffId, folder } of layers) {
+        if (this.#layers.has(diffId)) continue;
+        // Left by a crash between here and the record: of unknown worth.
+        await removeTree(commands, this.#layerPath(diffId));
+        await rename(folder, this.#layerPath(diffId));
+      }
+      await syncFolder(join(dataDir, "l"));
+      await writeFileDurably(join(dataDir, "i", `${hexOf(record.digest)}.json`), encodeImageRecord(record));
+      this.#remember(record);
+      await this.#point(reference, record.digest);
+    });
+  }
+
+  /** Notes that the reference now leads to an image that is here. */
+  async point(reference: string, digest: Digest): Promise<void> {
+    if (this.#references.get(reference) !== digest) await this.#alone(() => this.#point(reference, digest));
+  }
+
+  /** Removes layers that no image has and pulls that no longer run; `active` are names in the pulls' folder that do. */
+  async sweep(active: ReadonlySet<string>): Promise<void> {
+    await this.#alone(async () => {
+      const { dataDir } = this.#init;
+      const kept = new Set([...this.#layers.keys()].map(layerFolder));
+      const orphans = (await readdir(join(dataDir, "l"))).filter((name) => !kept.has(name)).map((name) => join(dataDir, "l", name));
+      const pulls = (await readdir(this.pullsFolder)).filter((name) => !active.has(name)).map((name) => join(this.pullsFolder, name));
+      for (const path of [...orphans, ...pulls]) await removeTree(this.#init.commands, path);
+    });
+  }
+
+  async #point(reference: string, digest: Digest): Promise<void> {
+    const name = createHash("sha256").update(reference).digest("hex");
+    await writeFileDurably(join(this.#init.dataDir, "r", `${name}.json`), encodeReferenceRecord({ reference, digest }));
+    this.#references.set(reference, digest);
+  }
+
+  #remember(record: ImageRecord): void {
+    this.#images.set(record.digest, record);
+    for (const diffId of record.stack) this.#layers.set(diffId, this.layerBytes(diffId));
+    for (const { blob, diffId, bytes } of record.layers) {
+      this.#layers.set(diffId, bytes);
+      this.#diffIds.set(blob, diffId);
+    }
+  }
+
+  #layerPath(diffId: Digest): string {
+    return join(this.#init.dataDir, "l", layerFolder(diffId));
+  }
+
+  #alone<T>(work: () => Promise<T>): Promise<T> {
+    const mine = this.#last.then(work, work);
+    this.#last = mine.catch(() => undefined);
+    return mine;
+  }
+
+  async #load(): Promise<void> {
+    const { dataDir, log } = this.#init;
+    await makeFolderDurably(dataDir);
+    for (const name of ["l", "i", "r", "t"]) await mkdir(join(dataDir, name), { recursive: true, mode: 0o700 });
+    await this.#checkMapping();
+    for (const file of await this.#files("i")) {
+      const record = decodeImageRecord(await readFile(file, "utf8"));
+      if (record.ok && (await this.#isWhole(record.value))) this.#remember(record.value);
+      else {
+        log.warn({ file, reason: record.ok ? "a layer is missing" : record.message }, "image dropped: its record or a layer is damaged");
+        await removeFileDurably(file);
+      }
+    }
+    for (const file of await this.#files("r")) {
+      const record = decodeReferenceRecord(await readFile(file, "utf8"));
+      if (record.ok && this.#images.has(record.value.digest)) this.#references.set(record.value.reference, record.value.digest);
+      else await removeFileDurably(file);
+    }
+  }
+
+  async #files(kind: "i" | "r"): Promise<readonly string[]> {
+    const folder = join(this.#init.dataDir, kind);
+    const names = (await readdir(folder)).filter((name) => /^[0-9a-f]{64}\.json$/.test(name));
+    return names.slice(0, RECORDS_MAX).map((name) => join(folder, name));
+  }
+
+  async #isWhole(record: ImageRecord): Promise<boolean> {
+    for (const diffId of record.stack) {
+      const there = await access(this.#layerPath(diffId)).then(() => true, absent);
+      if (there === undefined) return false;
+    }
+    return true;
+  }
+
+  /** Owners of unpacked files are host ids: layers of another mapping would show wrong owners in containers. */
+  async #checkMapping(): Promise<void> {
+    const { dataDir, uidMap, gidMap } = this.#init;
+    const file = join(dataDir, "mapping.json");
+    const wanted = JSON.stringify({ version: 1, uidMap, gidMap });
+    const found = await readFile(file, "utf8").catch(absent);
+    if (found === undefined) await writeFileDurably(file, wanted);
+    else if (found !== wanted) throw new CcError("INTERNAL", `the images in ${dataDir} were unpacked for another id mapping (${found.slice(0, 200)}) than the configuration says (${wanted}); set it back, or remove that folder`);
+  }
+}
+
+/** Removes a folder of many files with one program: thousands of calls would keep this process busy. A program that is still dying may add a file meanwhile. */
+export async function removeTree(commands: CommandRunner, path: string): Promise<void> {
+  const TRIES = 3;
+  for (let tries = 1; ; tries += 1) {
+    const outcome = await commands.run(["rm", "-rf", "--one-file-system", path], { timeoutMs: SYNC_MS_MAX });
+    if (outcome.exitCode === 0) return;
+    if (tries === TRIES) throw new CcError("INTERNAL", `${path} cannot be removed: ${outcome.stderr.trim()}`);
+  }
+}
+
+const hexOf = (digest: Digest): string => digest.slice("sha256:".length);
+
+function absent(error: unknown): undefined {
+  if (errorCode(error) === "ENOENT") return undefined;
+  throw error;
+}

@@ -1,0 +1,160 @@
+import { createHash } from "node:crypto";
+import { mkdir } from "node:fs/promises";
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import { CcError, type Clock, type Logger, base32 } from "../../base/index.ts";
+import type { StreamingCommandRunner, UserNamespacePin } from "../../host/index.ts";
+import type { ImageOnHost, ImageStore, PullOptions, PullProgress } from "../image-store.ts";
+import { type Manifest, parseManifest } from "../manifest.ts";
+import { choosePlatform, platformOf } from "../platform.ts";
+import { type Digest, type ImageReference, formatImageReference, isDigest, parseImageReference } from "../reference.ts";
+import { SharedWork } from "../shared-work.ts";
+import { type FetchTools, fetchImage } from "./fetch-image.ts";
+import { ImageShelf, removeTree } from "./image-shelf.ts";
+import { type RegistryCredentials, type RegistrySession, type SkopeoInit, createSkopeo } from "./skopeo.ts";
+import { valueOf } from "./value-of.ts";
+
+export type ImageStoreInit = Omit<SkopeoInit, "commands"> & {
+  /** Images and layers, kept. Everything that the store writes is below `dataDir` and `runDir`. */
+  readonly dataDir: string;
+  /** The user namespace that layers are unpacked in. */
+  readonly pin: UserNamespacePin;
+  readonly commands: StreamingCommandRunner;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Layers unpacked at the same time; default: one a processor, at most 4. */
+  readonly unpacks?: number;
+  /** Bytes that a pull leaves free on the disk; default 256 MiB. */
+  readonly freeBytesMin?: number;
+  /** As `process.arch`. */
+  readonly nodeArch?: string;
+};
+
+export interface HostImageStore extends ImageStore {
+  /** Removes what pulls that were cut short (also by kill -9 or a power cut) left behind. To be called at start. */
+  sweep(): Promise<void>;
+}
+
+const UNPACKS_MAX = 4;
+const FREE_BYTES_MIN = 256 * 1024 * 1024;
+
+/** The real image store: skopeo fetches, tar unpacks inside the containers' user namespace. */
+export function createImageStore(init: ImageStoreInit): HostImageStore {
+  const { dataDir, pin, commands, clock, random, log } = init;
+  const shelf = new ImageShelf({ dataDir, commands, log, uidMap: pin.uidMap, gidMap: pin.gidMap });
+  const registry = createSkopeo(init);
+  const tools: FetchTools = {
+    commands,
+    clock,
+    pin,
+    shelf,
+    platform: platformOf(init.nodeArch ?? process.arch),
+    unpacks: init.unpacks ?? Math.min(UNPACKS_MAX, availableParallelism()),
+    freeBytesMin: init.freeBytesMin ?? FREE_BYTES_MIN,
+  };
+  const pulls = new SharedWork<ImageOnHost, PullProgress>();
+  const fetches = new SharedWork<void, PullProgress>();
+  /** Names in the pulls' folder that are being worked on. */
+  const active = new Set<string>();
+
+  function lookUp(wanted: ImageReference): ImageOnHost | undefined {
+    const name = formatImageReference(wanted);
+    const digest = shelf.resolve(name) ?? wanted.digest;
+    return digest === undefined ? undefined : shelf.image(digest, name);
+  }
+
+  async function pullOnce(wanted: ImageReference, credentials: RegistryCredentials | undefined, signal: AbortSignal, report: (progress: PullProgress) => void): Promise<ImageOnHost> {
+    report({ step: "resolving" });
+    const name = formatImageReference(wanted);
+    const session = await registry.open(wanted, credentials);
+    try {
+      const found = await findManifest(session, wanted, signal);
+      const exact = { ...wanted, tag: undefined, digest: found.digest };
+      if (shelf.image(found.digest, name) === undefined) {
+        const manifest = found.manifest ?? (await imageManifest(session, exact, signal));
+        await fetches.join(formatImageReference(exact), { signal, onProgress: report }, (fetchSignal, tell) => fetchAndCommit(exact, manifest, credentials, name, fetchSignal, tell));
+      }
+      await shelf.point(name, found.digest);
+      const image = shelf.image(found.digest, name);
+      if (image === undefined) throw new CcError("INTERNAL", `${name} was pulled and is not here`);
+      return image;
+    } finally {
+      await session.close();
+    }
+  }
+
+  /** Which image a reference means on this host; its manifest too, where it did not take another question. */
+  async function findManifest(session: RegistrySession, wanted: ImageReference, signal: AbortSignal): Promise<{ digest: Digest; manifest: Extract<Manifest, { kind: "image" }> | undefined }> {
+    const { digest, manifest } = await checkedManifest(session, wanted, signal);
+    if (manifest.kind === "image") return { digest, manifest };
+    return { digest: valueOf(choosePlatform(manifest, tools.platform)).digest, manifest: undefined };
+  }
+
+  async function imageManifest(session: RegistrySession, exact: ImageReference, signal: AbortSignal): Promise<Extract<Manifest, { kind: "image" }>> {
+    const { manifest } = await checkedManifest(session, exact, signal);
+    if (manifest.kind === "image") return manifest;
+    throw new CcError("IMAGE_PULL_FAILED", "the registry's manifest cannot be used: an index names another index");
+  }
+
+  async function checkedManifest(session: RegistrySession, wanted: ImageReference, signal: AbortSignal): Promise<{ digest: Digest; manifest: Manifest }> {
+    const text = await session.manifest(wanted, signal);
+    const digest = `sha256:${createHash("sha256").update(text).digest("hex")}`;
+    if (!isDigest(digest) || (wanted.digest !== undefined && wanted.digest !== digest)) throw new CcError("IMAGE_PULL_FAILED", `${wanted.registry} gave another manifest than the digest says; try again`);
+    return { digest, manifest: valueOf(parseManifest(text)) };
+  }
+
+  async function fetchAndCommit(reference: ImageReference & { readonly digest: Digest }, manifest: Extract<Manifest, { kind: "image" }>, credentials: RegistryCredentials | undefined, name: string, signal: AbortSignal, report: (progress: PullProgress) => void): Promise<void> {
+    await pin.ready();
+    const pull = base32(random.bytes(5));
+    const folder = join(shelf.pullsFolder, pull);
+    const startedMs = clock.monotonicMs();
+    active.add(pull);
+    // Its own session: who began the work may leave while others wait for it.
+    const session = await registry.open(reference, credentials);
+    try {
+      await mkdir(folder, { mode: 0o700 });
+      const { record, layers } = await fetchImage(tools, { reference, manifest, session, folder, report, signal });
+      signal.throwIfAborted();
+      await shelf.commit(record, layers, name);
+      log.info({ image: name, digest: record.digest, layers: layers.length, ms: Math.round(clock.monotonicMs() - startedMs) }, "image pulled");
+    } finally {
+      await session.close();
+      await removeTree(commands, folder);
+      active.delete(pull);
+    }
+  }
+
+  return {
+    async local(text, digest) {
+      await shelf.open();
+      const parsed = parseImageReference(text);
+      if (!parsed.ok) return undefined;
+      if (digest === undefined) return lookUp(parsed.value);
+      return isDigest(digest) ? shelf.image(digest, formatImageReference(parsed.value)) : undefined;
+    },
+
+    async pull(text: string, options: PullOptions) {
+      const parsed = valueOf(parseImageReference(text));
+      const { digest, credentials, signal, onProgress } = options;
+      if (digest !== undefined && !isDigest(digest)) throw new CcError("BAD_IMAGE_REFERENCE", "a digest is sha256: and 64 hexadecimal digits in lower case");
+      const wanted = digest === undefined ? parsed : { ...parsed, tag: undefined, digest };
+      await shelf.open();
+      signal.throwIfAborted();
+      const here = wanted.digest === undefined ? undefined : lookUp(wanted);
+      if (here !== undefined) return here;
+      // Who shows another password proves it at the registry by itself.
+      const proof = credentials === undefined ? "" : createHash("sha256").update(JSON.stringify([credentials.user, credentials.password])).digest("hex");
+      return pulls.join(`${formatImageReference(wanted)} ${proof}`, { signal, onProgress }, (shared, report) => pullOnce(wanted, credentials, shared, report));
+    },
+
+    async list() {
+      await shelf.open();
+      return shelf.list();
+    },
+
+    async sweep() {
+      await shelf.open();
+      await Promise.all([shelf.sweep(active), active.size === 0 ? registry.sweep() : undefined]);
+    },
+  };
+}
