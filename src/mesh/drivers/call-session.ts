@@ -1,4 +1,4 @@
-import type { ClientHttp2Session, ClientHttp2Stream } from "node:http2";
+import type { ClientHttp2Stream, Http2Session } from "node:http2";
 import type { DescMethodUnary } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
@@ -29,12 +29,12 @@ export type CallSession = {
  * unread data is not closed for its reader: so says the getter put here.
  */
 class PatientSessionManager extends Http2SessionManager {
-  readonly #guarded = new WeakSet<ClientHttp2Session>();
+  readonly #guarded = new WeakSet<Http2Session>();
 
   override async request(...args: Parameters<Http2SessionManager["request"]>): Promise<ClientHttp2Stream> {
     const stream = await super.request(...args);
     const session = stream.session;
-    if (session !== undefined && "request" in session && !this.#guarded.has(session)) {
+    if (session !== undefined && !this.#guarded.has(session)) {
       this.#guarded.add(session);
       // The manager destroys the session with an error when the other side says goodbye (GOAWAY) while nothing is under
       // way, and listens no more: without a listener a peer's orderly stop would end this process.
