@@ -1,0 +1,55 @@
+import type { CloudCommand } from "./cloud-command.ts";
+
+export type CommandClass = { new (argv: string[]): CloudCommand; readonly exits: "plain" | "container"; readonly wordsBeforeCommand?: number };
+
+/** Every command by its words, loaded when it is used. A test compares this with the files. */
+export const COMMANDS: { readonly [id: string]: () => Promise<{ readonly default: CommandClass }> } = {
+  autocomplete: () => import("./commands/autocomplete.ts"),
+  doctor: () => import("./commands/doctor.ts"),
+  events: () => import("./commands/events.ts"),
+  exec: () => import("./commands/exec.ts"),
+  firewall: () => import("./commands/firewall.ts"),
+  "host:drain": () => import("./commands/host/drain.ts"),
+  "host:invite": () => import("./commands/host/invite.ts"),
+  "host:list": () => import("./commands/host/list.ts"),
+  "host:lost": () => import("./commands/host/lost.ts"),
+  "host:remove": () => import("./commands/host/remove.ts"),
+  "host:undrain": () => import("./commands/host/undrain.ts"),
+  "image:list": () => import("./commands/image/list.ts"),
+  "image:push": () => import("./commands/image/push.ts"),
+  "image:rm": () => import("./commands/image/rm.ts"),
+  inspect: () => import("./commands/inspect.ts"),
+  "key:create": () => import("./commands/key/create.ts"),
+  "key:list": () => import("./commands/key/list.ts"),
+  "key:revoke": () => import("./commands/key/revoke.ts"),
+  "local-remote:serve": () => import("./commands/local-remote/serve.ts"),
+  login: () => import("./commands/login.ts"),
+  logs: () => import("./commands/logs.ts"),
+  metrics: () => import("./commands/metrics.ts"),
+  ps: () => import("./commands/ps.ts"),
+  restart: () => import("./commands/restart.ts"),
+  rm: () => import("./commands/rm.ts"),
+  run: () => import("./commands/run.ts"),
+  scale: () => import("./commands/scale.ts"),
+  sign: () => import("./commands/sign.ts"),
+  start: () => import("./commands/start.ts"),
+  status: () => import("./commands/status.ts"),
+  stop: () => import("./commands/stop.ts"),
+  "volume:create": () => import("./commands/volume/create.ts"),
+  "volume:delete": () => import("./commands/volume/delete.ts"),
+  "volume:list": () => import("./commands/volume/list.ts"),
+  "volume:resize": () => import("./commands/volume/resize.ts"),
+  "volume:snapshot": () => import("./commands/volume/snapshot.ts"),
+  "vpc:create": () => import("./commands/vpc/create.ts"),
+  "vpc:delete": () => import("./commands/vpc/delete.ts"),
+  "vpc:list": () => import("./commands/vpc/list.ts"),
+};
+
+export const TOPICS: { readonly [name: string]: { readonly description: string } } = {
+  host: { description: "the hosts of the mesh" },
+  image: { description: "images that the mesh has (not yet)" },
+  key: { description: "access keys" },
+  "local-remote": { description: "a container's ports on this machine (not yet)" },
+  volume: { description: "volumes (not yet)" },
+  vpc: { description: "private networks (not yet)" },
+};

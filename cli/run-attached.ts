@@ -1,0 +1,95 @@
+import { CcError } from "../src/base/index.ts";
+import type { CloudClient } from "../src/api/client.ts";
+import { type BidAnswer, type RequestOf, type Written, decodeAnswers, decodeWritten } from "../src/api/client-messages.ts";
+import type { StreamHandle } from "../src/api/client-stream.ts";
+import type { StreamEvent } from "../src/api/streams.ts";
+import { ExitCode } from "./failure.ts";
+import { createGatheringSink, createOutputSink } from "./output-sink.ts";
+
+/** Passed on to the container's process, as Docker does it. */
+const PASSED_ON = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"] as const;
+/** So many Ctrl-C within that time leave the container to itself: a first process without a handler ignores them. */
+const DETACH_PRESSES = 3;
+const DETACH_WITHIN_MS = 2_000;
+const SIGNAL_EXIT: Readonly<Record<string, number>> = { SIGHUP: 129, SIGINT: 130, SIGQUIT: 131, SIGUSR1: 138, SIGUSR2: 140, SIGTERM: 143 };
+
+export type Shown = {
+  readonly note: (text: string) => void;
+  readonly warn: (text: string) => void;
+  readonly copies: (copies: number) => void;
+  readonly answers: (answers: readonly BidAnswer[]) => void;
+  readonly json: (value: unknown) => void;
+};
+
+async function passInput(handle: StreamHandle): Promise<void> {
+  try {
+    for await (const chunk of process.stdin) await handle.input(Buffer.from(chunk));
+  } catch {
+    // A terminal that went away or a file that cannot be read: for the container both are the end of its input.
+  }
+  handle.inputEnd();
+}
+
+/** Runs a container with this process standing for it: output, input, signals, exit code. */
+export async function runAttached(
+  client: CloudClient,
+  request: RequestOf<"Run">,
+  options: { readonly input: boolean; readonly json: boolean; readonly remember: (written: readonly Written[]) => void; readonly nowMs: () => number },
+  shown: Shown,
+): Promise<number> {
+  let handle: StreamHandle | undefined;
+  let placed: { readonly id: string; readonly host: string } | undefined;
+  const presses: number[] = [];
+
+  const onSignal = (signal: NodeJS.Signals): void => {
+    if (handle === undefined) {
+      // Nobody to pass it on to yet. The request may have been sent: it is then carried out.
+      shown.note(`${signal} before the container was placed; if it was asked for already it still starts: look with cc ps`);
+      process.exit(SIGNAL_EXIT[signal] ?? ExitCode.cloudFailed);
+    }
+    if (signal === "SIGINT") {
+      presses.push(options.nowMs());
+      const recent = presses.filter((atMs) => options.nowMs() - atMs <= DETACH_WITHIN_MS);
+      if (recent.length >= DETACH_PRESSES) return handle.detach();
+    }
+    handle.signal(signal);
+  };
+  for (const signal of PASSED_ON) process.on(signal, onSignal);
+
+  const onEvent = (event: StreamEvent): void => {
+    if (event.type === "explain") shown.answers(decodeAnswers(Array.isArray(event.answers) ? event.answers : []));
+    if (event.type !== "placed") return;
+    placed = { id: String(event.id), host: String(event.host) };
+    options.remember(decodeWritten(Array.isArray(event.wrote) ? event.wrote : []));
+    for (const warning of Array.isArray(event.warnings) ? event.warnings : []) shown.warn(String(warning));
+    shown.copies(event.copies);
+  };
+  const onCommitted = (opened: StreamHandle): void => {
+    handle = opened;
+    if (options.input) void passInput(opened);
+  };
+  const hooks = { warn: shown.warn, onEvent, onCommitted };
+  const gathering = createGatheringSink(hooks);
+  const output = createOutputSink(hooks);
+
+  try {
+    const end = await client.stream("Run", { ...request, attach: true }, options.json ? gathering.sink : output.sink);
+    if (end.detached === true) {
+      shown.note(`detached; ${placed?.id ?? "the container"} goes on: cc logs -f ${placed?.id ?? ""} follows it, cc stop ${placed?.id ?? ""} ends it`);
+      return SIGNAL_EXIT["SIGINT"] ?? ExitCode.cloudFailed;
+    }
+    if (end.reason !== undefined && end.reason !== "") shown.note(`the container ended: ${end.reason}`);
+    if (options.json) {
+      shown.json({ id: placed?.id ?? "", host: placed?.host ?? "", exitCode: end.exitCode ?? null, reason: end.reason ?? "", stdout: gathering.text("stdout"), stderr: gathering.text("stderr"), truncated: gathering.truncated() });
+    }
+    return end.exitCode === undefined ? ExitCode.cloudFailed : end.exitCode & 0xff;
+  } catch (error) {
+    output.clearProgress();
+    if (placed !== undefined && error instanceof CcError && error.code === "PEER_UNREACHABLE") {
+      throw new CcError("PEER_UNREACHABLE", `the connection was lost (${error.message}), but ${placed.id} goes on; cc logs -f ${placed.id} follows it at any peer`);
+    }
+    throw error;
+  } finally {
+    for (const signal of PASSED_ON) process.off(signal, onSignal);
+  }
+}
