@@ -21,19 +21,25 @@ export type OutputChunk = {
   readonly stream: "stdout" | "stderr";
   readonly atMs: number;
   readonly data: Uint8Array;
-  /** Byte position after this chunk in the container's whole output history: to resume from. */
+  /** Position after this chunk in the container's whole output history, to resume from: grows, counts the log's own bytes too. */
   readonly position: number;
+  /** Bytes of the log that were cut away before this chunk could be read: the reader was slower than the limits of the log allow. */
+  readonly lostBytes?: number;
 };
 
 export type ReadLogs = {
   /** Continue after this position; 0: from the oldest kept. */
   readonly from: number;
   readonly follow: boolean;
+  /** Only what was written at this time or later. */
   readonly sinceMs?: number;
   /** Only the last so many lines of what is there at the start. */
   readonly tail?: number;
   readonly signal: AbortSignal;
 };
+
+/** Standard input of a container. `write` resolves when there is room for more; both throw NOT_RUNNING when nobody reads any more. */
+export type ContainerInput = { write(data: Uint8Array): Promise<void>; end(): Promise<void> };
 
 /**
  * Runs containers on this host: the driver interface (crun under conmon; a fake in the simulator). Every call may be
@@ -59,6 +65,8 @@ export interface ContainerRuntime {
   remove(id: ContainerId): Promise<void>;
   /** Output as it comes, history first. Ends after the last byte when the container has ended, or at once without `follow`. */
   logs(id: ContainerId, options: ReadLogs): AsyncIterable<OutputChunk>;
+  /** Open readers of its output: what removes ended containers by itself lets them finish. */
+  readers(id: ContainerId): number;
   /** Writes to the process's standard input; `end` closes it. Only for specs with `stdinOpen`. */
-  stdin(id: ContainerId): Promise<{ write(data: Uint8Array): Promise<void>; end(): Promise<void> }>;
+  stdin(id: ContainerId): Promise<ContainerInput>;
 }

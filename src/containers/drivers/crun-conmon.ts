@@ -1,0 +1,177 @@
+import { rmdir } from "node:fs/promises";
+import { CcError, type ContainerId, shellQuote } from "../../base/index.ts";
+import { errorCode } from "../../host/index.ts";
+import type { ImageOnHost } from "../../images/index.ts";
+import type { ContainerInput, ContainerRuntime, Exit, Found, OutputChunk, ReadLogs, StartTimings } from "../runtime.ts";
+import type { ContainerSpec } from "../spec.ts";
+import { Cgroup } from "./crun-conmon/cgroups.ts";
+import { type Context, historyOf, openContext } from "./crun-conmon/context.ts";
+import { type Bell, awaitBells } from "./crun-conmon/exit-watch.ts";
+import { openInput } from "./crun-conmon/input.ts";
+import { launch } from "./crun-conmon/launch.ts";
+import { observe } from "./crun-conmon/observe.ts";
+import { readOutput } from "./crun-conmon/output-reader.ts";
+import type { CrunConmonDeps, CrunConmonSettings } from "./crun-conmon/settings.ts";
+import { removeAll, settleRun } from "./crun-conmon/teardown.ts";
+
+export type { CrunConmonDeps, CrunConmonSettings } from "./crun-conmon/settings.ts";
+
+/** An end that nobody reports (conmon killed) is found by looking this often. */
+const LOOK_MS = 2_000;
+/** A chatty container's log is looked after this often; conmon needs 300 ms and more to fill a log. */
+const KEEP_LOG_MS = 50;
+const KEEP_LOG_IDLE_MS = 10_000;
+
+export interface CrunConmon extends ContainerRuntime {
+  /** Stops watching; containers run on. The shells are their owner's to close. */
+  close(): Promise<void>;
+}
+
+/** Opens the driver and takes up every container that it finds. One driver per state and run folder. */
+export async function openCrunConmon(deps: CrunConmonDeps, settings: CrunConmonSettings): Promise<CrunConmon> {
+  const context = await openContext(deps, settings);
+  const driver = new Driver(context);
+  await driver.adopt();
+  return driver;
+}
+
+class Driver implements CrunConmon {
+  readonly #context: Context;
+  readonly #closing = new AbortController();
+  readonly #keepers = new Map<ContainerId, Promise<void>>();
+  readonly #readers = new Map<ContainerId, number>();
+
+  constructor(context: Context) {
+    this.#context = context;
+  }
+
+  async adopt(): Promise<void> {
+    for (const id of await this.list()) {
+      const stored = await this.#context.stored.get(id).catch((error: unknown) => {
+        this.#context.deps.logger.error({ container: id, error }, "a container's record cannot be read; it is left as it is");
+      });
+      if (stored !== undefined && stored.ended === undefined && stored.life === this.#context.life) this.#keepLog(id);
+    }
+  }
+
+  list(): Promise<readonly ContainerId[]> {
+    return this.#context.stored.list();
+  }
+
+  inspect(id: ContainerId): Promise<Found> {
+    return observe(this.#context, id);
+  }
+
+  async start(spec: ContainerSpec, image: ImageOnHost, runToken: string, signal: AbortSignal): Promise<StartTimings> {
+    if (this.#context.starting.has(spec.id)) throw new CcError("CONFLICT", `container ${spec.id} is being started already`);
+    const timings = await launch(this.#context, spec, image, runToken, signal);
+    this.#keepLog(spec.id);
+    return timings;
+  }
+
+  async kill(id: ContainerId, signalName: string): Promise<void> {
+    if ((await this.inspect(id)).kind !== "running") return;
+    const { deps, settings, paths } = this.#context;
+    const outcome = await deps.process.run(`${shellQuote(settings.crunPath)} --root ${shellQuote(paths.crunRoot)} kill ${shellQuote(id)} ${shellQuote(signalName)}`);
+    if (outcome.exitCode === 0 || (await this.inspect(id)).kind !== "running") return;
+    // Between the process's end and conmon's word about it, crun already knows.
+    if (/No such process|not running/i.test(outcome.stdout)) return;
+    throw new CcError("CONTAINER_FAILED", `${signalName} cannot be sent: ${outcome.stdout.trim()}`);
+  }
+
+  async waitExit(id: ContainerId, signal: AbortSignal): Promise<Exit | undefined> {
+    const closing = AbortSignal.any([signal, this.#closing.signal]);
+    for (;;) {
+      closing.throwIfAborted();
+      const bell = this.#context.exits.arm(id);
+      try {
+        const found = await this.inspect(id);
+        if (found.kind === "ended") return found.exit;
+        if (found.kind !== "running") return undefined;
+        await this.#wait([bell], LOOK_MS, closing);
+      } finally {
+        bell.cancel();
+      }
+    }
+  }
+
+  async settle(id: ContainerId): Promise<void> {
+    await settleRun(this.#context, id);
+    this.#context.histories.get(id)?.ring();
+  }
+
+  remove(id: ContainerId): Promise<void> {
+    return removeAll(this.#context, id);
+  }
+
+  async *logs(id: ContainerId, options: ReadLogs): AsyncIterable<OutputChunk> {
+    const history = await historyOf(this.#context, id);
+    if (history === undefined) return;
+    this.#readers.set(id, this.readers(id) + 1);
+    try {
+      yield* readOutput(history, options, {
+        hasEnded: async () => !this.#context.starting.has(id) && (await this.inspect(id)).kind !== "running",
+        armExit: () => this.#context.exits.arm(id),
+        wait: (bells, ms, signal) => this.#wait(bells, ms, signal),
+      });
+    } finally {
+      const left = this.readers(id) - 1;
+      if (left > 0) this.#readers.set(id, left);
+      else this.#readers.delete(id);
+    }
+  }
+
+  readers(id: ContainerId): number {
+    return this.#readers.get(id) ?? 0;
+  }
+
+  async stdin(id: ContainerId): Promise<ContainerInput> {
+    const stored = await this.#context.stored.get(id);
+    if ((await this.inspect(id)).kind !== "running") throw new CcError("NOT_RUNNING", `container ${id} is not running`);
+    if (stored?.stdinOpen !== true) throw new CcError("BAD_REQUEST", `container ${id} was not made with -i: it has no standard input`);
+    return openInput(`${this.#context.paths.bundle(id)}/attach`);
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort(new CcError("CANCELLED", "the runtime is closed"));
+    this.#context.exits.close();
+    for (const history of this.#context.histories.values()) history.ring();
+    await Promise.all(this.#keepers.values());
+    // Only when it is empty: containers that run on keep theirs.
+    for (const folder of await new Cgroup(this.#context.cgroups, this.#context.settings.cgroupParent).folders()) await rmdir(folder).catch(stillUsed);
+  }
+
+  /** Gives conmon's logs their names and cuts the oldest part away, as long as the container runs. */
+  #keepLog(id: ContainerId): void {
+    if (this.#keepers.has(id)) return;
+    const keeper = this.#keepLogLoop(id)
+      .catch((error: unknown) => this.#context.deps.logger.error({ container: id, error }, "the container's log is no longer kept within its limits"))
+      .finally(() => this.#keepers.delete(id));
+    this.#keepers.set(id, keeper);
+  }
+
+  async #keepLogLoop(id: ContainerId): Promise<void> {
+    const history = await historyOf(this.#context, id);
+    const { signal } = this.#closing;
+    while (history !== undefined && !signal.aborted && this.#context.histories.get(id) === history) {
+      const bells = [history.arm(), this.#context.exits.arm(id)];
+      try {
+        const running = this.#context.starting.has(id) || (await this.inspect(id)).kind === "running";
+        await history.trim();
+        if (!running) return;
+        await this.#wait(bells, KEEP_LOG_IDLE_MS, signal);
+      } finally {
+        for (const bell of bells) bell.cancel();
+      }
+      await this.#wait([], KEEP_LOG_MS, signal);
+    }
+  }
+
+  #wait(bells: readonly Bell[], ms: number, signal: AbortSignal): Promise<void> {
+    return awaitBells(this.#context.deps.clock, bells, ms, signal);
+  }
+}
+
+function stillUsed(error: unknown): void {
+  if (!["EBUSY", "ENOTEMPTY", "ENOENT"].includes(errorCode(error))) throw error;
+}

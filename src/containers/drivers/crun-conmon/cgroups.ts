@@ -1,0 +1,67 @@
+import { existsSync } from "node:fs";
+import { readFile, readdir, rmdir } from "node:fs/promises";
+import { errorCode } from "../../../host/index.ts";
+
+const ROOT = "/sys/fs/cgroup";
+
+/** How this machine counts and limits; read once. */
+export type CgroupFacts = {
+  readonly version: 1 | 2;
+  /** crun refuses to create while the unified hierarchy of a hybrid set-up has controllers. */
+  readonly hideUnified: boolean;
+  readonly swapCounted: boolean;
+};
+
+export async function readCgroupFacts(): Promise<CgroupFacts> {
+  if (existsSync(`${ROOT}/cgroup.controllers`)) return { version: 2, hideUnified: false, swapCounted: true };
+  const unified = await textOf(`${ROOT}/unified/cgroup.controllers`);
+  return { version: 1, hideUnified: unified.trim() !== "", swapCounted: existsSync(`${ROOT}/memory/memory.memsw.limit_in_bytes`) };
+}
+
+/** A container's cgroup on this host: counters, and its end. */
+export class Cgroup {
+  readonly #version: 1 | 2;
+  readonly #path: string;
+
+  constructor(facts: CgroupFacts, path: string) {
+    this.#version = facts.version;
+    this.#path = path;
+  }
+
+  /** Processes of it that the kernel killed for want of memory; 0 when the cgroup is gone. */
+  async oomKills(): Promise<number> {
+    const text = await textOf(this.#version === 2 ? `${ROOT}${this.#path}/memory.events` : `${ROOT}/memory${this.#path}/memory.oom_control`);
+    return Number(/^oom_kill (\d+)$/m.exec(text)?.[1] ?? 0);
+  }
+
+  /** Every folder of it, one on version 2, one per controller on version 1. */
+  async folders(): Promise<readonly string[]> {
+    if (this.#version === 2) return [`${ROOT}${this.#path}`].filter(existsSync);
+    const controllers = await readdir(ROOT, { withFileTypes: true });
+    return controllers.filter((entry) => entry.isDirectory()).map((entry) => `${ROOT}/${entry.name}${this.#path}`).filter(existsSync);
+  }
+
+  /** Removes the (empty) folders. Those with something in it stay. */
+  async remove(): Promise<void> {
+    for (const folder of await this.folders()) {
+      await rmdir(folder).catch((error: unknown) => {
+        if (!["ENOENT", "EBUSY", "ENOTEMPTY"].includes(errorCode(error))) throw error;
+      });
+    }
+  }
+
+  /** Host pids in it. */
+  async pids(): Promise<readonly number[]> {
+    const texts = await Promise.all((await this.folders()).map((folder) => textOf(`${folder}/cgroup.procs`)));
+    return [...new Set(texts.join("\n").split("\n").filter((line) => line !== "").map(Number))];
+  }
+}
+
+async function textOf(path: string): Promise<string> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (error) {
+    if (["ENOENT", "ENODEV"].includes(errorCode(error))) return "";
+    throw error;
+  }
+}

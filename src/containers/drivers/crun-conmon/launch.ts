@@ -1,0 +1,253 @@
+import { existsSync } from "node:fs";
+import { chown, mkdir, rm, writeFile } from "node:fs/promises";
+import { CcError, type ContainerId, type Result } from "../../../base/index.ts";
+import type { ImageOnHost } from "../../../images/index.ts";
+import { ociConfig } from "../../bundle.ts";
+import { segmentBytesMax } from "../../log-history.ts";
+import { etcFiles, hostnameOf, processArgs, processDir, processEnv } from "../../process.ts";
+import type { StartTimings } from "../../runtime.ts";
+import type { ContainerSpec } from "../../spec.ts";
+import { resolveUser } from "../../user.ts";
+import { type Context, cgroupPath, openHistory } from "./context.ts";
+import { mountsBelow } from "./mounts.ts";
+import { observe } from "./observe.ts";
+import { startTicks, textOf } from "./processes.ts";
+import { RootFiles } from "./root-files.ts";
+import { diskScript, monitorScript, networkScript } from "./scripts.ts";
+import type { Stored } from "./stored.ts";
+import { clearRun, removeAll, settleRun } from "./teardown.ts";
+
+const SCRIPT_MS_MAX = 60_000;
+
+/** Measures steps that may go side by side, in whole and tenths of milliseconds. */
+class Steps {
+  readonly #now: () => number;
+  readonly #took: Record<string, number> = {};
+
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  async of<T>(name: string, work: () => Promise<T>): Promise<T> {
+    const from = this.#now();
+    try {
+      return await work();
+    } finally {
+      this.#took[name] = Math.round((this.#now() - from) * 10) / 10;
+    }
+  }
+
+  get timings(): StartTimings {
+    return { ...this.#took };
+  }
+}
+
+/** See ContainerRuntime.start. One call per container at a time. */
+export async function launch(context: Context, spec: ContainerSpec, image: ImageOnHost, runToken: string, signal: AbortSignal): Promise<StartTimings> {
+  const { id } = spec;
+  const before = await context.stored.get(id);
+  const found = await observe(context, id);
+  if (found.kind === "running" || found.kind === "ended") {
+    if (found.runToken === runToken) return {};
+    if (found.kind === "running") throw new CcError("CONFLICT", `container ${id} still runs; stop it before it is started again`);
+  }
+  signal.throwIfAborted();
+  const steps = new Steps(() => context.deps.clock.monotonicMs());
+  context.starting.add(id);
+  try {
+    await steps.of("total", () => startProcess(context, { spec, image, runToken, signal, steps, fresh: found.kind === "absent" }));
+    return steps.timings;
+  } catch (error) {
+    // Nothing of a start that failed stays: not its token either, or the next try would be taken for done.
+    await undo(context, id, before);
+    throw error;
+  } finally {
+    context.starting.delete(id);
+    context.histories.get(id)?.ring();
+  }
+}
+
+type Start = {
+  readonly spec: ContainerSpec;
+  readonly image: ImageOnHost;
+  readonly runToken: string;
+  readonly signal: AbortSignal;
+  readonly steps: Steps;
+  readonly fresh: boolean;
+};
+
+async function startProcess(context: Context, start: Start): Promise<void> {
+  const { spec, signal, steps } = start;
+  const { paths, settings } = context;
+  const { id } = spec;
+  const history = openHistory(context, id, spec);
+  await steps.of("prepare", async () => {
+    if (!start.fresh) await clearRun(context, id);
+    await mkdir(paths.state(id), { recursive: true, mode: 0o700 });
+    await mkdir(paths.rootfs(id), { recursive: true, mode: 0o711 });
+    await mkdir(paths.disk(id), { recursive: true, mode: 0o700 });
+    await writeFile(paths.network(id), "", { flag: "a" });
+  });
+  const mounted = start.fresh ? new Set<string>() : await mountsBelow(paths.bundle(id));
+  const [log] = await Promise.all([
+    history.prepareRun(),
+    steps.of("disk", () => prepareDisk(context, start, mounted)),
+    steps.of("network", () => prepareNetwork(context, id, mounted)),
+    // Before the process may exist: whoever returns after a crash must know that this token was used.
+    steps.of("record", () => context.stored.put(id, recordOf(context, start))),
+  ]);
+  signal.throwIfAborted();
+  const compiled = context.seccomp.source.kind === "compiled";
+  await steps.of("config", () => writeConfig(context, start));
+  signal.throwIfAborted();
+  const said = await steps.of("process", () =>
+    context.deps.process.run(
+      monitorScript({
+        id,
+        bundle: paths.bundle(id),
+        conmon: settings.conmonPath,
+        runtime: context.cgroups.hideUnified ? paths.wrapper : settings.crunPath,
+        crun: settings.crunPath,
+        crunRoot: paths.crunRoot,
+        exits: paths.exits,
+        log,
+        logBytesMax: segmentBytesMax(spec),
+        stdin: spec.stdinOpen,
+      }),
+      { timeoutMs: SCRIPT_MS_MAX },
+    ),
+  );
+  const pid = Number(/^\{"data":\s*(\d+)/.exec(said.stdout)?.[1]);
+  if (said.exitCode !== 0 || !Number.isSafeInteger(pid)) throw startError(said.stdout, start);
+  if (compiled) await checkFilter(context, id, pid);
+  else await context.seccomp.learn(`${paths.crunRoot}/${id}/seccomp.bpf`);
+  const ticks = await startTicks(pid);
+  if (ticks !== undefined) context.running.set(id, { pid, ticks });
+}
+
+function recordOf(context: Context, { spec, runToken }: Start): Stored {
+  return {
+    version: 1,
+    runToken,
+    life: context.life,
+    startedAtMs: context.deps.clock.nowMs(),
+    logFileBytes: spec.logFileBytes,
+    logFiles: spec.logFiles,
+    stdinOpen: spec.stdinOpen,
+  };
+}
+
+async function prepareDisk(context: Context, { spec, image, fresh }: Start, mounted: ReadonlySet<string>): Promise<void> {
+  const { paths } = context;
+  const { id } = spec;
+  if (mounted.has(paths.rootfs(id))) return;
+  const exists = !fresh && existsSync(paths.diskImage(id));
+  const outcome = await context.deps.disk.run(
+    diskScript({
+      image: paths.diskImage(id),
+      create: exists ? undefined : { sizeBytes: spec.diskBytes, template: paths.diskTemplate },
+      mountPoint: paths.disk(id),
+      rootfs: paths.rootfs(id),
+      layers: image.layers,
+      diskMounted: mounted.has(paths.disk(id)),
+    }),
+    { timeoutMs: SCRIPT_MS_MAX },
+  );
+  if (outcome.exitCode === 0) return;
+  if (/no space left/i.test(outcome.stdout)) throw new CcError("NO_ROOM", "the host's disk is full");
+  throw new CcError("CONTAINER_FAILED", `the container's disk cannot be made ready: ${outcome.stdout.trim()}`);
+}
+
+async function prepareNetwork(context: Context, id: ContainerId, mounted: ReadonlySet<string>): Promise<void> {
+  const { paths, deps } = context;
+  if (mounted.has(paths.network(id))) return;
+  const outcome = await deps.network.run(networkScript(deps.userNamespace.path, paths.networkFifo, paths.network(id)), { timeoutMs: SCRIPT_MS_MAX });
+  if (outcome.exitCode !== 0) throw new CcError("CONTAINER_FAILED", `the container's network namespace cannot be made: ${outcome.stdout.trim()}`);
+}
+
+async function writeConfig(context: Context, { spec, image }: Start): Promise<void> {
+  const { paths, settings, deps } = context;
+  const { id } = spec;
+  const root = new RootFiles(paths.rootfs(id));
+  const { uidMap, gidMap } = deps.userNamespace;
+  const [passwd, group] = await Promise.all([root.text("/etc/passwd"), root.text("/etc/group")]);
+  const user = valueOf(resolveUser(spec.user === "" ? image.config.user : spec.user, passwd, group, Math.min(uidMap.size, gidMap.size)));
+  const args = valueOf(processArgs(spec, image.config));
+  const hostname = hostnameOf(spec);
+  const env = processEnv(spec.env, image.config.env, hostname, user.home);
+  const dir = processDir(spec.dir, image.config.workingDir);
+  await root.makeDirectory(dir, { uid: uidMap.hostId + user.uid, gid: gidMap.hostId + user.gid, rootUid: uidMap.hostId, rootGid: gidMap.hostId });
+  if (spec.init) {
+    // The init would find a missing command only after the start: as an exit code, and without telling which.
+    const path = env.find((entry) => entry.startsWith("PATH="))?.slice(5) ?? "";
+    const word = args[0] ?? "";
+    const outcome = await root.command(word, path, dir);
+    if (outcome === "missing") throw commandNotFound(word);
+    if (outcome === "not-executable") throw commandNotExecutable(word);
+  }
+  const etc = Object.entries(etcFiles(hostname, settings.nameservers));
+  for (const [name, text] of etc) {
+    const file = `${paths.disk(id)}/etc/${name}`;
+    await rm(file, { force: true });
+    await writeFile(file, text, { mode: 0o644 });
+    await chown(file, uidMap.hostId, gidMap.hostId);
+  }
+  const config = ociConfig({
+    spec,
+    args,
+    env,
+    dir,
+    user,
+    hostname,
+    seccomp: context.seccomp.source,
+    rootfs: paths.rootfs(id),
+    userNamespace: deps.userNamespace.path,
+    networkNamespace: paths.network(id),
+    cgroup: cgroupPath(context, id),
+    etc: Object.fromEntries(etc.map(([name]) => [name, `${paths.disk(id)}/etc/${name}`])),
+    init: spec.init ? settings.initPath : undefined,
+    nofileMax: context.nofileMax,
+    swapCounted: context.cgroups.swapCounted,
+  });
+  await writeFile(`${paths.bundle(id)}/config.json`, JSON.stringify(config), { mode: 0o600 });
+}
+
+/** The annotation is an extension of crun: one that passes it over would run the process without a filter. */
+async function checkFilter(context: Context, id: ContainerId, pid: number): Promise<void> {
+  const mode = /^Seccomp:\s*(\d)/m.exec(await textOf(`/proc/${pid}/status`))?.[1];
+  // Gone already: nothing to protect.
+  if (mode === undefined || mode === "2") return;
+  if ((await startTicks(pid)) === undefined) return;
+  context.seccomp.distrust();
+  throw new CcError("CONTAINER_FAILED", `this host's crun ignores compiled seccomp filters; ${id} was stopped at once, start it again`);
+}
+
+/** crun's words about a create or start that failed, as what they mean. */
+function startError(output: string, { spec, image }: Start): CcError {
+  const word = (image.config.entrypoint[0] ?? spec.command[0] ?? image.config.cmd[0] ?? "").slice(0, 128);
+  const text = output.replaceAll("\\n", " ").replace(/\s+/g, " ").trim();
+  if (/executable file .* not found|open executable: (No such file|Not a directory)/i.test(text)) return commandNotFound(word);
+  if (/open executable|exec(ve)?[^:]*: (Permission denied|Exec format error|Is a directory|No such file)/i.test(text)) return commandNotExecutable(word);
+  return new CcError("CONTAINER_FAILED", `the container could not be started: ${text.slice(0, 500)}`);
+}
+
+function commandNotFound(word: string): CcError {
+  return new CcError("COMMAND_NOT_FOUND", `the image has no command "${word}"; give one that it has, or its full path`);
+}
+
+function commandNotExecutable(word: string): CcError {
+  return new CcError("COMMAND_NOT_EXECUTABLE", `"${word}" is in the image but cannot be executed; is it a program for this machine, with the right to execute?`);
+}
+
+async function undo(context: Context, id: ContainerId, before: Stored | undefined): Promise<void> {
+  if (before === undefined) return removeAll(context, id);
+  await clearRun(context, id);
+  // The disk and the log of earlier runs stay, and so does how the last one ended.
+  await context.stored.put(id, before.ended === undefined ? { ...before, ended: { exit: null } } : before);
+  await settleRun(context, id);
+}
+
+function valueOf<T>(result: Result<T>): T {
+  if (result.ok) return result.value;
+  throw new CcError(result.code, result.message);
+}

@@ -1,0 +1,39 @@
+import { readFile } from "node:fs/promises";
+import type { ContainerId } from "../../../base/index.ts";
+import { errorCode } from "../../../host/index.ts";
+
+/** Whether conmon of this container still runs. A pid alone may be somebody else's by now: its command line tells. */
+export async function monitorPid(pidFile: string, id: ContainerId): Promise<number | undefined> {
+  const pid = await pidIn(pidFile);
+  if (pid === undefined) return undefined;
+  const words = (await textOf(`/proc/${pid}/cmdline`)).split("\0");
+  return words[words.indexOf("--cid") + 1] === id ? pid : undefined;
+}
+
+export async function pidIn(pidFile: string): Promise<number | undefined> {
+  const text = (await textOf(pidFile)).trim();
+  return /^[1-9]\d{0,9}$/.test(text) ? Number(text) : undefined;
+}
+
+/** When a process was started, in clock ticks since boot: with its pid, its identity. Undefined for who is gone, zombies too. */
+export async function startTicks(pid: number): Promise<string | undefined> {
+  const text = await textOf(`/proc/${pid}/stat`);
+  // The name (field 2) may contain spaces and brackets; what follows the last bracket may not.
+  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+  return fields[0] === "Z" || fields[0] === "X" ? undefined : fields[19];
+}
+
+/** The hard limit of open files of this process. */
+export async function openFilesMax(): Promise<number> {
+  const hard = /^Max open files\s+\S+\s+(\d+)/m.exec(await textOf("/proc/self/limits"))?.[1];
+  return hard === undefined ? 1024 : Number(hard);
+}
+
+export async function textOf(path: string): Promise<string> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (error) {
+    if (["ENOENT", "ESRCH"].includes(errorCode(error))) return "";
+    throw error;
+  }
+}

@@ -1,0 +1,123 @@
+import { dirname } from "node:path";
+import { CcError, shellQuote as q } from "../../../base/index.ts";
+
+/** The shell scripts of the driver as text. Each ends with exit code 0 when what it is to do is done. */
+
+export type DiskScript = {
+  readonly image: string;
+  /** Make it (of this size, with this folder's content), or mount the one that is there. */
+  readonly create: { readonly sizeBytes: number; readonly template: string } | undefined;
+  readonly mountPoint: string;
+  readonly rootfs: string;
+  /** Lowest first, absolute. */
+  readonly layers: readonly string[];
+  /** Steps that are there already, from an earlier start that was cut off. */
+  readonly diskMounted: boolean;
+};
+
+/** Disk as ext4 in a sparse file, its `u` and `w` over the layers as the container's root. */
+export function diskScript(input: DiskScript): string {
+  const lines = ["set -e"];
+  const { image, create } = input;
+  if (!input.diskMounted) {
+    if (create !== undefined) {
+      const fresh = q(`${image}.new`);
+      // No journal and no room for resizing: made in 7 ms. What a power cut may leave is put right by e2fsck below.
+      lines.push(
+        `truncate -s 0 ${fresh}; truncate -s ${create.sizeBytes} ${fresh}`,
+        `mkfs.ext4 -q -F -m0 -O ^has_journal,^resize_inode -E lazy_itable_init=1,nodiscard -d ${q(create.template)} ${fresh} </dev/null`,
+        `mv ${fresh} ${q(image)}`,
+      );
+    } else {
+      lines.push(`e2fsck -p ${q(image)} >/dev/null 2>&1 || [ $? -lt 4 ] || { echo "the disk of the container is damaged: e2fsck -p ${image}"; exit 1; }`);
+    }
+    lines.push(`mount -o loop,nosuid,nodev,discard ${q(image)} ${q(input.mountPoint)}`);
+  }
+  const { folder, lower } = overlayLower(input.layers);
+  lines.push(
+    `cd ${q(folder)}`,
+    `mount -t overlay overlay -o ${q(`nosuid,nodev,lowerdir=${lower},upperdir=${input.mountPoint}/u,workdir=${input.mountPoint}/w`)} ${q(input.rootfs)}`,
+  );
+  return lines.join("\n");
+}
+
+/** Options of a mount are limited to a page, so layers are named relative to the folder that they share. */
+export function overlayLower(layers: readonly string[]): { readonly folder: string; readonly lower: string } {
+  const first = layers[0];
+  if (first === undefined) throw new CcError("CONTAINER_FAILED", "the image has no layers");
+  let folder = dirname(first);
+  while (!layers.every((layer) => layer.startsWith(folder === "/" ? "/" : `${folder}/`))) folder = dirname(folder);
+  const names = layers.map((layer) => layer.slice(folder === "/" ? 1 : folder.length + 1));
+  const strange = names.find((name) => /[:,\\]/.test(name));
+  if (strange !== undefined) throw new CcError("INTERNAL", `a layer's folder "${strange}" cannot be named in mount options`);
+  return { folder, lower: names.toReversed().join(":") };
+}
+
+/**
+ * A network namespace that belongs to the user namespace (else the host's /sys shows inside), loopback up, pinned at
+ * `target`. The holder waits on `fifo` until the mount is made.
+ */
+export function networkScript(userNamespace: string, fifo: string, target: string): string {
+  const hold = `ip link set lo up && echo $$ && read x <&3`;
+  return [
+    `[ -p ${q(fifo)} ] || mkfifo -m 600 ${q(fifo)} || exit 1`,
+    `nsenter --user=${q(userNamespace)} -S 0 -G 0 unshare -n sh -c ${q(hold)} 3<>${q(fifo)} | {`,
+    `  read -r pid || exit 1`,
+    // A holder that is still in the host's namespace would give the host's network away.
+    `  if [ "$(readlink /proc/$pid/ns/net)" = "$(readlink /proc/self/ns/net)" ]; then rc=1; else mount --bind /proc/$pid/ns/net ${q(target)}; rc=$?; fi`,
+    `  echo 1<>${q(fifo)}; exit $rc; }`,
+  ].join("\n");
+}
+
+export type MonitorScript = {
+  readonly id: string;
+  readonly bundle: string;
+  readonly conmon: string;
+  /** What conmon calls: crun, or the wrapper that hides the unified hierarchy from it. */
+  readonly runtime: string;
+  readonly crun: string;
+  readonly crunRoot: string;
+  readonly exits: string;
+  readonly log: string;
+  readonly logBytesMax: number;
+  readonly stdin: boolean;
+};
+
+/** Prints conmon's one line about the create; when that went well, starts the process and prints `started`, or crun's words. */
+export function monitorScript(input: MonitorScript): string {
+  const argv = [
+    input.conmon, "--api-version", "1", "--cid", input.id, "--cuuid", input.id, "--name", input.id,
+    "--runtime", input.runtime, "--runtime-arg", `--root=${input.crunRoot}`, "--runtime-arg", "--cgroup-manager=cgroupfs",
+    "--bundle", input.bundle, "--container-pidfile", `${input.bundle}/ctr.pid`, "--conmon-pidfile", `${input.bundle}/conmon.pid`,
+    "--exit-dir", input.exits, "--persist-dir", input.bundle, "--full-attach", "--no-sync-log",
+    "--log-path", `k8s-file:${input.log}`, "--log-size-max", String(input.logBytesMax),
+    ...(input.stdin ? ["--stdin"] : []),
+  ];
+  return [
+    `cd ${q(input.bundle)} || exit 1`,
+    // conmon keeps the pipe open for its lifetime: one line is read, its end never comes.
+    `line=$(_OCI_SYNCPIPE=3 ${argv.map(q).join(" ")} 3>&1 >/dev/null 2>conmon.err </dev/null | { read -r l; printf '%s' "$l"; })`,
+    `printf '%s\\n' "$line"`,
+    `case $line in *'"data"'*:*-*|'') cat conmon.err; exit 1;; esac`,
+    `${q(input.crun)} --root ${q(input.crunRoot)} start ${q(input.id)} && echo started`,
+  ].join("\n");
+}
+
+/** The wrapper for hybrid cgroups: crun refuses to create where the unified hierarchy has controllers. Only these two calls look. */
+export function wrapperText(crun: string): string {
+  return [
+    "#!/bin/sh",
+    'for word in "$@"; do case $word in',
+    `create|run) exec unshare -m --propagation slave sh -c 'umount /sys/fs/cgroup/unified; exec "$@"' -- ${q(crun)} "$@" ;;`,
+    `[!-]*) exec ${q(crun)} "$@" ;;`,
+    "esac; done",
+    `exec ${q(crun)} "$@"`,
+    "",
+  ].join("\n");
+}
+
+/** Takes mounts down, innermost first, and their empty folders with them. What is not mounted is passed over. */
+export function unmountScript(mountPoints: readonly string[]): string {
+  const lines = mountPoints.map((point) => `while mountpoint -q ${q(point)}; do umount ${q(point)} || { rc=1; break; }; done`);
+  return ["rc=0", ...lines, "exit $rc"].join("\n");
+}
