@@ -36,7 +36,7 @@ export type StreamEvent =
   /** Last frame of a stream that ended well. `exitCode` is missing for logs. */
   | { readonly type: "end"; readonly exitCode?: number; readonly reason?: string }
   /** Last frame of a stream that failed. */
-  | { readonly type: "error"; readonly code: ErrorCode; readonly message: string };
+  | { readonly type: "error"; readonly code: ErrorCode; readonly message: string; readonly details?: Readonly<Record<string, string>> };
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
