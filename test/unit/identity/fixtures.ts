@@ -12,14 +12,19 @@ import {
   parseAdminRequest,
   peerIdOf,
   type Role,
+  type StampedRecord,
   signBinding,
   type SignedRequest,
   signRequest,
 } from "../../../src/identity/index.ts";
 
+const pairs = new Map<string, KeyPair>();
+
 /** The same name gives the same key. */
 export function keyPair(name: string): KeyPair {
-  return generateKeyPair({ bytes: (length) => new Uint8Array(hash("sha256", name, "buffer")).subarray(0, length) });
+  const pair = pairs.get(name) ?? generateKeyPair({ bytes: (length) => new Uint8Array(hash("sha256", name, "buffer")).subarray(0, length) });
+  pairs.set(name, pair);
+  return pair;
 }
 
 export const keyId = (name: string): KeyId => keyIdOf(keyPair(name).signer.publicKey);
@@ -32,7 +37,7 @@ export const CREATED_S = 1_800_000_000;
 
 let nonces = 0;
 
-export type SignOptions = { readonly by?: string; readonly peer?: PeerId; readonly createdS?: number; readonly mesh?: string; readonly nonce?: string };
+export type SignOptions = { readonly by?: string; readonly peer?: PeerId; readonly createdS?: number; readonly mesh?: string; readonly nonce?: string; readonly unsigned?: boolean };
 
 /** A JSON request of a call, signed by the named key. */
 export function request(call: string, fields: object, options: SignOptions = {}): SignedRequest {
@@ -42,7 +47,7 @@ export function request(call: string, fields: object, options: SignOptions = {})
   const { signatureInput, signature } = signRequest({
     body,
     keyId: keyId(by),
-    signer: keyPair(by).signer,
+    signer: options.unsigned === true ? { sign: () => new Uint8Array(64) } : keyPair(by).signer,
     createdS: options.createdS ?? CREATED_S,
     nonce: options.nonce ?? `nonce-${String(nonces).padStart(12, "0")}`,
   });
@@ -55,6 +60,15 @@ export function grant(name: string, role: Role, options: SignOptions = {}): Sign
 
 export function invitation(name: string, fields: object = {}, options: SignOptions = {}): SignedRequest {
   return request("CreateInvite", { token: `invite ${name}`, zone: "attic", uses: 1, validForMs: 3_600_000, publicKey: base64Url(keyPair(`invite ${name}`).signer.publicKey), ...fields }, options);
+}
+
+export type StampOptions = { readonly atMs?: number; readonly counter?: number; readonly writer?: PeerId };
+
+/** The record that a request became, stamped by its addressed peer. `atMs` counts from the signed time. */
+export function record(signed: SignedRequest, options: StampOptions = {}): StampedRecord {
+  const { recordKey, to, parameters } = value(parseAdminRequest(signed));
+  const stamp = { writer: options.writer ?? (to.peer as PeerId), timeMs: parameters.createdS * 1000 + (options.atMs ?? 0), counter: options.counter ?? 0 };
+  return { key: recordKey, request: signed, stamp };
 }
 
 export function value<T>(result: Result<T>): T {
