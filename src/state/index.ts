@@ -1,1 +1,30 @@
+/**
+ * The mesh's state on this host: records that everybody may hold and only one writer may make, and what they say.
+ *
+ * A frame that passes the frozen rules (record.ts) is taken by `Intake`: known and older ones are counted and left, those
+ * of hosts whose certificate is not known yet wait (waiting-room.ts), the rest goes into the `RecordBook`: one sorted index
+ * which is the pure merge of all that came (merge.ts), the same on all hosts. The replica fsyncs what is new in group commits
+ * (commit-log.ts), then tells its readers, gossips its own deltas of 20 ms in one message (spread.ts), and repairs with
+ * random neighbours by comparing hashes of ranges (reconcile.ts, repair.ts). What records mean is decided on reading.
+ *
+ * An admin/ or user/ record lies under its key and its stamping peer: a lying host stamps beside others, never over them.
+ * A stamp that is over 60 s ahead lies in the index too, while readers see what was before. Of two stamps of one request
+ * the lower counts (stamps.ts). A start number above all that this host or a neighbour has stored makes versions unique
+ * after a lost or rolled-back disk; own records that come back newer than remembered are rewritten above.
+ *
+ * Rejected: a log with sequence counters or vector clocks (sequence reuse, overwritten gaps and removed writers hide
+ * records; digests of contents can't), a Merkle tree on disk (ranges of a sorted index need no upkeep), one place a key for
+ * all writers (rubbish with a high version would replace the genuine request, which nobody could bring back), summing or
+ * xoring hashes for digests (a liar can make collisions), CRDT libraries (their merge can't know a tombstone is final).
+ */
+export * from "./admission.ts";
+export * from "./merge.ts";
+export * from "./ports.ts";
+export { buildRecord, checkFrame, type DropReason, RECORD_BYTES_MAX, readFrame, REQUEST_BODY_BYTES_MAX } from "./record.ts";
+export * from "./record-key.ts";
+export * from "./record-store.ts";
 export * from "./replica.ts";
+export * from "./replica-parts.ts";
+export * from "./replica-service.ts";
+export { type StampedContent, stampedContentOf } from "./stamped-request.ts";
+export { AHEAD_MS_MAX, compareVersions } from "./version.ts";

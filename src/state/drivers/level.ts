@@ -1,0 +1,104 @@
+import { hash } from "node:crypto";
+import { mkdir, rename } from "node:fs/promises";
+import { dirname } from "node:path";
+import { Level } from "level";
+import { CcError } from "../../base/index.ts";
+import { type RecordStore, type RecordStoreSlot, type StoreBatch, type StoreContents, StoreDamagedError } from "../record-store.ts";
+
+// Keys in the database: `r/<entry id>` for records, `m/<name>` for meta values, `v` for the version of this layout.
+const RECORDS = "r/";
+const META = "m/";
+const LAYOUT_KEY = "v";
+const LAYOUT = "1";
+/** LevelDB's own block checksums are not looked at on reading by default, and don't know which key a value belongs to. */
+const CHECKSUM_BYTES = 8;
+
+type Database = Level<string, Uint8Array>;
+
+/** LevelDB in the folder `path`. `nowMs` only names folders that are set aside. */
+export function createLevelSlot(path: string, nowMs: () => number): RecordStoreSlot {
+  return {
+    open: async () => {
+      await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+      const database: Database = new Level(path, { keyEncoding: "utf8", valueEncoding: "view" });
+      try {
+        await database.open();
+      } catch (error) {
+        throw openingError(error, path);
+      }
+      return new LevelStore(database);
+    },
+    setAside: async () => {
+      const aside = `${path}.damaged-${nowMs()}`;
+      await rename(path, aside);
+      return aside;
+    },
+  };
+}
+
+function openingError(error: unknown, path: string): Error {
+  const cause = error instanceof Error ? error.cause : undefined;
+  const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
+  if (code === "LEVEL_LOCKED") return new CcError("CONFLICT", `another cc-peer has ${path} open; stop it first`, { cause: error });
+  // What LevelDB can't open is a folder that is not its own, or damage: a full or read-only disk shows itself in `write`.
+  if (code === "LEVEL_CORRUPTION" || code === "LEVEL_IO_ERROR" || code === undefined) return new StoreDamagedError(`the store can't be opened: ${textOf(cause ?? error)}`, { cause: error });
+  return new CcError("INTERNAL", `the store can't be opened: ${textOf(cause ?? error)}`, { cause: error });
+}
+
+class LevelStore implements RecordStore {
+  readonly #database: Database;
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  async load(): Promise<StoreContents> {
+    const records: { id: string; frame: Uint8Array }[] = [];
+    const meta: Record<string, string> = {};
+    let layout: string | undefined;
+    try {
+      for await (const [key, sealed] of this.#database.iterator()) {
+        const value = unseal(key, sealed);
+        if (key === LAYOUT_KEY) layout = Buffer.from(value).toString();
+        else if (key.startsWith(RECORDS)) records.push({ id: key.slice(RECORDS.length), frame: value });
+        else if (key.startsWith(META)) meta[key.slice(META.length)] = Buffer.from(value).toString();
+      }
+    } catch (error) {
+      if (error instanceof StoreDamagedError) throw error;
+      throw new StoreDamagedError(`the store can't be read: ${textOf(error)}`, { cause: error });
+    }
+    const empty = records.length === 0 && Object.keys(meta).length === 0;
+    if (layout !== LAYOUT && !(layout === undefined && empty)) throw new StoreDamagedError(`the store has layout ${layout ?? "none"}, this version reads ${LAYOUT}`);
+    return { records, meta };
+  }
+
+  async write(batch: StoreBatch): Promise<void> {
+    const operations: ({ type: "put"; key: string; value: Uint8Array } | { type: "del"; key: string })[] = [put(LAYOUT_KEY, Buffer.from(LAYOUT))];
+    for (const id of batch.remove ?? []) operations.push({ type: "del", key: RECORDS + id });
+    for (const { id, frame } of batch.put ?? []) operations.push(put(RECORDS + id, frame));
+    for (const [name, value] of Object.entries(batch.meta ?? {})) operations.push(put(META + name, Buffer.from(value)));
+    await this.#database.batch(operations, { sync: true });
+  }
+
+  async close(): Promise<void> {
+    await this.#database.close();
+  }
+}
+
+function put(key: string, value: Uint8Array): { type: "put"; key: string; value: Uint8Array } {
+  return { type: "put", key, value: Buffer.concat([checksum(key, value), value]) };
+}
+
+function unseal(key: string, sealed: Uint8Array): Uint8Array {
+  const value = sealed.subarray(CHECKSUM_BYTES);
+  if (sealed.length < CHECKSUM_BYTES || !checksum(key, value).equals(sealed.subarray(0, CHECKSUM_BYTES))) throw new StoreDamagedError(`the value of ${key} is not what was written`);
+  return value;
+}
+
+function checksum(key: string, value: Uint8Array): Buffer {
+  return hash("sha256", Buffer.concat([Buffer.from(`${key}\n`), value]), "buffer").subarray(0, CHECKSUM_BYTES);
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,106 @@
+import { type RecordStore, type RecordStoreSlot, type StoreBatch, StoreDamagedError } from "../record-store.ts";
+
+type Image = { readonly records: ReadonlyMap<string, Uint8Array>; readonly meta: Readonly<Record<string, string>> };
+
+/**
+ * A disk for tests and the simulator: what is fsynced survives a crash, what is not is gone. `sync` is awaited before a
+ * write counts as fsynced (a simulated delay, or nothing); crash at any moment in between.
+ */
+export class MemoryDisk implements RecordStoreSlot {
+  readonly #sync: () => Promise<void>;
+  #image: Image = { records: new Map(), meta: {} };
+  #damaged = false;
+  #open: MemoryStore | undefined;
+  #setAside = 0;
+
+  constructor(sync: () => Promise<void> = () => Promise.resolve()) {
+    this.#sync = sync;
+  }
+
+  async open(): Promise<RecordStore> {
+    this.#open?.die();
+    this.#open = new MemoryStore(this, this.#sync);
+    return this.#open;
+  }
+
+  async setAside(): Promise<string> {
+    this.lose();
+    this.#setAside += 1;
+    return `memory.damaged-${this.#setAside}`;
+  }
+
+  /** Power fails: writes that were not fsynced are gone, and the open store does nothing any more. */
+  crash(): void {
+    this.#open?.die();
+    this.#open = undefined;
+  }
+
+  /** What is fsynced now: for `restore`, as a disk that is rolled back. */
+  snapshot(): Image {
+    return this.#image;
+  }
+
+  restore(image: Image): void {
+    this.#image = image;
+  }
+
+  lose(): void {
+    this.#image = { records: new Map(), meta: {} };
+    this.#damaged = false;
+  }
+
+  /** The next `load` finds a store that it can't trust. */
+  damage(): void {
+    this.#damaged = true;
+  }
+
+  read(): Image {
+    if (this.#damaged) throw new StoreDamagedError("the disk was damaged");
+    return this.#image;
+  }
+
+  apply(batch: StoreBatch): void {
+    const records = new Map(this.#image.records);
+    for (const id of batch.remove ?? []) records.delete(id);
+    for (const { id, frame } of batch.put ?? []) records.set(id, frame);
+    this.#image = { records, meta: { ...this.#image.meta, ...batch.meta } };
+  }
+}
+
+class MemoryStore implements RecordStore {
+  readonly #disk: MemoryDisk;
+  readonly #sync: () => Promise<void>;
+  #dead = false;
+  #queue: Promise<void> = Promise.resolve();
+
+  constructor(disk: MemoryDisk, sync: () => Promise<void>) {
+    this.#disk = disk;
+    this.#sync = sync;
+  }
+
+  async load(): ReturnType<RecordStore["load"]> {
+    const { records, meta } = this.#disk.read();
+    const sorted = [...records].map(([id, frame]) => ({ id, frame })).sort((a, b) => (a.id < b.id ? -1 : 1));
+    return { records: sorted, meta };
+  }
+
+  write(batch: StoreBatch): Promise<void> {
+    const write = async (): Promise<void> => {
+      await this.#sync();
+      // A dead store never answers, as a machine without power does not.
+      if (this.#dead) await new Promise<never>(() => undefined);
+      this.#disk.apply(batch);
+    };
+    this.#queue = this.#queue.then(write);
+    return this.#queue;
+  }
+
+  async close(): Promise<void> {
+    if (!this.#dead) await this.#queue;
+    this.#dead = true;
+  }
+
+  die(): void {
+    this.#dead = true;
+  }
+}

@@ -1,0 +1,76 @@
+import { CcError, type PeerId } from "../base/index.ts";
+import type { Signer } from "../identity/index.ts";
+import { buildRecord } from "./record.ts";
+import { isHostKey, parseRecordKey } from "./record-key.ts";
+import type { Draft, StoredRecord, Version } from "./replica.ts";
+import { compareVersions, HybridClock, isAhead } from "./version.ts";
+
+/** Gives this host's records their versions: (start number, sequence) to its own facts, the hybrid clock to its stamps. */
+export class OwnVersions {
+  readonly #self: PeerId;
+  readonly #signer: Pick<Signer, "sign">;
+  readonly #clock = new HybridClock();
+  #firstStart = 0;
+  #start = 0;
+  #sequence = 0;
+
+  constructor(self: PeerId, signer: Pick<Signer, "sign">) {
+    this.#self = self;
+    this.#signer = signer;
+  }
+
+  /** 0 before `begin`. */
+  get startNumber(): number {
+    return this.#start;
+  }
+
+  begin(startNumber: number): void {
+    this.#firstStart = startNumber;
+    this.#start = startNumber;
+    this.#sequence = 0;
+  }
+
+  /** Somebody holds a record of ours from a start that we have forgotten: from now on ours are above it. */
+  raiseAbove(major: number): boolean {
+    if (major < this.#start) return false;
+    this.#start = major + 1;
+    this.#sequence = 0;
+    return true;
+  }
+
+  /** Whether this process wrote it: then it is what this host holds to be true. */
+  isOfThisLife(record: StoredRecord): boolean {
+    return this.#firstStart > 0 && record.version.major >= this.#firstStart;
+  }
+
+  observe(record: StoredRecord, nowMs: number): void {
+    if (!isHostKey(record.key)) this.#clock.observe(record.version, nowMs);
+  }
+
+  /**
+   * Signs a draft, above `before`, which lies in its place. Throws CcError: FORBIDDEN for another host's key, CONFLICT
+   * where the final record lies already, CLOCK_SKEW where this host stamped with a clock far ahead, BAD_REQUEST for what
+   * every host would drop.
+   */
+  sign(draft: Draft, before: StoredRecord | undefined, nowMs: number): StoredRecord {
+    const key = parseRecordKey(draft.key);
+    const final = draft.final ?? false;
+    if (key?.family === "host" && key.peer !== this.#self) throw new CcError("FORBIDDEN", `${draft.key} is written by its host alone`);
+    if (before?.final === true && !final) throw new CcError("CONFLICT", `${draft.key} is final: its id is never used again`);
+    const version = key?.family === "host" ? this.#nextOfHost() : this.#clock.next(nowMs);
+    if (before !== undefined && before.final === final && compareVersions(before.version, version) >= 0) {
+      if (isAhead(before.version, nowMs)) throw new CcError("CLOCK_SKEW", `this host stamped ${draft.key} with a clock that was far ahead; ask another peer`);
+      throw new CcError("INTERNAL", `${draft.key} has a version of its own writer that this writer does not remember`);
+    }
+    try {
+      return buildRecord({ key: draft.key, version, final, content: draft.content }, this.#self, this.#signer);
+    } catch (error) {
+      throw new CcError("BAD_REQUEST", error instanceof Error ? error.message : "the record can't be made", { cause: error });
+    }
+  }
+
+  #nextOfHost(): Version {
+    this.#sequence += 1;
+    return { major: this.#start, minor: this.#sequence };
+  }
+}

@@ -1,0 +1,23 @@
+import type { RecordFrame } from "../api/gen/cc/v1/records_pb.ts";
+import type { StoredRecord } from "./replica.ts";
+
+/** Whether this record is a certificate that makes its writer a member, as far as it can be told offline. Never unsaid. */
+export type AdmissionCheck = (record: StoredRecord) => boolean;
+
+/**
+ * What lies in files of their own beside the store, so that a host whose store is lost still knows whose mesh it is in and
+ * who may say what, and that it had a store.
+ */
+export type Remembered = {
+  readonly adminFrames: readonly RecordFrame[];
+  /** Of the store that this host used last; undefined: it never had one. */
+  readonly storeId: string | undefined;
+  readonly startNumber: number;
+};
+
+export interface IdentityFile {
+  /** What was saved last; undefined when there is nothing. */
+  load(): Promise<Remembered | undefined>;
+  /** Resolves when it is fsynced. */
+  save(remembered: Remembered): Promise<void>;
+}

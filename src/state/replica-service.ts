@@ -1,0 +1,317 @@
+import { toBinary } from "@bufbuild/protobuf";
+import { type RecordFrame, RecordFrameSchema } from "../api/gen/cc/v1/records_pb.ts";
+import { asCcError, CcError, type PeerId, type RecordKey, type Zone } from "../base/index.ts";
+import { RECORDS_TOPIC } from "../mesh/index.ts";
+import { COMMIT_BACKLOG_BYTES_MAX, CommitLog } from "./commit-log.ts";
+import { askForCopy } from "./copies.ts";
+import { decodeGossip, gossipVerdict, serveRecords } from "./exchange.ts";
+import { deferred, settledUnless } from "./deferred.ts";
+import { IdentityCopy } from "./identity-copy.ts";
+import { Intake, type Intaken } from "./intake.ts";
+import { META_STORE_ID, type Opened, openRecords } from "./opening.ts";
+import { OwnVersions } from "./own-versions.ts";
+import { checkFrame, frameBytes } from "./record.ts";
+import { type EntryId, entryIdOf, isHostKey } from "./record-key.ts";
+import { refill } from "./refill.ts";
+import { RepairLoop, reconcileWith, type RepairParts } from "./repair.ts";
+import type { Draft, StoredRecord, Version, WriteOptions, Written } from "./replica.ts";
+import type { ReplicaCounts, ReplicaParts, ReplicaService, ReplicaSettings, ReplicaStanding } from "./replica-parts.ts";
+import { Spread } from "./spread.ts";
+
+const META_START = "start-number";
+const META_STAMPS = "restamped";
+const TICK_MS = 1_000;
+const STORE_ID_BYTES = 16;
+
+export function createReplica(parts: ReplicaParts, settings: ReplicaSettings): ReplicaService {
+  return new ReplicaOnHost(parts, settings);
+}
+
+class ReplicaOnHost implements ReplicaService {
+  readonly self: PeerId;
+  readonly zone: Zone;
+  readonly #parts: ReplicaParts;
+  readonly #settings: ReplicaSettings;
+  readonly #intake: Intake;
+  readonly #own: OwnVersions;
+  readonly #spread: Spread;
+  readonly #repair: RepairLoop;
+  readonly #repairParts: RepairParts;
+  readonly #listeners = new Set<(changed: readonly StoredRecord[]) => void>();
+  readonly #stopped = new AbortController();
+  readonly #ready = deferred<void>();
+  readonly #identityCopy: IdentityCopy;
+  #commits: CommitLog | undefined;
+  #opened: Opened | undefined;
+  #unsubscribe: (() => void) | undefined;
+  #cancelTick: (() => void) | undefined;
+  #standing: ReplicaStanding = "stopped";
+  #rememberedStart = 0;
+  #storeId = "";
+
+  constructor(parts: ReplicaParts, settings: ReplicaSettings) {
+    this.self = settings.self;
+    this.zone = settings.zone;
+    this.#parts = parts;
+    this.#settings = settings;
+    this.#intake = new Intake(settings.self, parts.verifier, parts.admits, settings.limits);
+    this.#own = new OwnVersions(settings.self, parts.signer);
+    this.#spread = new Spread(parts.mesh, parts.clock);
+    const take = async (frames: readonly RecordFrame[], from: PeerId): Promise<number> => (await this.take(frames, from)).taken.length;
+    this.#repairParts = { ...parts, index: this.#intake.book.index, take };
+    this.#repair = new RepairLoop(this.#repairParts);
+    this.#identityCopy = new IdentityCopy(parts.identityFile, parts.log, () => ({
+      adminFrames: this.list("admin/").map((record) => record.frame),
+      storeId: this.#storeId,
+      startNumber: this.#own.startNumber,
+    }));
+  }
+
+  async start(): Promise<void> {
+    if (this.#standing !== "stopped" || this.#stopped.signal.aborted) return;
+    this.#standing = "refilling";
+    const remembered = await this.#parts.identityFile.load();
+    const opened = await openRecords(this.#parts.slot, remembered, this.#parts.log);
+    this.#opened = opened;
+    this.#commits = new CommitLog(opened.store);
+    const nowMs = this.#nowMs();
+    this.#intake.stamps.load(opened.meta[META_STAMPS] ?? "[]");
+    for (const record of opened.records) {
+      this.#intake.restore(record, nowMs);
+      this.#own.observe(record, nowMs);
+    }
+    this.#storeId = opened.meta[META_STORE_ID] ?? Buffer.from(this.#parts.random.bytes(STORE_ID_BYTES)).toString("hex");
+    this.#rememberedStart = Math.max(Number(opened.meta[META_START] ?? "0"), remembered?.startNumber ?? 0, this.highestStartOf(this.self));
+    if (opened.meta[META_STORE_ID] === undefined) await this.#commits.stage({ meta: { [META_STORE_ID]: this.#storeId } });
+    if (remembered !== undefined) await this.take(remembered.adminFrames, this.self);
+    serveRecords(this.#parts.mesh, { index: this.#intake.book.index, hold: (frames, from) => this.#hold(frames, from) });
+    this.#unsubscribe = this.#parts.mesh.subscribe(RECORDS_TOPIC, (data, from) => this.#hear(data, from));
+    this.#cancelTick = this.#parts.clock.after(TICK_MS, () => this.#tick());
+    this.#becomeReady().catch((error: unknown) => this.#fail(error));
+  }
+
+  async stop(): Promise<void> {
+    if (this.#stopped.signal.aborted) return;
+    this.#stopped.abort(new CcError("CANCELLED", "this peer is stopping"));
+    this.#unsubscribe?.();
+    this.#cancelTick?.();
+    this.#repair.stop();
+    this.#spread.stop();
+    if (this.#standing !== "failed") this.#standing = "stopped";
+    // A disk that failed has said so already; what is left is to let go of it.
+    await this.#commits?.settled().catch(() => undefined);
+    await this.#identityCopy.settled();
+    await this.#opened?.store.close();
+  }
+
+  get(key: RecordKey): StoredRecord | undefined {
+    return this.#intake.book.get(key);
+  }
+
+  list(prefix: string): readonly StoredRecord[] {
+    return this.#intake.book.list(prefix);
+  }
+
+  async write(drafts: readonly Draft[], options: WriteOptions = {}): Promise<Written> {
+    this.#mustBeReady();
+    options.signal?.throwIfAborted();
+    const nowMs = this.#nowMs();
+    const beside = options.beside ?? [];
+    for (const frame of beside) {
+      const checked = checkFrame(frame, this.#parts.verifier);
+      if (!checked.ok) throw new CcError("BAD_REQUEST", `a record beside the others is not one: ${checked.reason}`);
+    }
+    const records = this.#sign(drafts, nowMs);
+    this.#mustHaveRoom(records);
+    const others = this.#intake.take(beside, this.self, nowMs);
+    const own = this.#intake.put(records, nowMs);
+    const fsynced = this.#commit(this.#log(), [others, own]);
+    const frames = [...others.stored, ...records].map((record) => record.frame);
+    this.#spread.add(frames);
+    // The copy is asked for meanwhile: if this host dies before its own fsync, it meets these records again and keeps them.
+    const copied = options.copies === 1 ? undefined : askForCopy(frames, this.#parts, this.#stopped.signal);
+    await fsynced;
+    return { records, copies: (await copied) === undefined ? 1 : 2 };
+  }
+
+  async stamp(draft: Draft): Promise<StoredRecord> {
+    this.#mustBeReady();
+    const [record] = this.#sign([draft], this.#nowMs());
+    if (record === undefined || isHostKey(record.key)) throw new CcError("BAD_REQUEST", "only a user's or an admin's request is stamped");
+    return record;
+  }
+
+  async take(frames: readonly RecordFrame[], from: PeerId): Promise<{ readonly taken: readonly StoredRecord[]; readonly dropped: number }> {
+    const { taken, fsynced } = this.#takeIn(frames, from);
+    await fsynced;
+    return { taken: taken.stored, dropped: taken.dropped };
+  }
+
+  onChange(listener: (changed: readonly StoredRecord[]) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  digest(): Uint8Array {
+    return this.#intake.book.index.digest();
+  }
+
+  ready(signal: AbortSignal): Promise<void> {
+    return settledUnless(signal, this.#ready.promise);
+  }
+
+  standing(): ReplicaStanding {
+    return this.#standing;
+  }
+
+  startNumber(): number {
+    return this.#own.startNumber;
+  }
+
+  stampOf(record: StoredRecord): Version {
+    return this.#intake.stamps.stampOf(record);
+  }
+
+  highestStartOf(peer: PeerId): number {
+    return this.#intake.book.highestMajorOf(`host/${peer}/`);
+  }
+
+  heard(peer: PeerId, told: { readonly digest: Uint8Array; readonly highestStartOfYours: number }): void {
+    this.#repair.heardDigest(peer, told.digest);
+    // It has records of ours that are on their way to us; the number is taken back before they come.
+    if (this.#standing !== "ready") this.#rememberedStart = Math.max(this.#rememberedStart, told.highestStartOfYours);
+  }
+
+  counts(): ReplicaCounts {
+    const { book, waiting, drops } = this.#intake;
+    return { records: book.index.size, waiting: waiting.size, ahead: book.aheadCount, drops };
+  }
+
+  async #becomeReady(): Promise<void> {
+    const { clock, mesh, log } = this.#parts;
+    const before = this.#rememberedStart;
+    const facts = (): { lost: boolean; acceptLostStore: boolean; neighboursExpected: boolean } => ({
+      lost: this.#opened?.lost ?? false,
+      acceptLostStore: this.#settings.acceptLostStore,
+      neighboursExpected: this.#settings.neighboursExpected || this.#intake.admitted.size > 1,
+    });
+    const onStuck = (stuck: boolean): void => {
+      if (stuck && this.#standing === "refilling") log.warn({}, "the store is lost and no neighbour is reached: waiting; cc-peer run --accept-lost-store goes on without what was lost");
+      this.#standing = stuck ? "waiting-lost" : "refilling";
+    };
+    await refill({ mesh, clock, log, facts, onStuck, reconcile: (peer) => reconcileWith(peer, this.#repairParts, this.#stopped.signal) }, this.#stopped.signal);
+    const highest = Math.max(this.#rememberedStart, this.highestStartOf(this.self));
+    if (highest > before) log.warn({ remembered: before, neighboursHold: highest }, "this host's store was older than what its neighbours hold of it: refilled");
+    await this.#log().stage({ meta: { [META_START]: String(highest + 1) } });
+    this.#own.begin(highest + 1);
+    this.#standing = "ready";
+    await this.#identityCopy.save();
+    this.#repair.start();
+    this.#ready.resolve();
+  }
+
+  #sign(drafts: readonly Draft[], nowMs: number): StoredRecord[] {
+    return drafts.map((draft) => this.#own.sign(draft, this.#intake.book.index.get(entryIdOf({ key: draft.key, writer: this.self })), nowMs));
+  }
+
+  #takeIn(frames: readonly RecordFrame[], from: PeerId): { readonly taken: Intaken; readonly fsynced: Promise<void> } {
+    const log = this.#log();
+    const nowMs = this.#nowMs();
+    const taken = this.#intake.take(frames, from, nowMs);
+    for (const record of taken.stored) this.#own.observe(record, nowMs);
+    const rewritten = this.#standing === "ready" && taken.own.length > 0 ? this.#rewriteAbove(taken.own, nowMs) : undefined;
+    return { taken, fsynced: this.#commit(log, rewritten === undefined ? [taken] : [taken, rewritten]) };
+  }
+
+  async #hold(frames: readonly RecordFrame[], from: PeerId): Promise<number> {
+    const { taken, fsynced } = this.#takeIn(frames, from);
+    await fsynced;
+    return taken.held;
+  }
+
+  /** Own records newer than remembered: what this life wrote is what counts, the rest is adopted; either stands above what came. */
+  #rewriteAbove(own: Intaken["own"], nowMs: number): Intaken {
+    const highest = own.reduce((major, { met }) => Math.max(major, met.version.major), 0);
+    this.#own.raiseAbove(highest);
+    this.#parts.log.warn({ records: own.length, startNumber: this.#own.startNumber }, "met own records newer than this host remembers; they are written above");
+    const drafts = own.filter(({ met }) => !met.final).map(({ met, before }) => ({ key: met.key, content: before !== undefined && this.#own.isOfThisLife(before) ? before.content : met.content }));
+    const records = this.#sign(drafts, nowMs);
+    this.#spread.add(records.map((record) => record.frame));
+    return this.#intake.put(records, nowMs);
+  }
+
+  /** Resolves when all of these, and what was staged before, are fsynced; readers are told then. */
+  #commit(log: CommitLog, batches: readonly Intaken[]): Promise<void> {
+    const visible = batches.flatMap((batch) => batch.visible);
+    const put = batches.flatMap((batch) => batch.stored).map((record) => ({ id: entryIdOf(record), frame: toBinary(RecordFrameSchema, record.frame) }));
+    const remove: EntryId[] = batches.flatMap((batch) => batch.removed);
+    const meta: Record<string, string> = {};
+    if (batches.some((batch) => batch.restamped)) meta[META_STAMPS] = this.#intake.stamps.save();
+    if (batches.some((batch) => batch.own.length > 0) && this.#standing === "ready") meta[META_START] = String(this.#own.startNumber);
+    if (put.length + remove.length + Object.keys(meta).length === 0) return log.settled();
+    const fsynced = log.stage({ put, remove, meta }, () => this.#tell(visible));
+    fsynced.catch((error: unknown) => this.#fail(error));
+    return fsynced;
+  }
+
+  #tell(changed: readonly StoredRecord[]): void {
+    if (changed.length === 0) return;
+    for (const listener of this.#listeners) {
+      try {
+        listener(changed);
+      } catch (error) {
+        this.#parts.log.error({ error: asCcError(error).message }, "a reader of records failed on a change");
+      }
+    }
+    if (this.#standing === "ready" && changed.some((record) => record.key.startsWith("admin/"))) void this.#identityCopy.save();
+  }
+
+  #hear(data: Uint8Array, from: PeerId): "accept" | "ignore" | "reject" {
+    const records = decodeGossip(data);
+    if (records === undefined || this.#log().backlogBytes > COMMIT_BACKLOG_BYTES_MAX) return "ignore";
+    const { taken, fsynced } = this.#takeIn(records.frames, from);
+    // A disk that failed is told by `#commit`; gossip has nobody to tell.
+    fsynced.catch(() => undefined);
+    const verdict = gossipVerdict(records.frames, taken.dropped, from, this.#parts.verifier);
+    // A message that is not passed on as it is must not take its good records with it.
+    if (verdict !== "accept") this.#spread.add(taken.stored.map((record) => record.frame));
+    return verdict;
+  }
+
+  #tick(): void {
+    if (this.#stopped.signal.aborted) return;
+    this.#tell(this.#intake.book.releaseDue(this.#nowMs()));
+    this.#cancelTick = this.#parts.clock.after(TICK_MS, () => this.#tick());
+  }
+
+  #mustBeReady(): void {
+    if (this.#standing === "ready") return;
+    if (this.#standing === "waiting-lost") throw new CcError("STORE_LOST", "this host lost its records and reaches no other host; wait, or restart it with cc-peer run --accept-lost-store");
+    if (this.#standing === "failed") throw new CcError("INTERNAL", "this host's disk refused a write; its peer has to be restarted");
+    throw new CcError("STARTING", "this host is still asking its neighbours what it missed; try again in a few seconds");
+  }
+
+  /** What this host itself may make others keep: refused here, else the others would drop it. */
+  #mustHaveRoom(records: readonly StoredRecord[]): void {
+    for (const family of ["host", "stamps"] as const) {
+      const added = records.filter((record) => isHostKey(record.key) === (family === "host") && this.#intake.book.index.get(entryIdOf(record)) === undefined);
+      const bytes = added.reduce((sum, record) => sum + frameBytes(record.frame), 0);
+      if (this.#intake.book.wouldExceed(this.self, family, added.length, bytes)) throw new CcError("TOO_LARGE", "this host has as many records as others keep of one host; ask another peer");
+    }
+  }
+
+  #log(): CommitLog {
+    if (this.#commits === undefined || this.#stopped.signal.aborted) throw new CcError("STARTING", "this host's records are not open");
+    return this.#commits;
+  }
+
+  #nowMs(): number {
+    return this.#parts.clock.nowMs() + this.#parts.liveness.medianOffsetMs();
+  }
+
+  #fail(error: unknown): void {
+    if (this.#stopped.signal.aborted || this.#standing === "failed") return;
+    this.#standing = "failed";
+    this.#parts.log.error({ error: asCcError(error).message }, "records can't be stored any more; this peer has to be restarted");
+  }
+}
