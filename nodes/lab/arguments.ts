@@ -1,4 +1,4 @@
-import { ok, parseSize, refuse, type Result } from "../../src/base/index.ts";
+import { ok, parseSize, type Result, refuse } from "../../src/base/index.ts";
 import { HOSTS_MAX, zonesOf } from "./layout.ts";
 
 export type LabCommand =
@@ -44,14 +44,14 @@ type Words = { readonly positional: readonly string[]; readonly options: Readonl
 function sort(words: readonly string[], flags: readonly string[], values: readonly string[]): Result<Words> {
   const positional: string[] = [];
   const options = new Map<string, string>();
-  for (let at = 0; at < words.length; at += 1) {
-    const word = words[at] ?? "";
-    if (word === "--") return ok({ positional, options, rest: words.slice(at + 1) });
+  const left = [...words];
+  for (let word = left.shift(); word !== undefined; word = left.shift()) {
+    if (word === "--") return ok({ positional, options, rest: left });
     const [name = "", given] = word.startsWith("--") ? splitOnce(word) : [word, undefined];
     if (!word.startsWith("-")) positional.push(word);
     else if (flags.includes(name) && given === undefined) options.set(name, "");
     else if (values.includes(name)) {
-      const value = given ?? words[(at += 1)];
+      const value = given ?? left.shift();
       if (value === undefined) return refuse("BAD_USAGE", `${name} needs a value`);
       options.set(name, value);
     } else return refuse("BAD_USAGE", `${word} is not known here`);
@@ -111,7 +111,8 @@ function parseCommand(name: string, words: readonly string[]): Result<LabCommand
     }
     case "image": {
       const image = positional[0];
-      if (image === undefined || !/^[a-z0-9]+([._/-][a-z0-9]+)*(:[\w][\w.-]{0,127})?$/.test(image)) return refuse("BAD_USAGE", "give the image a name such as hello or lib/hello:1");
+      if (image === undefined || !/^[a-z0-9]+([._/-][a-z0-9]+)*(:[\w][\w.-]{0,127})?$/.test(image))
+        return refuse("BAD_USAGE", "give the image a name such as hello or lib/hello:1");
       return ok({ command: "image", image, from: options.get("--from"), withPassword: options.has("--with-password") });
     }
     case "exec": {

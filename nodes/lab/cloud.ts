@@ -23,7 +23,7 @@ export function ccEnvironment(folder: string, admin: AdminSettings, host: HostPl
 
 export async function createInvite(context: HostContext, admin: AdminSettings, first: HostPlan, zone: string): Promise<string> {
   const env = ccEnvironment(context.layout.folder, admin, first);
-  const outcome = await run([...context.programs.cc, "host", "invite", "--zone", zone], { signal: context.signal, env });
+  const outcome = await run([context.programs.cc, "host", "invite", "--zone", zone], { signal: context.signal, env });
   return outcome.stdout.trim();
 }
 
@@ -51,5 +51,5 @@ export async function waitUntilAllKnowAll(context: HostContext, admin: AdminSett
 
 async function listHosts(context: HostContext, admin: AdminSettings, host: HostPlan): Promise<string[]> {
   const env = ccEnvironment(context.layout.folder, admin, host);
-  return aliveHosts((await run([...context.programs.cc, "host", "list", "--json"], { signal: context.signal, env })).stdout);
+  return aliveHosts((await run([context.programs.cc, "host", "list", "--json"], { signal: context.signal, env })).stdout);
 }

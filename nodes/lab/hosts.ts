@@ -5,7 +5,19 @@ import { setTimeout as pause } from "node:timers/promises";
 import { CcError } from "../../src/base/index.ts";
 import { errorCode } from "../../src/host/index.ts";
 import { API_PORT, type HostPlan, type LabLayout, MESH_PORT } from "./layout.ts";
-import { detachLoops, makeGroup, ownNamespace, programEnvironment, readCgroupRoots, readMounts, removeGroup, run, runScript, startProgram, unmountBelow } from "./machine.ts";
+import {
+  detachLoops,
+  makeGroup,
+  ownNamespace,
+  programEnvironment,
+  readCgroupRoots,
+  readMounts,
+  removeGroup,
+  run,
+  runScript,
+  startProgram,
+  unmountBelow,
+} from "./machine.ts";
 import { boundNamespaces, mountsToDrop, parseMountInfo } from "./mounts.ts";
 import { killUntilGone, type ProcessRef, processesInGroups, processesInNamespaces } from "./processes.ts";
 import type { Programs } from "./programs.ts";
@@ -58,11 +70,18 @@ export function writePeerConfig(host: HostPlan, config: object): void {
 }
 
 /** What `cc-peer init --json` prints. */
-export type InitReply = { readonly meshId: string; readonly recoveryKey: string; readonly endpointUrl: string; readonly accessToken: string; readonly secretKey: string; readonly peer: string };
+export type InitReply = {
+  readonly meshId: string;
+  readonly recoveryKey: string;
+  readonly endpointUrl: string;
+  readonly accessToken: string;
+  readonly secretKey: string;
+  readonly peer: string;
+};
 
 export async function initPeer(context: HostContext, host: HostPlan): Promise<InitReply> {
   const words = ["init", "--config", host.config, "--name", host.name, "--zone", host.zone, "--json"];
-  const reply = await run(onHost(context, host, [...context.programs.peer, ...words]), { signal: context.signal, env: programEnvironment() });
+  const reply = await run(onHost(context, host, [context.programs.peer, ...words]), { signal: context.signal, env: programEnvironment() });
   return JSON.parse(reply.stdout);
 }
 
@@ -71,14 +90,14 @@ export async function joinPeer(context: HostContext, host: HostPlan, invite: str
   const file = join(host.folder, "invite");
   writeFileSync(file, `${invite}\n`, { mode: 0o600 });
   const words = ["join", `@${file}`, "--config", host.config, "--name", host.name];
-  await run(onHost(context, host, [...context.programs.peer, ...words]), { signal: context.signal, env: programEnvironment() });
+  await run(onHost(context, host, [context.programs.peer, ...words]), { signal: context.signal, env: programEnvironment() });
   rmSync(file);
 }
 
 /** Starts the peer and waits for its `ready` line. */
 export async function startPeer(context: HostContext, host: HostPlan): Promise<{ readonly process: ProcessRef; readonly peerId: string }> {
   const from = existsSync(host.output) ? statSync(host.output).size : 0;
-  const argv = onHost(context, host, [...context.programs.peer, "run", "--config", host.config]);
+  const argv = onHost(context, host, [context.programs.peer, "run", "--config", host.config]);
   const { child, ref } = startProgram(argv, { stdout: host.output, stderr: host.log, cwd: context.layout.top });
   return { process: ref, peerId: await waitReady(context, host, child, from) };
 }
@@ -86,10 +105,19 @@ export async function startPeer(context: HostContext, host: HostPlan): Promise<{
 async function waitReady(context: HostContext, host: HostPlan, child: ChildProcess, from: number): Promise<string> {
   for (let waitedMs = 0; waitedMs < READY_MS; waitedMs += 20) {
     context.signal.throwIfAborted();
-    const ready = readFileSync(host.output).subarray(from).toString("utf8").split("\n").slice(0, -1).map(parseReady).find((peer) => peer !== undefined);
+    const ready = readFileSync(host.output)
+      .subarray(from)
+      .toString("utf8")
+      .split("\n")
+      .slice(0, -1)
+      .map(parseReady)
+      .find((peer) => peer !== undefined);
     if (ready !== undefined) return ready;
     if (child.exitCode !== null || child.signalCode !== null) {
-      throw new CcError("INTERNAL", `the peer of ${host.name} ended with ${child.exitCode ?? child.signalCode} before it was ready:\n${lastLines(host.log, 12)}`);
+      throw new CcError(
+        "INTERNAL",
+        `the peer of ${host.name} ended with ${child.exitCode ?? child.signalCode} before it was ready:\n${lastLines(host.log, 12)}`,
+      );
     }
     await pause(20);
   }

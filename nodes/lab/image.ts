@@ -34,7 +34,19 @@ async function buildBusybox(layout: LabLayout): Promise<string> {
   await fillRoot(root);
   const packed = join(work, "layer.tar");
   await run(["tar", "--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner", "-C", root, "-cf", packed, "."]);
-  await run(["tar", "--mtime=@0", "--owner=1000", "--group=1000", "--numeric-owner", "--transform=s,^,./home/,", "-C", join(work, "home"), "-rf", packed, "app"]);
+  await run([
+    "tar",
+    "--mtime=@0",
+    "--owner=1000",
+    "--group=1000",
+    "--numeric-owner",
+    "--transform=s,^,./home/,",
+    "-C",
+    join(work, "home"),
+    "-rf",
+    packed,
+    "app",
+  ]);
   writeLayout(work, readFileSync(packed));
   for (const scratch of [root, join(work, "home"), packed]) rmSync(scratch, { recursive: true, force: true });
   renameSync(work, target);

@@ -3,18 +3,23 @@ import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { CcError, shellQuote } from "../../src/base/index.ts";
 import { ccEnvironment } from "./cloud.ts";
-import { destroyHost, destroyLab, endpointOf, type HostContext, makeHost, onHost, startPeer } from "./hosts.ts";
-import { hostOf, type HostPlan, type LabLayout, layoutOf, TEST_LAB_PREFIX } from "./layout.ts";
+import { destroyHost, destroyLab, endpointOf, type HostContext, makeHost, startPeer } from "./hosts.ts";
+import { type HostPlan, hostOf, type LabLayout, layoutOf, TEST_LAB_PREFIX } from "./layout.ts";
 import { readCgroupRoots, run } from "./machine.ts";
 import { endProcess, isAlive, processesInGroups, processOf } from "./processes.ts";
 import { findPrograms } from "./programs.ts";
 import { registryName, startRegistries } from "./registry.ts";
-import { type Fault, faultRuleset, netFile, WIRE } from "./scripts.ts";
+import { enterHost, type Fault, faultRuleset, netFile, WIRE } from "./scripts.ts";
 import { type HostState, type LabState, requireState, withHost, writeState } from "./state-file.ts";
 
 const STOP_GRACE_MS = 10_000;
 
-const contextOf = (layout: LabLayout, state: LabState, signal: AbortSignal): HostContext => ({ layout, programs: findPrograms(layout.top), subnet: state.subnet, signal });
+const contextOf = (layout: LabLayout, state: LabState, signal: AbortSignal): HostContext => ({
+  layout,
+  programs: findPrograms(layout.top),
+  subnet: state.subnet,
+  signal,
+});
 
 function findHost(layout: LabLayout, state: LabState, number: number): { readonly host: HostState; readonly plan: HostPlan } {
   const host = state.hosts.find((candidate) => candidate.number === number);
@@ -31,7 +36,10 @@ export async function killHost(layout: LabLayout, number: number): Promise<void>
   const state = requireState(layout.stateFile);
   const { plan } = findHost(layout, state, number);
   await destroyHost(layout, plan);
-  writeState(layout.stateFile, withHost(state, number, ({ peer: _, ...host }) => host));
+  writeState(
+    layout.stateFile,
+    withHost(state, number, ({ peer: _, ...host }) => host),
+  );
 }
 
 /** A dead host comes back with its disk. Gives false where its peer runs already. */
@@ -56,11 +64,17 @@ export async function restartPeer(layout: LabLayout, number: number, signal: Abo
 
 async function runPeer(context: HostContext, state: LabState, plan: HostPlan): Promise<void> {
   const peer = await startPeer(context, plan);
-  writeState(context.layout.stateFile, withHost(state, plan.number, (host) => ({ ...host, peer: peer.process, peerId: peer.peerId })));
+  writeState(
+    context.layout.stateFile,
+    withHost(state, plan.number, (host) => ({ ...host, peer: peer.process, peerId: peer.peerId })),
+  );
 }
 
 /** `cut` adds a fault, `heal` (nothing) ends all. */
-export async function setFaults(layout: LabLayout, cut?: { readonly host: number; readonly other: number | undefined; readonly oneWay: boolean }): Promise<void> {
+export async function setFaults(
+  layout: LabLayout,
+  cut?: { readonly host: number; readonly other: number | undefined; readonly oneWay: boolean },
+): Promise<void> {
   const state = requireState(layout.stateFile);
   const name = (number: number): string => findHost(layout, state, number).plan.name;
   const fault: Fault | undefined = cut && { from: name(cut.host), oneWay: cut.oneWay, ...(cut.other === undefined ? {} : { to: name(cut.other) }) };
@@ -81,7 +95,7 @@ export function environmentOf(layout: LabLayout, number: number): string {
   if (state.admin === undefined) throw new CcError("CONFLICT", "this lab is not up: scripts/lab up");
   const { CC_ENDPOINT_URL, CC_ACCESS_TOKEN, CC_SECRET_KEY } = ccEnvironment(layout.folder, state.admin, findHost(layout, state, number).plan);
   const lines = Object.entries({ CC_ENDPOINT_URL, CC_ACCESS_TOKEN, CC_SECRET_KEY }).map(([name, value]) => `export ${name}=${shellQuote(value ?? "")}`);
-  return `${lines.join("\n")}\nexport PATH=${shellQuote(layout.bin)}:"$PATH"\n`;
+  return `${lines.join("\n")}\nexport PATH=${shellQuote(findPrograms(layout.top).folder)}:"$PATH"\n`;
 }
 
 /** Runs a command on a host, with this process's input and output; gives its exit code. */
@@ -89,8 +103,7 @@ export async function execOnHost(layout: LabLayout, number: number, argv: readon
   const state = requireState(layout.stateFile);
   const { plan } = findHost(layout, state, number);
   if (!hostIsThere(layout, plan)) throw new CcError("CONFLICT", `host ${number} is dead: scripts/lab start ${number}`);
-  const context = { layout: { ...layout, top: process.cwd() }, programs: { cc: [], peer: [] }, subnet: state.subnet, signal: new AbortController().signal };
-  const [program = "", ...args] = onHost(context, plan, argv);
+  const [program = "", ...args] = enterHost(layout, plan, readCgroupRoots(), process.cwd(), argv);
   const child = spawn(program, args, { stdio: "inherit" });
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => child.kill(signal));
   return await new Promise((resolve, reject) => {
@@ -136,7 +149,20 @@ export function reportOf(layout: LabLayout): LabReport {
     const runs = peerRuns(host);
     const processes = processesInGroups(readCgroupRoots().map((root) => `${root}${cgroup}`)).size;
     const hostState = runs ? "running" : hostIsThere(layout, plan) ? "peer dead" : "dead";
-    return { number, name, zone, address, endpoint: endpointOf(plan), state: hostState, pid: runs ? host.peer?.pid : undefined, peer: host.peerId, processes, cgroup, folder, log };
+    return {
+      number,
+      name,
+      zone,
+      address,
+      endpoint: endpointOf(plan),
+      state: hostState,
+      pid: runs ? host.peer?.pid : undefined,
+      peer: host.peerId,
+      processes,
+      cgroup,
+      folder,
+      log,
+    };
   });
   return {
     lab: layout.name,

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
-import { base32, ok, refuse, type Result } from "../../src/base/index.ts";
+import { base32, ok, type Result, refuse } from "../../src/base/index.ts";
 
 /** Where one lab keeps its things. All of it follows from the folder, so that `down` needs nothing else. */
 export type LabLayout = {
@@ -17,7 +17,6 @@ export type LabLayout = {
   /** The machine's own leg on the underlay. */
   readonly machineLink: string;
   readonly stateFile: string;
-  readonly bin: string;
 };
 
 export type HostPlan = {
@@ -57,7 +56,6 @@ export function layoutOf(top: string, name: string): Result<LabLayout> {
     cgroup: `cc-lab-${tag}`,
     machineLink: `cclab-${tag}`,
     stateFile: join(folder, "lab.json"),
-    bin: join(folder, "bin"),
   });
 }
 

@@ -15,7 +15,10 @@ const SCRIPT_MS = 30_000;
 const NO_PROXY = { NO_PROXY: "*", no_proxy: "*" };
 
 /** Runs a program; one that fails is a fault here, with the end of what it said. */
-export async function run(argv: readonly string[], options: { readonly signal?: AbortSignal; readonly timeoutMs?: number; readonly input?: string; readonly env?: Readonly<Record<string, string>> } = {}): Promise<CommandOutcome> {
+export async function run(
+  argv: readonly string[],
+  options: { readonly signal?: AbortSignal; readonly timeoutMs?: number; readonly input?: string; readonly env?: Readonly<Record<string, string>> } = {},
+): Promise<CommandOutcome> {
   const outcome = await runner.run(argv, { timeoutMs: SCRIPT_MS, ...options, env: { ...NO_PROXY, ...options.env } });
   if (outcome.exitCode !== 0) {
     const said = `${outcome.stderr}${outcome.stdout}`.trim().split("\n").slice(-12).join("\n");
@@ -84,7 +87,10 @@ export function loopFile(device: string): string | undefined {
 }
 
 /** Starts a program that outlives this one, in a session of its own, its output added to files. */
-export function startProgram(argv: readonly string[], files: { readonly stdout: string; readonly stderr: string; readonly cwd: string }): { readonly child: ChildProcess; readonly ref: ProcessRef } {
+export function startProgram(
+  argv: readonly string[],
+  files: { readonly stdout: string; readonly stderr: string; readonly cwd: string },
+): { readonly child: ChildProcess; readonly ref: ProcessRef } {
   const [program = "", ...args] = argv;
   const stdout = openSync(files.stdout, "a", 0o600);
   const stderr = openSync(files.stderr, "a", 0o600);

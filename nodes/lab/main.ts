@@ -34,7 +34,9 @@ async function up(layout: LabLayout, options: UpOptions, controller: AbortContro
   try {
     const made = await makeLab(layout, options, controller.signal, say);
     const report = reportOf(layout);
-    say(`${made ? "up" : "is up already"}: ${report.hosts.map((host) => `${host.name} (${host.zone}) ${host.endpoint}`).join(", ")}; registry ${report.registry}`);
+    say(
+      `${made ? "up" : "is up already"}: ${report.hosts.map((host) => `${host.name} (${host.zone}) ${host.endpoint}`).join(", ")}; registry ${report.registry}`,
+    );
     return 0;
   } catch (error) {
     if (!controller.signal.aborted) {
@@ -104,11 +106,20 @@ function showLog(layout: LabLayout, number: number, follow: boolean): Promise<nu
 }
 
 function showStatus(report: LabReport, json: boolean): void {
-  if (json) return console.log(JSON.stringify(report, null, 2));
+  if (json) {
+    console.log(JSON.stringify(report, null, 2));
+    return;
+  }
   const rows = report.hosts.map((host) => [host.name, host.zone, host.endpoint, host.state, String(host.pid ?? "-"), String(host.processes)]);
   const table = [["HOST", "ZONE", "ENDPOINT", "STATE", "PEER PID", "PROCESSES"], ...rows];
   const widths = (table[0] ?? []).map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0)));
-  for (const row of table) console.log(row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ").trimEnd());
+  for (const row of table)
+    console.log(
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join("  ")
+        .trimEnd(),
+    );
   console.log(`registry ${report.registry}${report.registryRuns ? "" : " (stopped)"}, with password ${report.privateRegistry}`);
   for (const fault of report.faults) console.log(`cut: ${fault.from} ${fault.oneWay ? "->" : "<->"} ${fault.to ?? "all"}`);
 }

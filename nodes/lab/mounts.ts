@@ -9,14 +9,14 @@ export function parseMountInfo(text: string): Mount[] {
     const right = after?.split(" ");
     const [root, point, type, source] = [left?.[3], left?.[4], right?.[0], right?.[1]];
     if (root !== undefined && point !== undefined && type !== undefined && source !== undefined) {
-      mounts.push({ root: unescape(root), point: unescape(point), type, source: unescape(source) });
+      mounts.push({ root: unoctal(root), point: unoctal(point), type, source: unoctal(source) });
     }
   }
   return mounts;
 }
 
 /** mountinfo writes space, tab, newline and backslash as octal. */
-function unescape(text: string): string {
+function unoctal(text: string): string {
   return text.replaceAll(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)));
 }
 
@@ -41,7 +41,11 @@ const PINNING = new Set(["nsfs", "overlay", "fuse", "fuseblk"]);
 export function mountsToDrop(mounts: readonly Mount[], needed: readonly string[]): string[] {
   const holds = (mount: Mount): boolean => needed.some((path) => isBelow(path, mount.point));
   const pins = (mount: Mount): boolean =>
-    PINNING.has(mount.type) || mount.type.startsWith("fuse.") || mount.source.startsWith("/dev/loop") || isBelow(mount.point, "/run") || mount.point.includes("/.lab/");
+    PINNING.has(mount.type) ||
+    mount.type.startsWith("fuse.") ||
+    mount.source.startsWith("/dev/loop") ||
+    isBelow(mount.point, "/run") ||
+    mount.point.includes("/.lab/");
   return mounts
     .filter((mount) => mount.point !== "/" && !holds(mount) && pins(mount) && !KEPT_BELOW.some((kept) => isBelow(mount.point, kept)))
     .map((mount) => mount.point)

@@ -86,7 +86,8 @@ export function processesInNamespaces(namespaces: ReadonlySet<string>): Set<numb
 export async function killUntilGone(find: () => Iterable<number>, limitMs: number): Promise<void> {
   for (let waitedMs = 0; ; waitedMs += 20) {
     const found = [...find()].map(processOf).filter((ref) => ref !== undefined);
-    if (found.some((ref) => ref.pid === process.pid)) throw new CcError("BAD_USAGE", "this runs inside the lab that it is to take down; leave the host's shell first");
+    if (found.some((ref) => ref.pid === process.pid))
+      throw new CcError("BAD_USAGE", "this runs inside the lab that it is to take down; leave the host's shell first");
     if (found.length === 0) return;
     if (waitedMs >= limitMs) throw new CcError("INTERNAL", `processes of the lab do not end: ${found.map((ref) => ref.pid).join(", ")}`);
     for (const ref of found) signalProcess(ref, "SIGKILL");

@@ -1,27 +1,14 @@
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { CcError, shellQuote } from "../../src/base/index.ts";
-import type { LabLayout } from "./layout.ts";
+import { CcError } from "../../src/base/index.ts";
 
-/** The two programs of the cloud, as words to run them with. */
-export type Programs = { readonly cc: readonly string[]; readonly peer: readonly string[] };
-
-/** Names under which the command line is found in the lab's own folder. `ccloud` is the same where `cc` is the compiler. */
-const CC_NAMES = ["cc", "ccloud"];
+/** The cloud's two programs, and the folder that holds nothing else, fit to stand first on PATH. */
+export type Programs = { readonly folder: string; readonly cc: string; readonly peer: string };
 
 /** What was built; or, to try the lab itself, the programs in the folder that CC_LAB_PROGRAMS names. */
 export function findPrograms(top: string): Programs {
-  const given = process.env["CC_LAB_PROGRAMS"];
-  if (given !== undefined && given !== "") return { cc: [join(given, "cc")], peer: [join(given, "cc-peer")] };
-  const [cc, peer] = [join(top, "cli/bin/cc"), join(top, "dist/nodes/peer/main.js")];
-  for (const file of [cc, peer]) if (!existsSync(file)) throw new CcError("NOT_FOUND", `${file} is not there: run npm run build`);
-  return { cc: [process.execPath, "--use-openssl-ca", cc], peer: [process.execPath, peer] };
-}
-
-/** Small launchers, so that the lab's cc and cc-peer come first on PATH and run on the right Node. */
-export function writeLaunchers(layout: LabLayout, programs: Programs): void {
-  mkdirSync(layout.bin, { recursive: true });
-  const launcher = (words: readonly string[]): string => `#!/bin/sh\nexec ${words.map(shellQuote).join(" ")} "$@"\n`;
-  for (const name of CC_NAMES) writeFileSync(join(layout.bin, name), launcher(programs.cc), { mode: 0o755 });
-  writeFileSync(join(layout.bin, "cc-peer"), launcher(programs.peer), { mode: 0o755 });
+  const folder = process.env["CC_LAB_PROGRAMS"] || join(top, "dist/bin");
+  const programs = { folder, cc: join(folder, "cc"), peer: join(folder, "cc-peer") };
+  for (const file of [programs.cc, programs.peer]) if (!existsSync(file)) throw new CcError("NOT_FOUND", `${file} is not there: run npm run build`);
+  return programs;
 }

@@ -58,7 +58,10 @@ async function waitForPort(host: string, port: number): Promise<void> {
         socket.destroy();
         resolve(answer);
       };
-      socket.once("connect", () => end(true)).once("error", () => end(false)).once("timeout", () => end(false));
+      socket
+        .once("connect", () => end(true))
+        .once("error", () => end(false))
+        .once("timeout", () => end(false));
     });
     if (open) return;
     await pause(50);

@@ -4,10 +4,10 @@ import { join } from "node:path";
 import { CcError } from "../../src/base/index.ts";
 import { createInvite, waitUntilAllKnowAll } from "./cloud.ts";
 import { destroyLab, type HostContext, initPeer, joinPeer, makeHost, peerConfig, startPeer, writePeerConfig } from "./hosts.ts";
-import { chooseSubnet, hostOf, type HostPlan, type LabLayout } from "./layout.ts";
+import { chooseSubnet, type HostPlan, hostOf, type LabLayout } from "./layout.ts";
 import { run, runScript, withLock } from "./machine.ts";
 import { isAlive, type ProcessRef } from "./processes.ts";
-import { findPrograms, writeLaunchers } from "./programs.ts";
+import { findPrograms } from "./programs.ts";
 import { startRegistries } from "./registry.ts";
 import { registryLegScript, wireScript } from "./scripts.ts";
 import { type AdminSettings, type HostState, type LabState, newState, readState, withHost, writeState } from "./state-file.ts";
@@ -32,7 +32,6 @@ export async function makeLab(layout: LabLayout, options: UpOptions, signal: Abo
   }
   const programs = findPrograms(layout.top);
   mkdirSync(layout.folder, { recursive: true });
-  writeLaunchers(layout, programs);
   say("underlay and registry");
   const subnet = await withLock("subnet", () => makeWire(layout, signal));
   const hosts = declareHosts(layout, options);
@@ -49,7 +48,10 @@ export async function makeLab(layout: LabLayout, options: UpOptions, signal: Abo
 /** Under the machine-wide lock: the subnet is taken once the machine's leg has its address. */
 async function makeWire(layout: LabLayout, signal: AbortSignal): Promise<string> {
   const routes: readonly { readonly dst?: string }[] = JSON.parse((await run(["ip", "-j", "-4", "route", "show", "table", "all"], { signal })).stdout);
-  const subnet = chooseSubnet(layout.tag, routes.map((route) => route.dst ?? ""));
+  const subnet = chooseSubnet(
+    layout.tag,
+    routes.map((route) => route.dst ?? ""),
+  );
   if (!subnet.ok) throw new CcError(subnet.code, subnet.message);
   await runScript(wireScript(layout, subnet.value), signal);
   return subnet.value;

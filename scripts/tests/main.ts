@@ -40,7 +40,9 @@ async function runFile(file: string, limitMs: number): Promise<Verdict & { reado
   mkdirSync(dirname(log), { recursive: true });
   const output = openSync(log, "w");
   const startedMs = Date.now();
-  const child = spawn(process.execPath, [file], { cwd: top, detached: true, stdio: ["ignore", output, output] });
+  // tap has a limit of its own, 30 s if nothing is said.
+  const env = { ...process.env, TAP_TIMEOUT: String(Math.ceil(limitMs / 1000)) };
+  const child = spawn(process.execPath, [file], { cwd: top, detached: true, stdio: ["ignore", output, output], env });
   closeSync(output);
   running.add(child);
   let timedOut = false;

@@ -20,13 +20,18 @@ const lab = (...words: string[]): Promise<Outcome> =>
     });
   });
 const status = async () => JSON.parse((await lab("status", "--json")).stdout);
-const ping = async (host: number, address: string): Promise<boolean> => (await lab("exec", String(host), "--", "busybox", "ping", "-c1", "-W1", address)).code === 0;
+const ping = async (host: number, address: string): Promise<boolean> =>
+  (await lab("exec", String(host), "--", "busybox", "ping", "-c1", "-W1", address)).code === 0;
 
 /** Everything on the machine that mentions this lab. */
 function traces(tag: string): string[] {
-  const mounts = readFileSync("/proc/self/mountinfo", "utf8").split("\n").filter((line) => line.includes(folder));
+  const mounts = readFileSync("/proc/self/mountinfo", "utf8")
+    .split("\n")
+    .filter((line) => line.includes(folder));
   const links = readdirSync("/sys/class/net").filter((link) => link.includes(tag));
-  const groups = readdirSync("/sys/fs/cgroup").flatMap((root) => [`/sys/fs/cgroup/${root}/cc-lab-${tag}`, `/sys/fs/cgroup/cc-lab-${tag}`]).filter(existsSync);
+  const groups = readdirSync("/sys/fs/cgroup")
+    .flatMap((root) => [`/sys/fs/cgroup/${root}/cc-lab-${tag}`, `/sys/fs/cgroup/cc-lab-${tag}`])
+    .filter(existsSync);
   const processes = readdirSync("/proc").filter((pid) => /^\d+$/.test(pid) && Number(pid) !== process.pid && commandLine(pid).includes(folder));
   return [...mounts, ...links, ...groups, ...processes, ...(existsSync(folder) ? [folder] : [])];
 }
@@ -47,7 +52,13 @@ t.test("up, faults, kill, start, restart, down", async (t) => {
   const up = await lab("up", "--hosts", "2", "--zones", "a,b");
   t.equal(up.code, 0, up.stderr);
   const first = await status();
-  t.match(first, { phase: "up", hosts: [{ name: "h1", zone: "a", state: "running" }, { name: "h2", zone: "b", state: "running" }] });
+  t.match(first, {
+    phase: "up",
+    hosts: [
+      { name: "h1", zone: "a", state: "running" },
+      { name: "h2", zone: "b", state: "running" },
+    ],
+  });
   const [h1, h2] = first.hosts;
   t.equal((await lab("up", "--hosts", "2", "--zones", "a,b")).code, 0, "up twice is up");
   t.equal((await lab("up", "--hosts", "3")).code, 1, "another shape is refused while it is up");
@@ -55,7 +66,11 @@ t.test("up, faults, kill, start, restart, down", async (t) => {
   t.match(await lab("exec", "1", "--", "sh", "-c", "hostname; ls /sys/class/net; exit 7"), { code: 7, stdout: "h1\neth0\nlo\n" });
   t.ok((await lab("env", "--host", "2")).stdout.includes(`CC_ENDPOINT_URL=https://${h2.address}:7443`));
   t.equal((await lab("image", "hello")).stdout, `${first.registry}/hello:latest\n`);
-  t.equal((await lab("exec", "1", "--", "busybox", "wget", "-qO-", `http://${first.registry}/v2/hello/tags/list`)).stdout, '{"name":"hello","tags":["latest"]}\n', "hosts reach it");
+  t.equal(
+    (await lab("exec", "1", "--", "busybox", "wget", "-qO-", `http://${first.registry}/v2/hello/tags/list`)).stdout,
+    '{"name":"hello","tags":["latest"]}\n',
+    "hosts reach it",
+  );
 
   t.ok(await ping(1, h2.address));
   await lab("cut", "1", "2", "--one-way");
@@ -84,7 +99,12 @@ t.test("up, faults, kill, start, restart, down", async (t) => {
 
 t.test("an up that is cut off anywhere leaves nothing that down, or the next up, does not remove", async (t) => {
   let tag = "";
-  for (const [delayMs, signal] of [[600, "SIGKILL"], [1_200, "SIGINT"], [1_600, "SIGKILL"], [2_200, "SIGKILL"]] as const) {
+  for (const [delayMs, signal] of [
+    [600, "SIGKILL"],
+    [1_200, "SIGINT"],
+    [1_600, "SIGKILL"],
+    [2_200, "SIGKILL"],
+  ] as const) {
     const child: ChildProcess = spawn(process.execPath, [main, "--name", name, "up", "--hosts", "2"], { env, stdio: "ignore" });
     const ended = new Promise((resolve) => child.once("exit", resolve));
     await pause(delayMs);

@@ -36,7 +36,24 @@ t.test("every other command", async (t) => {
 });
 
 t.test("what is not understood is refused, never guessed", async (t) => {
-  for (const text of ["", "fly", "kill", "kill x", "kill 1 2", "cut 1 1", "cut 1 2 3", "exec 1", "exec 1 ls", "image", "image UPPER", "registry", "env --host", "heal now", "down --force", "status -- x"]) {
+  for (const text of [
+    "",
+    "fly",
+    "kill",
+    "kill x",
+    "kill 1 2",
+    "cut 1 1",
+    "cut 1 2 3",
+    "exec 1",
+    "exec 1 ls",
+    "image",
+    "image UPPER",
+    "registry",
+    "env --host",
+    "heal now",
+    "down --force",
+    "status -- x",
+  ]) {
     t.equal(command(text), "BAD_USAGE", `"${text}"`);
   }
 });

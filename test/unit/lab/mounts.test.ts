@@ -23,7 +23,11 @@ t.test("mountinfo is read, with its escapes and optional fields", async (t) => {
 });
 
 t.test("a host lets go of what it would keep alive, and keeps what it stands on", async (t) => {
-  t.same(mountsToDrop(mounts, ["/home/c/checkout"]), ["/home/c/.lab/main/ns/net-h1", "/home/c/.lab/main/ns", "/run/user/0", "/var/lib/x/merged", "/mnt/my disk"], "the last mounted first; the loop that holds the checkout stays");
+  t.same(
+    mountsToDrop(mounts, ["/home/c/checkout"]),
+    ["/home/c/.lab/main/ns/net-h1", "/home/c/.lab/main/ns", "/run/user/0", "/var/lib/x/merged", "/mnt/my disk"],
+    "the last mounted first; the loop that holds the checkout stays",
+  );
   t.ok(mountsToDrop(mounts, ["/elsewhere"]).includes("/home/c"));
 });
 

@@ -18,7 +18,14 @@ t.test("a cut is both ways and to all, if not said otherwise", async (t) => {
   t.same(rules([]), []);
   t.same(rules([{ from: "h1", oneWay: false }]), ['iifname "h1" drop', 'oifname "h1" drop']);
   t.same(rules([{ from: "h1", to: "h2", oneWay: false }]), ['iifname "h1" oifname "h2" drop', 'iifname "h2" oifname "h1" drop']);
-  t.same(rules([{ from: "h1", to: "h2", oneWay: true }, { from: "h1", to: "h2", oneWay: true }]), ['iifname "h1" oifname "h2" drop'], "said twice is once");
+  t.same(
+    rules([
+      { from: "h1", to: "h2", oneWay: true },
+      { from: "h1", to: "h2", oneWay: true },
+    ]),
+    ['iifname "h1" oifname "h2" drop'],
+    "said twice is once",
+  );
   t.match(faultRuleset([]), /^add table bridge fault\ndelete table bridge fault\n/, "one transaction replaces what was there");
 });
 
