@@ -77,8 +77,9 @@ export function nextStep(round: Round, nowMs: number, awarded: boolean): RoundSt
   const decided = decidedByOthers(round, awarded);
   if (decided !== undefined) return decided;
 
-  const windowEndMs = round.startedAtMs + WINDOW_MS;
   const unanswered = round.hosts.filter((host) => !hasAnswered(round, host.peer, nowMs));
+  // Hosts that were asked again, directly, get a window too: else whoever answers first would win, not whoever is best.
+  const windowEndMs = Math.max(round.startedAtMs, ...unanswered.map((host) => round.asked.get(host.peer) ?? 0)) + WINDOW_MS;
   if (unanswered.length > 0 && nowMs < windowEndMs) return { do: "wait", untilMs: windowEndMs };
 
   const name = round.named ? nameStep(round, nowMs) : undefined;

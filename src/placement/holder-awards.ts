@@ -1,7 +1,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { type AwardReply, AwardReplySchema, type AwardRequest } from "../api/gen/cc/v1/mesh_pb.ts";
 import { ClaimSchema, PhaseSchema, type RecordFrame } from "../api/gen/cc/v1/records_pb.ts";
-import { CcError, type ContainerId, type ErrorCode, type PeerId, type Refusal, ok, refuse, type Result } from "../base/index.ts";
+import { asCcError, CcError, type ContainerId, type ErrorCode, type PeerId, type Refusal, ok, refuse, type Result } from "../base/index.ts";
 import { hostKey } from "../state/record-key.ts";
 import { AWARD_CALL_MS } from "./after-award.ts";
 import { isStampedInTime, makeDecline, type OpenAward, openAward } from "./award.ts";
@@ -67,8 +67,8 @@ export class HolderAwards {
     const judged = await this.#judge(award);
     // Judging waited for others: the room is checked and taken in this one step.
     const taken = judged.ok ? this.#take(award, judged.value) : judged;
-    if (judged.ok && taken.ok) return this.#claim(award, judged.value);
-    return this.#decline(award, key, taken.ok ? refuse("INTERNAL", "it could not decide") : taken);
+    if (!taken.ok) return this.#decline(award, key, taken);
+    return judged.ok ? this.#claim(award, key, judged.value) : this.#decline(award, key, judged);
   }
 
   /** Everything but the room: whether the user asked for this, and whether it is still wanted here. */
@@ -101,7 +101,7 @@ export class HolderAwards {
     return this.#ledger.take(award.id, needsOf(asked.requirements));
   }
 
-  async #claim(award: OpenAward, asked: RunAsked): Promise<AwardOutcome> {
+  async #claim(award: OpenAward, key: string, asked: RunAsked): Promise<AwardOutcome> {
     const { replica, clock, mesh, logger } = this.#parts;
     const { id, epoch } = award;
     const nowMs = clock.nowMs();
@@ -121,9 +121,11 @@ export class HolderAwards {
       logger.info({ container: id, epoch, requester: award.requester }, "award taken");
       return { reply: taken([award.record.frame, ...written.records.map((record) => record.frame)]), copies: written.copies };
     } catch (fault) {
-      // Whether it was written is decided by what can be read back; without a claim the room is free again.
-      if (replica.get(hostKey(replica.self, replica.zone, "claim", id)) === undefined) this.#ledger.drop(id);
-      throw fault;
+      // Readable: it was written after all. Else it is declined; should the disk show it after a crash, the next epoch beats it.
+      if (replica.get(hostKey(replica.self, replica.zone, "claim", id)) !== undefined) throw fault;
+      this.#ledger.drop(id);
+      logger.error({ container: id, code: asCcError(fault).code }, "claim not written");
+      return this.#decline(award, key, refuse("INTERNAL", "the host could not write its claim"));
     } finally {
       this.#taking.delete(id);
     }

@@ -1,11 +1,11 @@
 import type { SignedRequest } from "../api/gen/cc/v1/records_pb.ts";
-import { CcError, type ContainerId, isContainerId, refuse } from "../base/index.ts";
+import { CcError, type ContainerId, isContainerId, refuse, type Result } from "../base/index.ts";
 import { Attempt, type PlacementOutcome, type SilentHosts } from "./attempt.ts";
 import type { Attempts } from "./attempts.ts";
 import { BoundedMemory } from "./bounded-memory.ts";
 import type { Holder } from "./holder.ts";
 import type { PlacementParts, RunAsked } from "./ports.ts";
-import { TokenMemory, containerIdOf } from "./token-memory.ts";
+import { TokenMemory, containerIdOf, sameSpec } from "./token-memory.ts";
 
 /** Several calls with one token are one attempt; it is cut off when the last of them is. */
 type Underway = { readonly attempt: Attempt; readonly outcome: Promise<PlacementOutcome>; readonly cut: AbortController; callers: number };
@@ -54,7 +54,7 @@ export class Requester {
     if (running === undefined) return { ...refuse("STARTING", "this peer is not ready to place containers; ask again or ask another"), answers: [] };
     if (asked.addressedTo !== this.#parts.mesh.self) return { ...refuse("WRONG_PEER", "the request is addressed to another peer"), answers: [] };
     const id = containerIdOf(asked.key, asked.token);
-    const used = this.#tokens.use(id, asked.spec, this.#parts.clock.monotonicMs());
+    const used = this.#useToken(id, asked.spec);
     if (!used.ok) return { ...used, answers: [] };
     const underway = this.#underway.get(id) ?? this.#begin(id, asked, request, running.signal);
     if (underway === undefined) return { ...refuse("RATE_LIMITED", "this peer is placing as many containers as it can; ask another or try again"), answers: [] };
@@ -69,6 +69,15 @@ export class Requester {
     } finally {
       signal.removeEventListener("abort", leave);
     }
+  }
+
+  /** Where the container's record is known it decides what the token stands for, else what this peer remembers. */
+  #useToken(id: ContainerId, spec: string): Result<true> {
+    const { view, requests, clock } = this.#parts;
+    const request = view.container(id)?.request;
+    if (request === undefined) return this.#tokens.use(id, spec, clock.monotonicMs());
+    const recorded = requests.read(request);
+    return recorded.ok ? sameSpec(recorded.value.spec, spec) : recorded;
   }
 
   #begin(id: ContainerId, asked: RunAsked, request: SignedRequest, stopped: AbortSignal): Underway | undefined {

@@ -1,0 +1,267 @@
+import { create } from "@bufbuild/protobuf";
+import t from "tap";
+import { BidMessageSchema } from "../../../src/api/gen/cc/v1/mesh_pb.ts";
+import type { ContainerId } from "../../../src/base/index.ts";
+import { containerIdOf, type PlacementOutcome } from "../../../src/placement/index.ts";
+import { type Answer, toBidMessage } from "../../../src/placement/answers.ts";
+import { KEY, MIB, type SimHost, World } from "./world.ts";
+
+const placedAt = (outcome: PlacementOutcome): string => (outcome.ok ? outcome.holding.holder : `${outcome.code}: ${outcome.message}`);
+const starts = (world: World, id: ContainerId): SimHost[] => world.hosts.filter((host) => host.placement.holder.mayStart(id).ok);
+
+t.test("one token at two peers at once: one start, the same answer from both", async (t) => {
+  for (const [first, second] of [[0, 2], [2, 0]] as const) {
+    for (const gapMs of [0, 1, 3, 5, 8]) {
+      const world = new World(3);
+      const one = world.place(world.at(first), "token-1");
+      await world.time.pass(gapMs);
+      const other = world.place(world.at(second), "token-1", {}, gapMs > 0 ? [world.at(first)] : []);
+      const outcomes = await world.time.settle(Promise.all([one, other]));
+      t.equal(placedAt(outcomes[0]), placedAt(outcomes[1]), `${first} then ${second} after ${gapMs} ms`);
+      const id = containerIdOf(KEY, "token-1");
+      t.equal(world.holders(id).length, 1);
+      await world.time.pass(100);
+      t.equal(starts(world, id).length, 1);
+      world.stop();
+    }
+  }
+});
+
+t.test("retry-elsewhere: the client's retry at another peer finds the same container at the same host", async (t) => {
+  const world = new World(3);
+  const first = await world.run(world.at(2), "token-1");
+  world.onMessage = (from, _to, kind) => (kind === "gossip" && from === world.at(2) ? "drop" : 1);
+  const again = await world.run(world.at(0), "token-1", {}, [world.at(2)]);
+  t.ok(first.ok && again.ok && first.id === again.id);
+  t.equal(placedAt(again), placedAt(first));
+  t.equal(world.holders(containerIdOf(KEY, "token-1")).length, 1);
+  world.stop();
+});
+
+t.test("the retry learns of it through 'have it already', though no gossip arrived and nobody is named", async (t) => {
+  const world = new World(3);
+  world.onMessage = (_from, _to, kind) => (kind === "gossip" ? "drop" : 1);
+  const first = await world.run(world.at(2), "token-1");
+  const again = await world.run(world.at(0), "token-1");
+  t.ok(again.ok);
+  t.equal(placedAt(again), placedAt(first));
+  world.stop();
+});
+
+t.test("lost-award: the reply is lost, the same award is asked again, nobody else is awarded", async (t) => {
+  const world = new World(3);
+  let lost = 0;
+  world.onMessage = (_from, _to, kind) => {
+    if (kind === "gossip") return "drop";
+    if (kind !== "awardContainer:reply" || lost > 0) return 1;
+    lost += 1;
+    return "drop";
+  };
+  for (const host of [world.at(0), world.at(1)]) host.own.loadPerCore = 3;
+  const outcome = await world.run(world.at(0), "token-1");
+  t.equal(lost, 1);
+  t.match(outcome, { ok: true, holding: { holder: world.at(2).peer, epoch: 1 } });
+  t.equal(world.holders(containerIdOf(KEY, "token-1")).length, 1);
+  world.stop();
+});
+
+t.test("the holder dies after the award: 'unknown' after 4 s, the next only once it is held unreachable; it yields when it returns", async (t) => {
+  const world = new World(3);
+  const [asked, doomed] = [world.at(0), world.at(2)];
+  for (const host of [world.at(0), world.at(1)]) host.own.loadPerCore = 3;
+  world.onMessage = (_from, to, kind) => {
+    if (kind === "gossip") return "drop";
+    if (kind === "awardContainer" && to === doomed) world.time.after(6, () => doomed.die());
+    return kind === "awardContainer:reply" ? 20 : 1;
+  };
+  const first = await world.run(asked, "token-1");
+  t.match(first, { ok: false, code: "OUTCOME_UNKNOWN", message: /same token/ });
+  t.ok(world.time.nowMs >= 4_000 && world.time.nowMs < 5_100);
+  t.match(await world.run(asked, "token-1"), { ok: false, code: "OUTCOME_UNKNOWN" }, "still not held unreachable: nobody else is awarded");
+  for (const host of [world.at(0), world.at(1)]) host.unreachable.add(doomed.peer);
+  const second = await world.run(asked, "token-1");
+  t.match(second, { ok: true, holding: { epoch: 2 } });
+  t.not(placedAt(second), doomed.peer);
+
+  const id = containerIdOf(KEY, "token-1");
+  world.onMessage = () => 1;
+  doomed.restart();
+  for (const host of world.hosts) host.unreachable.clear();
+  t.ok(doomed.placement.holder.mayStart(id).ok, "it knows of nothing better yet");
+  doomed.replica.store([...(asked.replica.byContainer.get(id)?.values() ?? [])].map((record) => record.frame));
+  await world.time.pass(50);
+  t.notOk(doomed.placement.holder.mayStart(id).ok);
+  t.strictSame(doomed.gaveWay, [id]);
+  t.equal(world.holders(id).length, 1);
+  t.equal(doomed.placement.holder.used.containers, 1, "what gave way counts until it is gone");
+  world.stop();
+});
+
+t.test("another peer takes over a token whose first peer does not know how its award ended", async (t) => {
+  const world = new World(4);
+  const [next, first, doomed] = [world.at(0), world.at(1), world.at(3)];
+  for (const host of world.hosts) if (host !== doomed) host.own.loadPerCore = 3;
+  world.onMessage = (_from, to, kind) => {
+    if (kind === "awardContainer" && to === doomed) doomed.die();
+    return 1;
+  };
+  t.match(await world.run(first, "token-1"), { ok: false, code: "OUTCOME_UNKNOWN" });
+  t.match(await world.run(next, "token-1", {}, [first]), { ok: false, code: "OUTCOME_UNKNOWN" }, "it learns of the award from the first");
+  for (const host of world.hosts) host.unreachable.add(doomed.peer);
+  t.match(await world.run(next, "token-1", {}, [first]), { ok: true, holding: { epoch: 2 } });
+  world.stop();
+});
+
+t.test("half-reachable: the award goes through a peer that reaches the host", async (t) => {
+  const world = new World(3);
+  const [asked, between, far] = [world.at(0), world.at(1), world.at(2)];
+  for (const host of [asked, between]) host.own.loadPerCore = 3;
+  let relayed = 0;
+  world.onMessage = (from, to, kind) => {
+    if (kind === "gossip") return "drop";
+    // The path between the two breaks with the award.
+    if (kind === "awardContainer" && from === asked && to === far) world.cut.add(`${asked.name}>${far.name}`).add(`${far.name}>${asked.name}`);
+    if (kind === "awardContainer" && from === between && to === far) relayed += 1;
+    return 1;
+  };
+  const outcome = await world.run(asked, "token-1");
+  t.match(outcome, { ok: true, holding: { holder: far.peer, epoch: 1 }, copies: 2 });
+  t.equal(relayed, 1);
+  t.equal(world.holders(containerIdOf(KEY, "token-1")).length, 1);
+  world.stop();
+});
+
+t.test("a declined award goes to the next, an epoch above", async (t) => {
+  const world = new World(3);
+  for (const host of [world.at(0), world.at(1)]) host.own.loadPerCore = 3;
+  // Two at once for the last room of the cheapest host.
+  world.at(2).own.loadPerCore = 0;
+  const outcomes = await world.time.settle(Promise.all([0, 1].map((at) => world.place(world.at(at), `token-${at}`, { memoryBytes: 600 * MIB }))));
+  const epochs = outcomes.map((outcome) => (outcome.ok ? outcome.holding.epoch : 0)).sort();
+  t.strictSame(epochs, [1, 2]);
+  t.not(placedAt(outcomes[0] as PlacementOutcome), placedAt(outcomes[1] as PlacementOutcome));
+  world.stop();
+});
+
+t.test("an award that comes after the bid has lapsed is declined, and its host asked anew", async (t) => {
+  const world = new World(2);
+  world.at(0).own.loadPerCore = 3;
+  world.onMessage = (_from, _to, kind) => (kind === "awardContainer" && world.time.nowMs < 1_900 ? Math.max(1, 2_100 - world.time.nowMs) : 1);
+  const outcome = await world.run(world.at(0), "token-1");
+  t.match(outcome, { ok: true, holding: { holder: world.at(1).peer, epoch: 2 } });
+  t.equal(world.holders(containerIdOf(KEY, "token-1")).length, 1);
+  world.stop();
+});
+
+t.test("two-creates: of two creates of one name at once exactly one wins", async (t) => {
+  for (const lossy of [false, true]) {
+    for (const gapMs of [0, 1, 2, 4]) {
+      const world = new World(3);
+      // The lowest host's word decides, so it must be waited for where its answer over gossip is lost.
+      if (lossy) world.onMessage = (from, _to, kind) => (kind === "bid" && from === world.at(0) ? "drop" : 1);
+      const one = world.place(world.at(1), "token-1", { name: "web" });
+      await world.time.pass(gapMs);
+      const outcomes = await world.time.settle(Promise.all([one, world.place(world.at(2), "token-2", { name: "web" })]));
+      const kinds = outcomes.map((outcome) => (outcome.ok ? "placed" : outcome.code)).sort();
+      t.ok(kinds[0]?.startsWith("NAME_") && kinds[1] === "placed", `${kinds.join(", ")} after ${gapMs} ms, lossy: ${lossy}`);
+      world.stop();
+    }
+  }
+});
+
+t.test("a live name is refused at once; after a refusal the same peer may use it again", async (t) => {
+  const world = new World(3);
+  const first = await world.run(world.at(0), "token-1", { name: "web" });
+  t.ok(first.ok);
+  t.match(await world.run(world.at(1), "token-2", { name: "web" }), { ok: false, code: "NAME_TAKEN", message: new RegExp(containerIdOf(KEY, "token-1")) });
+  t.match(await world.run(world.at(1), "token-3", { name: "big", memoryBytes: 9_999 * MIB }), { ok: false, code: "NO_ROOM" });
+  t.match(await world.run(world.at(1), "token-4", { name: "big" }), { ok: true });
+  world.stop();
+});
+
+t.test("the name is taken though the requester has not heard of it", async (t) => {
+  const world = new World(3);
+  world.onMessage = (_from, _to, kind) => (kind === "gossip" ? "drop" : 1);
+  for (const host of [world.at(0), world.at(2)]) host.own.loadPerCore = 3;
+  t.ok((await world.run(world.at(0), "token-1", { name: "web" })).ok);
+  t.match(await world.run(world.at(2), "token-2", { name: "web" }), { ok: false, code: "NAME_TAKEN" });
+  world.stop();
+});
+
+t.test("the same token with another spec is refused: at the same peer, at another, after a restart", async (t) => {
+  const world = new World(3);
+  t.ok((await world.run(world.at(0), "token-1", { command: "a" })).ok);
+  t.match(await world.run(world.at(0), "token-1", { command: "b" }), { ok: false, code: "TOKEN_REUSED" });
+  t.match(await world.run(world.at(1), "token-1", { command: "b" }), { ok: false, code: "TOKEN_REUSED" });
+  world.at(0).restart();
+  t.match(await world.run(world.at(0), "token-1", { command: "b" }), { ok: false, code: "TOKEN_REUSED" });
+  t.match(await world.run(world.at(0), "token-1", { command: "a" }), { ok: true });
+  world.stop();
+});
+
+t.test("a holder that restarts gives the same answer to the same award", async (t) => {
+  const world = new World(2);
+  const [asked, holder] = [world.at(0), world.at(1)];
+  asked.own.loadPerCore = 3;
+  let lost = 0;
+  world.onMessage = (_from, _to, kind) => {
+    if (kind === "gossip") return "drop";
+    if (kind !== "awardContainer:reply" || lost > 0) return 1;
+    lost += 1;
+    holder.restart();
+    return "drop";
+  };
+  t.match(await world.run(asked, "token-1"), { ok: true, holding: { holder: holder.peer, epoch: 1 } });
+  world.stop();
+});
+
+t.test("liar: a host's bare word stops nobody", async (t) => {
+  const id = containerIdOf(KEY, "token-1");
+  const otherId = containerIdOf(KEY, "token-9");
+  const world = new World(3);
+  const liar = world.at(0);
+  const lies: Answer[] = [
+    { kind: "have-it", holding: { holder: liar.peer, epoch: 60 } },
+    { kind: "name-taken", otherId },
+    { kind: "at-work" },
+    { kind: "refused", code: "KEY_REVOKED", reason: "no" },
+  ];
+  for (const [at, lie] of lies.entries()) {
+    liar.topics.clear();
+    liar.handlers.set("askBid", (request) => Promise.resolve(toBidMessage((request as { requestId: string }).requestId, lie)));
+    liar.topics.set("/cc/bids/1/a", (data) => {
+      // It answers from the request's own text, as a host would.
+      const requestId = /c[a-z2-7]{20}\.[a-z2-7]{8}/.exec(Buffer.from(data).toString("latin1"))?.[0] ?? "";
+      void world.deliver(liar, world.at(2), "bid", () => world.at(2).handlers.get("bid")?.(create(BidMessageSchema, toBidMessage(requestId, lie)), liar.peer, new AbortController().signal));
+      return "accept";
+    });
+    const outcome = await world.run(world.at(2), `token-${at + 1}`, { name: `web-${at}` });
+    t.ok(outcome.ok && outcome.holding.holder !== liar.peer, lie.kind);
+  }
+  t.ok(world.holders(id).length === 1);
+  world.stop();
+});
+
+t.test("liar: a host that bids low and never answers its awards is passed over by others' requests", async (t) => {
+  const world = new World(3);
+  const liar = world.at(0);
+  for (const host of [world.at(1), world.at(2)]) host.own.loadPerCore = 3;
+  liar.handlers.set("awardContainer", () => new Promise(() => undefined));
+  t.match(await world.run(world.at(1), "token-1"), { ok: false, code: "OUTCOME_UNKNOWN" });
+  const second = await world.run(world.at(1), "token-2");
+  t.ok(second.ok && second.holding.holder !== liar.peer);
+  world.stop();
+});
+
+t.test("a user who cuts the call before an award leaves nothing behind", async (t) => {
+  const world = new World(3);
+  world.onMessage = () => 30;
+  const cut = new AbortController();
+  const placing = world.place(world.at(0), "token-1", {}, [], cut.signal);
+  await world.time.pass(5);
+  cut.abort(new DOMException("the user left", "AbortError"));
+  await t.rejects(world.time.settle(placing), { code: "CANCELLED" });
+  await world.time.pass(5_000);
+  t.equal(world.holders(containerIdOf(KEY, "token-1")).length, 0);
+  world.stop();
+});
