@@ -36,7 +36,10 @@ export class SharedWork<T, P> {
     const report = (progress: P): void => {
       for (const listener of listeners) listener(progress);
     };
-    const promise = work(controller.signal, report).finally(() => this.#running.delete(key));
+    // Not before the caller listens: the first progress would be lost.
+    const promise = Promise.resolve()
+      .then(() => work(controller.signal, report))
+      .finally(() => this.#running.delete(key));
     // Callers see the failure through their own wait; when all have left, nobody is there to be told.
     promise.catch(() => undefined);
     const shared: Shared<T, P> = { promise, controller, listeners, waiters: 0 };

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdir, readdir, stat, statfs, writeFile } from "node:fs/promises";
+import { chown, mkdir, readdir, stat, statfs, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { CcError, type Clock, formatSize, sleep } from "../../base/index.ts";
 import { type StreamingCommandRunner, type UserNamespacePin, errorCode } from "../../host/index.ts";
@@ -136,6 +136,7 @@ async function unpackAsTheyArrive(tools: FetchTools, task: FetchTask, plan: Pull
     if (plan.stack.includes(EMPTY_LAYER) && !tools.shelf.hasLayer(EMPTY_LAYER) && !plan.missing.some(({ diffId }) => diffId === EMPTY_LAYER)) {
       const folder = join(task.folder, "empty");
       await mkdir(folder, { mode: 0o755 });
+      await chown(folder, pin.uidMap.hostId, pin.gidMap.hostId);
       done.push({ diffId: EMPTY_LAYER, folder, bytes: 0 });
     }
     return done;

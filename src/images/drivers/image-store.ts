@@ -3,7 +3,7 @@ import { mkdir } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { CcError, type Clock, type Logger, base32 } from "../../base/index.ts";
-import type { StreamingCommandRunner, UserNamespacePin } from "../../host/index.ts";
+import { type StreamingCommandRunner, type UserNamespacePin, errorCode } from "../../host/index.ts";
 import type { ImageOnHost, ImageStore, PullOptions, PullProgress } from "../image-store.ts";
 import { type Manifest, parseManifest } from "../manifest.ts";
 import { choosePlatform, platformOf } from "../platform.ts";
@@ -117,6 +117,9 @@ export function createImageStore(init: ImageStoreInit): HostImageStore {
       signal.throwIfAborted();
       await shelf.commit(record, layers, name);
       log.info({ image: name, digest: record.digest, layers: layers.length, ms: Math.round(clock.monotonicMs() - startedMs) }, "image pulled");
+    } catch (error) {
+      if (errorCode(error) !== "ENOSPC" && errorCode(error) !== "EDQUOT") throw error;
+      throw new CcError("NO_ROOM", "the disk of this host is full; free some room, or choose another host", { cause: error });
     } finally {
       await session.close();
       await removeTree(commands, folder);

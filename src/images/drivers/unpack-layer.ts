@@ -79,7 +79,7 @@ async function openArchive(task: UnpackTask): Promise<readonly [Readable] | read
 function checkTar(exitCode: number, stderr: string): void {
   if (exitCode === 0) return;
   const complaints = stderr.split("\n").filter((line) => line !== "" && !line.includes("Exiting with failure status"));
-  if (complaints.some((line) => line.includes("No space left on device"))) throw new CcError("NO_ROOM", "the disk of this host is full; free some room, or choose another host");
+  if (complaints.some((line) => /No space left on device|Wrote only \d+ of/.test(line))) throw new CcError("NO_ROOM", "the disk of this host is full; free some room, or choose another host");
   // Devices outside /dev: nobody could open them in a container anyway.
   const serious = complaints.filter((line) => !/Cannot mknod: Operation not permitted$/.test(line));
   if (complaints.length > 0 && serious.length === 0) return;
