@@ -26,7 +26,7 @@ export function memberStanding(host: HostIdentity, authority: Authority): Member
 
 function inviteStands(host: HostIdentity, authority: Authority): boolean {
   const root = authority.chains.get(authority.rootKeyId)?.[0];
-  if (root === undefined || !host.keyIds.includes(authority.rootKeyId)) return false;
+  if (root === undefined || host.keyIds[0] !== authority.rootKeyId) return false;
   const own = new Map<string, Chain>([[authority.rootKeyId, rootChain(authority.rootKeyId, root.publicKey)]]);
   for (const fact of host.grants) {
     const above = own.get(fact.parameters.keyId);

@@ -165,7 +165,7 @@ t.test("property: the same set gives the same authority in any order, records tw
         return JSON.stringify(one) === JSON.stringify(other);
       },
     ),
-    { numRuns: 300 },
+    { numRuns: 150 },
   );
 });
 
