@@ -60,7 +60,7 @@ export async function makeHost(context: HostContext, host: HostPlan): Promise<vo
 }
 
 /** Words that run a command of the peer's program on a host. */
-export function onHost(context: HostContext, host: HostPlan, argv: readonly string[]): string[] {
+function onHost(context: HostContext, host: HostPlan, argv: readonly string[]): string[] {
   return enterHost(context.layout, host, readCgroupRoots(), context.layout.top, argv);
 }
 
@@ -136,7 +136,7 @@ export function parseReady(line: string): string | undefined {
   }
 }
 
-export function lastLines(file: string, count: number): string {
+function lastLines(file: string, count: number): string {
   try {
     return readFileSync(file, "utf8").trimEnd().split("\n").slice(-count).join("\n");
   } catch (error) {

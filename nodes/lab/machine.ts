@@ -77,7 +77,7 @@ export async function detachLoops(folder: string): Promise<void> {
   }
 }
 
-export function loopFile(device: string): string | undefined {
+function loopFile(device: string): string | undefined {
   try {
     return readFileSync(`/sys/block/${device}/loop/backing_file`, "utf8").trim();
   } catch (error) {

@@ -20,7 +20,7 @@ function unoctal(text: string): string {
   return text.replaceAll(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)));
 }
 
-export const isBelow = (path: string, folder: string): boolean => path === folder || path.startsWith(folder.endsWith("/") ? folder : `${folder}/`);
+const isBelow = (path: string, folder: string): boolean => path === folder || path.startsWith(folder.endsWith("/") ? folder : `${folder}/`);
 
 /** What is mounted at or below a folder, the last mounted first: the order to unmount in. */
 export function mountsBelow(mounts: readonly Mount[], folder: string): string[] {

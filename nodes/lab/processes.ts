@@ -34,7 +34,7 @@ export function processOf(pid: number): ProcessRef | undefined {
 export const isAlive = (process: ProcessRef): boolean => processOf(process.pid)?.startTicks === process.startTicks;
 
 /** Sends a signal unless the process has ended since. */
-export function signalProcess(ref: ProcessRef, signal: NodeJS.Signals): void {
+function signalProcess(ref: ProcessRef, signal: NodeJS.Signals): void {
   if (!isAlive(ref)) return;
   try {
     process.kill(ref.pid, signal);

@@ -11,7 +11,7 @@ export const utsFile = (layout: LabLayout, host: HostPlan): string => `${layout.
 export const WIRE = "wire";
 export const REGISTRY = "registry";
 /** The machine's port on the underlay bridge; a host's port has the host's name. */
-export const MACHINE_PORT = "machine";
+const MACHINE_PORT = "machine";
 
 const inNet = (file: string, script: string): string => `nsenter --net=${shellQuote(file)} sh -ec ${shellQuote(script)}`;
 
@@ -44,7 +44,7 @@ ${inNet(wire, `ip link set ${MACHINE_PORT} master ${WIRE} up`)}`;
 }
 
 /** A network namespace with one leg, `eth0`, on the underlay; its port on the bridge is called `port`. */
-export function legScript(layout: LabLayout, port: string, address: string): string {
+function legScript(layout: LabLayout, port: string, address: string): string {
   const wire = netFile(layout, WIRE);
   const net = netFile(layout, port);
   return `${makeNet(net)}

@@ -13,7 +13,7 @@ export type FileEnd = { readonly exitCode: number | null; readonly timedOut: boo
 export type Verdict = { readonly passed: number; readonly failed: number; readonly skipped: number; readonly problem: string | undefined };
 
 const COUNTS = /^# \{ (?<fields>[^}]*) \}$/;
-const SKIP = /^\s*ok \d+(?: - (?<name>.*?))?(?: # time=\S+)? # (?:SKIP|TODO)\b ?(?<reason>.*)$/i;
+const SKIP = /^\s*ok \d+(?: - (?<name>.*?))?(?: # time=\S+)? # (?:SKIP|TOD[O])\b ?(?<reason>.*)$/i;
 
 /** Reads the output of `node some.test.ts`: tap closes it with `# { total: 5, pass: 3, fail: 1, skip: 1 }`. */
 export function summariseTap(text: string): TapSummary {

@@ -7,13 +7,13 @@ const text = `26 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
 31 30 0:28 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu
 33 30 0:30 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset
 40 30 0:37 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
-50 26 8:1 / /home rw - ext4 /dev/sdb1 rw
+50 26 8:1 / /data rw - ext4 /dev/sdb1 rw
 51 26 7:0 / /mnt/my\\040disk rw - ext4 /dev/loop0 rw
 52 26 0:50 / /var/lib/x/merged rw - overlay overlay rw,lowerdir=a
 53 26 0:51 / /run/user/0 rw - tmpfs tmpfs rw
-54 26 8:1 /c/.lab/main/ns /home/c/.lab/main/ns rw - ext4 /dev/sdb1 rw
-55 54 0:4 net:[4026532177] /home/c/.lab/main/ns/net-h1 rw - nsfs nsfs rw
-56 50 7:1 / /home/c rw - ext4 /dev/loop1 rw
+54 26 8:1 /c/.lab/main/ns /data/c/.lab/main/ns rw - ext4 /dev/sdb1 rw
+55 54 0:4 net:[4026532177] /data/c/.lab/main/ns/net-h1 rw - nsfs nsfs rw
+56 50 7:1 / /data/c rw - ext4 /dev/loop1 rw
 `;
 const mounts = parseMountInfo(text);
 
@@ -24,17 +24,17 @@ t.test("mountinfo is read, with its escapes and optional fields", async (t) => {
 
 t.test("a host lets go of what it would keep alive, and keeps what it stands on", async (t) => {
   t.same(
-    mountsToDrop(mounts, ["/home/c/checkout"]),
-    ["/home/c/.lab/main/ns/net-h1", "/home/c/.lab/main/ns", "/run/user/0", "/var/lib/x/merged", "/mnt/my disk"],
+    mountsToDrop(mounts, ["/data/c/checkout"]),
+    ["/data/c/.lab/main/ns/net-h1", "/data/c/.lab/main/ns", "/run/user/0", "/var/lib/x/merged", "/mnt/my disk"],
     "the last mounted first; the loop that holds the checkout stays",
   );
-  t.ok(mountsToDrop(mounts, ["/elsewhere"]).includes("/home/c"));
+  t.ok(mountsToDrop(mounts, ["/elsewhere"]).includes("/data/c"));
 });
 
 t.test("a folder's mounts come in the order to unmount them", async (t) => {
-  t.same(mountsBelow(mounts, "/home/c/.lab/main"), ["/home/c/.lab/main/ns/net-h1", "/home/c/.lab/main/ns"]);
-  t.same(mountsBelow(mounts, "/home/c/.lab/mai"), [], "a name that only begins alike is another folder");
-  t.same([...boundNamespaces(mounts, "/home/c/.lab/main/ns")], [["/home/c/.lab/main/ns/net-h1", "net:[4026532177]"]]);
+  t.same(mountsBelow(mounts, "/data/c/.lab/main"), ["/data/c/.lab/main/ns/net-h1", "/data/c/.lab/main/ns"]);
+  t.same(mountsBelow(mounts, "/data/c/.lab/mai"), [], "a name that only begins alike is another folder");
+  t.same([...boundNamespaces(mounts, "/data/c/.lab/main/ns")], [["/data/c/.lab/main/ns/net-h1", "net:[4026532177]"]]);
 });
 
 t.test("cgroup hierarchies of either version", async (t) => {
