@@ -86,6 +86,17 @@ t.test("a host whose own loop stalled for 20 s condemns nobody", async (t) => {
   }
 });
 
+t.test("a host that runs for 100 ms in every 1.3 s condemns nobody", async (t) => {
+  const { world, hosts } = await settled(2);
+  const slow = at(hosts, 0);
+  slow.changes.length = 0;
+  for (let round = 0; round < 20; round += 1) {
+    slow.stalledUntilMs = world.nowMs + 1_200;
+    await world.run(1_300);
+  }
+  t.ok(slow.changes.every((change) => change.standing !== "unreachable"));
+});
+
 t.test("a short stall of everybody moves nobody", async (t) => {
   const { world, hosts } = await settled(3);
   for (let round = 0; round < 10; round += 1) {
@@ -200,6 +211,14 @@ t.test("the load is constant above 16 hosts", async (t) => {
   t.ok((await perHostAndSecond(3)) < 1.6);
   const [small, large] = [await perHostAndSecond(16), await perHostAndSecond(40)];
   t.ok(large < small * 1.15, `${large} against ${small} probes a second`);
+});
+
+t.test("of 40 hosts one dies: all notice within 10 s, though each probes rarely", async (t) => {
+  const { world, hosts } = await settled(40);
+  const dead = at(hosts, 7);
+  dead.dead = true;
+  const took = await world.until(() => hosts.every((host) => host === dead || host.standingOf(dead) === "unreachable"), 20_000);
+  t.ok(took !== undefined && took <= 10_000, `took ${took} ms`);
 });
 
 t.test("a host that is no member is unreachable, oneself is alive", async (t) => {

@@ -123,10 +123,11 @@ export class Host {
     this.observer.onChange((sighting) => this.changes.push(sighting));
   }
 
-  whenRunning(fire: () => void): void {
+  /** As in Node: after a stall the timers fire first, and what came from the network is read after. */
+  whenRunning(fire: () => void, fromNetwork = false): void {
     if (this.dead) return;
     const waitMs = this.stalledUntilMs - this.world.nowMs;
-    if (waitMs > 0) this.world.after(waitMs, () => this.whenRunning(fire));
+    if (waitMs > 0) this.world.after(waitMs + (fromNetwork ? 1 : 0), () => this.whenRunning(fire, fromNetwork));
     else fire();
   }
 
@@ -149,10 +150,10 @@ export class Host {
               this.whenRunning(() => {
                 cancel();
                 resolve(withDefaults(reply));
-              }),
+              }, true),
             );
           }, reject);
-        }),
+        }, true),
       );
     });
   }
