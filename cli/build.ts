@@ -10,9 +10,6 @@ import { COMMANDS } from "./commands.ts";
 import { lazyRequires } from "./lazy-requires.ts";
 
 const top = join(import.meta.dirname, "..");
-const out = join(top, "dist/cli");
-const bin = join(top, "dist/bin");
-const cache = join(out, "compile-cache");
 
 /** What oclif would find by loading every command: read once, here. */
 async function readManifest(): Promise<object> {
@@ -40,13 +37,13 @@ function manifestPlugin(manifest: object): Plugin {
   };
 }
 
-/** The compile cache is filled by running the bundle: help for oclif's half, a failing call for ours. */
-function primeCache(): void {
-  rmSync(cache, { recursive: true, force: true });
+/** The compile cache is filled by running the bundle: a failing call for our half, help for oclif's. */
+function primeCache(out: string): void {
+  rmSync(join(out, "compile-cache"), { recursive: true, force: true });
   const environment = { PATH: process.env["PATH"] ?? "", HOME: "/nonexistent", CC_PRIME_CACHE: "1" };
   for (const words of [["ps"], ["ps"], ["--version"], ["run", "--help"]]) {
     try {
-      execFileSync(process.execPath, ["--use-openssl-ca", join(out, "start.cjs"), ...words], { env: environment, stdio: "ignore", timeout: 30_000 });
+      execFileSync(process.execPath, ["--use-openssl-ca", "--", join(out, "start.cjs"), ...words], { env: environment, stdio: "ignore", timeout: 30_000 });
     } catch {
       // A call without settings fails, as it should; what was compiled on the way is kept.
     }
@@ -59,11 +56,15 @@ if (Number(process.versions.node.split(".")[0]) < 24) {
   process.exit(1);
 }
 const { join } = require("node:path");
-require("node:module").enableCompileCache({ directory: join(__dirname, "compile-cache"), portable: true });
+const directory = join(__dirname, "compile-cache");
+if (require("node:fs").existsSync(directory) || process.env.CC_PRIME_CACHE === "1") require("node:module").enableCompileCache({ directory, portable: true });
 require("./cc.cjs");
 `;
 
-/** POSIX shell, because the machine's \`node\` may be too old: finds the checkout's own without starting any process. */
+/**
+ * POSIX shell, because the machine's \`node\` may be too old: finds the checkout's own without starting any process. The
+ * \`--\` is needed: without it Node takes an \`--env-file\` behind the script for its own, and reads it into its environment.
+ */
 const launcher = (what: string, flags: string, script: string): string => `#!/bin/sh
 # ${what} with the Node that scripts/setup brought, else with the machine's own.
 self=$0
@@ -73,29 +74,35 @@ while [ -h "$self" ]; do
 done
 case $self in */*) here=\${self%/*} ;; *) here=. ;; esac
 for node in "$here"/../../.tools/node/node_modules/node-linux-*/bin/node; do
-  [ -x "$node" ] && exec "$node" ${flags} "$here/${script}" "$@"
+  [ -x "$node" ] && exec "$node" ${flags} -- "$here/${script}" "$@"
 done
 command -v node >/dev/null || { echo "Error [INTERNAL]: no Node found; scripts/setup brings one" >&2; exit 1; }
-exec node --use-openssl-ca "$here/${script}" "$@"
+exec node -- "$here/${script}" "$@"
 `;
 
-const manifest = await readManifest();
-mkdirSync(out, { recursive: true });
-mkdirSync(bin, { recursive: true });
-await build({
-  entryPoints: [join(top, "cli/main.ts")],
-  outfile: join(out, "cc.cjs"),
-  bundle: true,
-  platform: "node",
-  format: "cjs",
-  target: "node24",
-  // Development only; without these the bundle is 10 MB.
-  external: ["typescript", "ts-node", "pnpapi"],
-  plugins: [manifestPlugin(manifest), lazyRequires(join(top, "node_modules/@oclif/core/lib"))],
-  logLevel: "warning",
-});
-writeFileSync(join(out, "start.cjs"), START);
-for (const name of ["cc", "ccloud"]) writeFileSync(join(bin, name), launcher("Starts the command line", "--use-openssl-ca --disable-sigusr1", "../cli/start.cjs"));
-writeFileSync(join(bin, "cc-peer"), launcher("Starts the peer", "", "../nodes/peer/main.js").replace("exec node --use-openssl-ca", "exec node"));
-for (const name of ["cc", "ccloud", "cc-peer"]) chmodSync(join(bin, name), 0o755);
-primeCache();
+/** `out` gets the programs in bin/ and the bundle in cli/. Without priming every start compiles anew: for tests. */
+export async function buildCommandLine(out: string, options: { readonly prime: boolean }): Promise<void> {
+  const cli = join(out, "cli");
+  const bin = join(out, "bin");
+  mkdirSync(cli, { recursive: true });
+  mkdirSync(bin, { recursive: true });
+  await build({
+    entryPoints: [join(top, "cli/main.ts")],
+    outfile: join(cli, "cc.cjs"),
+    bundle: true,
+    platform: "node",
+    format: "cjs",
+    target: "node24",
+    // Development only; without these the bundle is 10 MB.
+    external: ["typescript", "ts-node", "pnpapi"],
+    plugins: [manifestPlugin(await readManifest()), lazyRequires(join(top, "node_modules/@oclif/core/lib"))],
+    logLevel: "warning",
+  });
+  writeFileSync(join(cli, "start.cjs"), START);
+  for (const name of ["cc", "ccloud"]) writeFileSync(join(bin, name), launcher("Starts the command line", "--use-openssl-ca --disable-sigusr1", "../cli/start.cjs"));
+  writeFileSync(join(bin, "cc-peer"), launcher("Starts the peer", "", "../nodes/peer/main.js"));
+  for (const name of ["cc", "ccloud", "cc-peer"]) chmodSync(join(bin, name), 0o755);
+  if (options.prime) primeCache(cli);
+}
+
+if (import.meta.main) await buildCommandLine(join(top, "dist"), { prime: true });
