@@ -1,0 +1,60 @@
+import type { Caller, RequestHeaders } from "../../../src/api/index.ts";
+import type { SignedRequest as SignedRequestMessage } from "../../../src/api/gen/cc/v1/records_pb.ts";
+import { CcError, type Clock, type MeshId, type PeerId } from "../../../src/base/index.ts";
+import { actOf, type Authority, type CheckedRequest, checkRequest, errorOf, type NonceMemory, nonceRefusal, type SignedRequest, signedRequestOf, type Verifier } from "../../../src/identity/index.ts";
+import { must } from "../founding.ts";
+
+export type AuthenticatorParts = {
+  readonly self: PeerId;
+  readonly meshId: MeshId;
+  readonly clock: Clock;
+  readonly verifier: Verifier;
+  readonly nonces: NonceMemory;
+  readonly authority: () => Authority;
+  /** Wall clock when this peer started. */
+  readonly startedAtMs: number;
+};
+
+export type Authenticator = {
+  /** A request straight from a user: throws CcError when this host must not act on it. Its nonce is used up by it. */
+  fromUser(call: string, headers: RequestHeaders, body: Uint8Array): Promise<Caller>;
+  /** The same for a request that did not come over HTTP. */
+  signed(call: string, request: SignedRequest): Caller;
+  /** A request that `via` passed on for a user who addressed it. `step` and `id`: what this host does with it. */
+  passedOn(call: string, request: SignedRequest, via: PeerId, step: string, id: string): Caller;
+};
+
+/** Checks every request on this host itself, also when another peer has checked it before. */
+export function createAuthenticator(parts: AuthenticatorParts): Authenticator {
+  const check = (call: string, request: SignedRequest, from: "user" | { readonly addressed: readonly PeerId[] }): CheckedRequest => {
+    const { self, meshId, clock, verifier, startedAtMs } = parts;
+    const checked = checkRequest(request, { call, meshId, self, from, nowMs: clock.nowMs(), startedAtMs, authority: parts.authority(), verifier });
+    if (!checked.ok) throw errorOf(checked);
+    return checked.value;
+  };
+  const act = (checked: CheckedRequest, request: SignedRequest, step: string, id: string): Caller => {
+    const nowMs = parts.clock.nowMs();
+    const verdict = parts.nonces.take(actOf(checked, step, id), nowMs);
+    if (verdict !== "fresh") throw errorOf(nonceRefusal(verdict, nowMs));
+    return callerOf(checked, request);
+  };
+  const signed = (call: string, request: SignedRequest): Caller => act(check(call, request, "user"), request, "user", "");
+  return {
+    fromUser: async (call, headers, body) => {
+      const named = { "content-digest": headers.contentDigest, "signature-input": headers.signatureInput, signature: headers.signature };
+      if (headers.signatureInput === "") throw new CcError("UNAUTHENTICATED", "the request is not signed; `cc sign` shows how, and README has an example with curl");
+      return signed(call, must(signedRequestOf(named, body)));
+    },
+    signed,
+    passedOn: (call, request, via, step, id) => act(check(call, request, { addressed: [via] }), request, step, id),
+  };
+}
+
+export function callerOf(checked: CheckedRequest, request: SignedRequest): Caller {
+  const { keyId, role, isRoot, nonce, createdS } = checked;
+  return { keyId, role, isRoot, nonce, createdMs: createdS * 1_000, signed: toMessage(request) };
+}
+
+export function toMessage(request: SignedRequest): SignedRequestMessage {
+  return { $typeName: "cc.v1.SignedRequest", body: request.body, signatureInput: request.signatureInput, signature: request.signature };
+}
