@@ -74,7 +74,7 @@ t.test("fuzz: any bytes are read or refused, quickly", async (t) => {
   const long = Buffer.alloc(SIGNED_BODY_BYTES_MAX - 2, Buffer.from([0x22, 0]));
   const before = performance.now();
   t.ok(readBody(long, [list]).ok);
-  t.ok(performance.now() - before < 2_000, "a body of half a million fields is read in linear time");
+  t.ok(performance.now() - before < 5_000, "a body of half a million fields is read in linear time");
   t.notOk(readBody(Buffer.from(`{"to":${"[".repeat(200_000)}`), [list]).ok);
   fc.assert(
     fc.property(fc.oneof(fc.uint8Array(), fc.json().map((json) => Buffer.from(json)), fc.uint8Array().map((bytes) => Buffer.from([0x0a, bytes.length, ...bytes]))), (bytes) => {
