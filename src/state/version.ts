@@ -16,7 +16,7 @@ export function isAhead(version: Version, nowMs: number): boolean {
 }
 
 /**
- * Hybrid logical clock (Kulkarni and others, 2014): follows the wall clock, never goes back, and is above every stamp that
+ * Hybrid logical clock (Kulkarni and others, 2014): follows the wall clock, does not go back with it, and is above every stamp that
  * this host has seen, so that who answers an edit comes after it whatever the two clocks say. Time is the median of the
  * reachable hosts' clocks. Stamps that are ahead are not followed, else one wrong clock would drag all along.
  */
@@ -28,8 +28,11 @@ export class HybridClock {
   }
 
   next(nowMs: number): Version {
-    const major = Math.max(Math.floor(nowMs), this.#last.major);
-    this.#last = { major, minor: major === this.#last.major ? this.#last.minor + 1 : 0 };
+    // This host's own clock was far ahead and has been put right: what it stamped then waits, what it stamps now must not.
+    // Twice the limit, so that a clock that wavers never falls behind what it has followed.
+    const last = isAhead(this.#last, nowMs + AHEAD_MS_MAX) ? { major: 0, minor: 0 } : this.#last;
+    const major = Math.max(Math.floor(nowMs), last.major);
+    this.#last = { major, minor: major === last.major ? last.minor + 1 : 0 };
     return this.#last;
   }
 

@@ -40,10 +40,14 @@ function openingError(error: unknown, path: string): Error {
   const cause = error instanceof Error ? error.cause : undefined;
   const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
   if (code === "LEVEL_LOCKED") return new CcError("CONFLICT", `another cc-peer has ${path} open; stop it first`, { cause: error });
-  // What LevelDB can't open is a folder that is not its own, or damage: a full or read-only disk shows itself in `write`.
-  if (code === "LEVEL_CORRUPTION" || code === "LEVEL_IO_ERROR" || code === undefined) return new StoreDamagedError(`the store can't be opened: ${textOf(cause ?? error)}`, { cause: error });
-  return new CcError("INTERNAL", `the store can't be opened: ${textOf(cause ?? error)}`, { cause: error });
+  const text = textOf(cause ?? error);
+  const isDamage = code === "LEVEL_CORRUPTION" || code === "LEVEL_IO_ERROR" || code === "EEXIST" || code === "ENOTDIR";
+  // A whole store must not be set aside because the machine is short of something.
+  if (isDamage && !MACHINE_TROUBLE.test(text)) return new StoreDamagedError(`the store can't be opened: ${text}`, { cause: error });
+  return new CcError("INTERNAL", `the store can't be opened: ${text}`, { cause: error });
 }
+
+const MACHINE_TROUBLE = /too many open files|permission denied|no space left|read-only file system|cannot allocate memory/i;
 
 class LevelStore implements RecordStore {
   readonly #database: Database;

@@ -10,6 +10,7 @@ export class MemoryDisk implements RecordStoreSlot {
   readonly #sync: () => Promise<void>;
   #image: Image = { records: new Map(), meta: {} };
   #damaged = false;
+  #refuses = false;
   #open: MemoryStore | undefined;
   #setAside = 0;
 
@@ -54,12 +55,18 @@ export class MemoryDisk implements RecordStoreSlot {
     this.#damaged = true;
   }
 
+  /** From now on the disk is full. */
+  refuseWrites(): void {
+    this.#refuses = true;
+  }
+
   read(): Image {
     if (this.#damaged) throw new StoreDamagedError("the disk was damaged");
     return this.#image;
   }
 
   apply(batch: StoreBatch): void {
+    if (this.#refuses) throw new Error("the disk is full");
     const records = new Map(this.#image.records);
     for (const id of batch.remove ?? []) records.delete(id);
     for (const { id, frame } of batch.put ?? []) records.set(id, frame);
@@ -91,8 +98,10 @@ class MemoryStore implements RecordStore {
       if (this.#dead) await new Promise<never>(() => undefined);
       this.#disk.apply(batch);
     };
-    this.#queue = this.#queue.then(write);
-    return this.#queue;
+    const written = this.#queue.then(write);
+    // A write that failed is told to its caller; the next one is tried all the same.
+    this.#queue = written.catch(() => undefined);
+    return written;
   }
 
   async close(): Promise<void> {

@@ -1,0 +1,171 @@
+import { SeededRandom } from "../../../nodes/simulated/random.ts";
+import { Network, SimulatedMesh } from "../../../nodes/simulated/network.ts";
+import { HostClock, Timeline, WORLD_START_MS } from "../../../nodes/simulated/timeline.ts";
+import { type Logger, type PeerId, silentLogger } from "../../../src/base/index.ts";
+import { ed25519Verifier } from "../../../src/identity/index.ts";
+import { createReplica, type Draft, hostKey, type IdentityFile, type Remembered, type ReplicaParts, type ReplicaService, type ReplicaSettings, userKey } from "../../../src/state/index.ts";
+import { MemoryDisk } from "../../../src/state/drivers/memory.ts";
+import { keyPair, peerId, request, stamped, ZONE } from "./fixtures.ts";
+
+export { WORLD_START_MS };
+
+/** Hosts with the real replica on a simulated network, clock and disk. A certificate is whatever says "member". */
+export class World {
+  readonly timeline = new Timeline();
+  readonly random: SeededRandom;
+  readonly network: Network;
+  readonly hosts = new Map<string, Host>();
+
+  constructor(seed = 1) {
+    this.random = new SeededRandom(seed);
+    this.network = new Network(this.timeline, this.random);
+  }
+
+  async add(...names: readonly string[]): Promise<Host[]> {
+    const made = names.map((name) => new Host(this, name));
+    for (const host of made) {
+      this.hosts.set(host.name, host);
+      await host.boot();
+    }
+    return made;
+  }
+
+  async run(ms: number): Promise<void> {
+    await this.timeline.runUntil(this.timeline.nowMs + ms);
+  }
+
+  /** Runs until the promise settles, a minute of virtual time at most. */
+  async until<T>(promise: Promise<T>): Promise<T> {
+    let open = true;
+    const done = (): void => {
+      open = false;
+    };
+    promise.then(done, done);
+    for (let step = 0; step < 6_000 && open; step += 1) await this.run(10);
+    if (open) throw new Error("nothing came of it within a minute");
+    return promise;
+  }
+
+  cut(a: Host, b: Host): void {
+    this.network.cut(a.peer, b.peer);
+    this.network.cut(b.peer, a.peer);
+  }
+
+  /** Whether these hosts hold the same records. */
+  equal(...hosts: readonly Host[]): boolean {
+    const all = hosts.length > 0 ? hosts : [...this.hosts.values()];
+    return new Set(all.map((host) => Buffer.from(host.replica.digest()).toString("hex"))).size === 1;
+  }
+}
+
+export class Host {
+  readonly world: World;
+  readonly name: string;
+  readonly peer: PeerId;
+  readonly disk = new MemoryDisk();
+  remembered: Remembered | undefined;
+  said: string[] = [];
+  skewMs = 0;
+  settings: Partial<ReplicaSettings> = {};
+  clock: HostClock;
+  mesh: SimulatedMesh;
+  replica: ReplicaService;
+
+  constructor(world: World, name: string) {
+    this.world = world;
+    this.name = name;
+    this.peer = peerId(name);
+    this.clock = new HostClock(world.timeline);
+    this.mesh = new SimulatedMesh(world.network, this.peer, this.clock, () => true);
+    this.replica = this.#make();
+  }
+
+  /** Starts the peer; once it is ready it writes what makes it a member. */
+  async boot(): Promise<void> {
+    if (!this.clock.alive) {
+      this.clock = new HostClock(this.world.timeline);
+      this.mesh = new SimulatedMesh(this.world.network, this.peer, this.clock, () => true);
+      this.replica = this.#make();
+    }
+    this.clock.skewMs = this.skewMs;
+    const { replica } = this;
+    await replica.start();
+    void replica.ready(new AbortController().signal).then(() => replica.write([{ key: this.key("certificate", "self"), content: Buffer.from("member") }]));
+  }
+
+  /** Power fails: what was not fsynced is gone. */
+  crash(): void {
+    this.mesh.reset();
+    this.clock.die();
+    this.disk.crash();
+    this.world.network.nodes.delete(this.peer);
+  }
+
+  key(kind: string, id: string): ReturnType<typeof hostKey> {
+    return hostKey(this.peer, ZONE, kind, id);
+  }
+
+  draft(id: string, text: string, final = false): Draft {
+    return { key: this.key("phase", id), content: Buffer.from(text), final };
+  }
+
+  /** A user's request to this host, as it would be stamped. */
+  wish(id: string, token: string): Draft {
+    const createdS = Math.floor(this.clock.nowMs() / 1_000);
+    return { key: userKey(ZONE, "wish", id), content: stamped(request("Wish", { token }, { peer: this.peer, createdS })) };
+  }
+
+  /** Gossip as it comes from a neighbour: what this host says to it. */
+  hear(data: Uint8Array, from: Host): string {
+    return this.#gossip?.(data, from.peer) ?? "nobody listens";
+  }
+
+  text(key: ReturnType<typeof hostKey>): string | undefined {
+    const record = this.replica.get(key);
+    return record === undefined ? undefined : Buffer.from(record.content).toString();
+  }
+
+  #gossip: ((data: Uint8Array, from: PeerId) => string) | undefined;
+
+  /** The mesh, with the replica's ear for gossip open to the tests. */
+  #withEars(mesh: SimulatedMesh): ReplicaParts["mesh"] {
+    return {
+      call: (...of) => mesh.call(...of),
+      connected: () => mesh.connected(),
+      onConnection: (listener) => mesh.onConnection(listener),
+      publish: (topic, data) => mesh.publish(topic, data),
+      handle: (name, handler) => mesh.handle(name, handler),
+      subscribe: (topic, listener) => {
+        this.#gossip = listener;
+        return mesh.subscribe(topic, listener);
+      },
+    };
+  }
+
+  #make(): ReplicaService {
+    const file: IdentityFile = {
+      load: async () => this.remembered,
+      save: async (remembered) => {
+        this.remembered = remembered;
+      },
+    };
+    const note = (_fields: object, message: string): void => void this.said.push(message);
+    const log: Logger = { ...silentLogger, warn: note, error: note };
+    const offsets = (): number[] => [0, ...this.mesh.connected().map((peer) => (this.world.network.nodes.get(peer)?.clock.skewMs ?? 0) - this.clock.skewMs)].sort((a, b) => a - b);
+    return createReplica(
+      {
+        signer: keyPair(this.name).signer,
+        verifier: ed25519Verifier,
+        admits: (record) => record.key.endsWith("/certificate/self") && Buffer.from(record.content).toString() === "member",
+        slot: this.disk,
+        identityFile: file,
+        mesh: this.#withEars(this.mesh),
+        liveness: { reachable: () => this.mesh.connected(), medianOffsetMs: () => offsets()[Math.floor((offsets().length - 1) / 2)] ?? 0 },
+        clock: this.clock,
+        random: this.world.random,
+        log,
+      },
+      { self: this.peer, zone: ZONE, acceptLostStore: false, neighboursExpected: false, ...this.settings },
+    );
+  }
+}
