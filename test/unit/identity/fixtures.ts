@@ -1,5 +1,5 @@
 import { hash } from "node:crypto";
-import { type KeyId, type MeshId, type PeerId, type Result } from "../../../src/base/index.ts";
+import type { KeyId, MeshId, PeerId, Result } from "../../../src/base/index.ts";
 import {
   base64Url,
   countersign,
