@@ -1,14 +1,20 @@
 import { create } from "@bufbuild/protobuf";
 import { type BidAnswer, BidAnswerSchema } from "../api/gen/cc/v1/cloud_pb.ts";
 import { type BidMessage, BidMessageSchema } from "../api/gen/cc/v1/mesh_pb.ts";
-import { type ContainerId, type ErrorCode, type PeerId, assertNever, isContainerId, isErrorCode, isPeerId } from "../base/index.ts";
+import { assertNever, type ContainerId, type ErrorCode, isContainerId, isErrorCode, isPeerId, type PeerId } from "../base/index.ts";
 
 /** Where a container is, or may be. */
 export type Holding = { readonly holder: PeerId; readonly epoch: number };
 
 /** What one host answers to a bid request. */
 export type Answer =
-  | { readonly kind: "bid"; readonly price: number; readonly terms: Readonly<Record<string, number>>; readonly validForMs: number; readonly unsettled?: Holding }
+  | {
+      readonly kind: "bid";
+      readonly price: number;
+      readonly terms: Readonly<Record<string, number>>;
+      readonly validForMs: number;
+      readonly unsettled?: Holding;
+    }
   | { readonly kind: "refused"; readonly code: ErrorCode; readonly reason: string; readonly unsettled?: Holding }
   /** The container exists already. */
   | { readonly kind: "have-it"; readonly holding: Holding }
@@ -23,6 +29,11 @@ export const BID_VALID_MS = 2_000;
 const TERMS_MAX = 32;
 const REASON_CHARACTERS_MAX = 500;
 const EPOCH_MAX = 2 ** 32 - 1;
+
+/** The award of an earlier attempt of which the answering peer does not know how it ended. */
+export function unsettledIn(answer: Answer | undefined): Holding | undefined {
+  return answer?.kind === "bid" || answer?.kind === "refused" ? answer.unsettled : undefined;
+}
 
 /** The message of an answer; its `answer` part is also what `--explain` shows. */
 export function toBidMessage(requestId: string, answer: Answer): BidMessage {

@@ -34,6 +34,8 @@ export class Attempts {
   readonly #epochs = new BoundedMemory<ContainerId, number>({ entriesMax: 8_192, keepMs: 600_000 });
   readonly #rivals = new BoundedMemory<ContainerId, readonly PeerId[]>({ entriesMax: 1_024, keepMs: 5_000 });
 
+  readonly #copies = new BoundedMemory<ContainerId, number>({ entriesMax: 8_192, keepMs: 600_000 });
+
   get isFull(): boolean {
     return this.#active.size >= ATTEMPTS_MAX;
   }
@@ -68,7 +70,11 @@ export class Attempts {
 
   /** It was asked and is not at work any more. */
   dropRival(id: ContainerId, peer: PeerId, nowMs: number): void {
-    this.#rivals.set(id, this.rivals(id, nowMs).filter((other) => other !== peer), nowMs);
+    this.#rivals.set(
+      id,
+      this.rivals(id, nowMs).filter((other) => other !== peer),
+      nowMs,
+    );
   }
 
   unsettled(id: ContainerId, nowMs: number): Unsettled | undefined {
@@ -83,6 +89,15 @@ export class Attempts {
 
   settle(id: ContainerId): void {
     this.#unsettled.delete(id);
+  }
+
+  /** On how many disks a container of this peer's placing was when it was acknowledged: a retry is told the same. */
+  acknowledge(id: ContainerId, copies: number, nowMs: number): void {
+    this.#copies.set(id, copies, nowMs);
+  }
+
+  copies(id: ContainerId, nowMs: number): number {
+    return this.#copies.get(id, nowMs) ?? 0;
   }
 
   /** The highest epoch that any award of this container is known to have had. */

@@ -1,4 +1,4 @@
-import { type ContainerId, type ErrorCode, type PeerId } from "../base/index.ts";
+import type { ContainerId, ErrorCode, PeerId } from "../base/index.ts";
 import type { Answer, Holding } from "./answers.ts";
 
 /** Answers are collected for this long, less if all have come. */
@@ -30,6 +30,8 @@ export type Round = {
   readonly asked: ReadonlyMap<PeerId, number>;
   /** Peers that showed a request of the same user, token and spec that is addressed to them: they may be at work on it. */
   readonly rivals: ReadonlySet<PeerId>;
+  /** Peers that the user says were asked before: they are believed too when they say that they are at work. */
+  readonly askedBefore: ReadonlySet<PeerId>;
 };
 
 export type LiveBid = { readonly host: PeerId; readonly price: number; readonly atMs: number; readonly validForMs: number };
@@ -42,9 +44,27 @@ export type RoundStep =
   | { readonly do: "wait-for"; readonly peer: PeerId }
   | { readonly do: "refuse"; readonly code: ErrorCode; readonly otherId?: ContainerId };
 
-export function startRound(round: { readonly self: PeerId; readonly named: boolean; readonly hosts: readonly AskedHost[]; readonly rivals: Iterable<PeerId> }, nowMs: number): Round {
+export function startRound(
+  round: {
+    readonly self: PeerId;
+    readonly named: boolean;
+    readonly hosts: readonly AskedHost[];
+    readonly rivals: Iterable<PeerId>;
+    readonly askedBefore: Iterable<PeerId>;
+  },
+  nowMs: number,
+): Round {
   const hosts = [...round.hosts].sort((a, b) => (a.peer < b.peer ? -1 : 1));
-  return { self: round.self, named: round.named, startedAtMs: nowMs, hosts, answers: new Map(), asked: new Map(), rivals: new Set(round.rivals) };
+  return {
+    self: round.self,
+    named: round.named,
+    startedAtMs: nowMs,
+    hosts,
+    answers: new Map(),
+    asked: new Map(),
+    rivals: new Set(round.rivals),
+    askedBefore: new Set(round.askedBefore),
+  };
 }
 
 /** Answers of hosts that were not asked are not kept. A later answer replaces an earlier one. */
@@ -104,8 +124,8 @@ function decidedByOthers(round: Round, awarded: boolean): RoundStep | undefined 
     if (answer.kind === "name-taken") return { do: "refuse", code: "NAME_TAKEN", otherId: answer.otherId };
   }
   for (const [peer, { answer }] of round.answers) {
-    // Without the rival's own signed request any host could hold up any placement by saying so.
-    if (answer.kind === "at-work" && round.rivals.has(peer)) return { do: "wait-for", peer };
+    // Without the rival's own signed request, or the user's word, any host could hold up any placement by saying so.
+    if (answer.kind === "at-work" && isBelieved(round, peer)) return { do: "wait-for", peer };
   }
   if (awarded) return undefined;
   const lower = [...round.rivals].filter((peer) => peer < round.self).sort()[0];
@@ -137,10 +157,14 @@ function hasAnswered(round: Round, peer: PeerId, nowMs: number): boolean {
       return isLive(given.answer.validForMs, given.atMs, nowMs);
     case "at-work":
       // Its proof may be on its way; at the window's end it counts as an answer all the same.
-      return round.rivals.has(peer) || nowMs >= round.startedAtMs + WINDOW_MS;
+      return isBelieved(round, peer) || nowMs >= round.startedAtMs + WINDOW_MS;
     default:
       return true;
   }
+}
+
+function isBelieved(round: Round, peer: PeerId): boolean {
+  return round.rivals.has(peer) || round.askedBefore.has(peer);
 }
 
 function isGivenUp(round: Round, peer: PeerId, nowMs: number): boolean {

@@ -1,11 +1,10 @@
 import { create } from "@bufbuild/protobuf";
 import { type AwardReply, type AwardRequest, AwardRequestSchema } from "../api/gen/cc/v1/mesh_pb.ts";
-import { type ContainerId, type ErrorCode, type PeerId, type Zone, asCcError, assertNever, isErrorCode, isZone } from "../base/index.ts";
-import type { StoredRecord } from "../state/index.ts";
-import { hostKey } from "../state/record-key.ts";
+import { asCcError, assertNever, type ContainerId, type ErrorCode, isErrorCode, isZone, type PeerId, type Zone } from "../base/index.ts";
+import { hostKey, type StoredRecord } from "../state/index.ts";
 import { AWARD_CALL_MS, afterSilence } from "./after-award.ts";
-import { isDeclineOf } from "./award.ts";
 import type { Unsettled } from "./attempts.ts";
+import { isDeclineOf } from "./award.ts";
 import type { Bell } from "./bell.ts";
 import type { Holder } from "./holder.ts";
 import type { PlacementParts } from "./ports.ts";
@@ -41,7 +40,10 @@ export async function carryAward(id: ContainerId, award: Unsettled, parts: Place
       // This host's own disk may fail to answer, but the host is there.
       const { standing, seenBy } = to === mesh.self ? { standing: "alive" as const, seenBy: [] } : liveness.of(to);
       const others = seenBy.filter((peer) => peer !== mesh.self && peer !== to && !asked.has(peer) && liveness.of(peer).standing !== "unreachable");
-      const step = afterSilence({ sinceMs, bidAtMs: award.bidAtMs, bidValidMs: award.bidValidMs, standing, through: others, triedAtMs, triedDirectly }, clock.monotonicMs());
+      const step = afterSilence(
+        { sinceMs, bidAtMs: award.bidAtMs, bidValidMs: award.bidValidMs, standing, through: others, triedAtMs, triedDirectly },
+        clock.monotonicMs(),
+      );
       if (step.do === "wait") {
         await bell.wait(step.untilMs, never);
         // The claim may have come by gossip while its reply was lost.
@@ -60,7 +62,14 @@ export async function carryAward(id: ContainerId, award: Unsettled, parts: Place
 }
 
 /** One attempt; undefined: no answer that can be believed. */
-async function sendAward(id: ContainerId, award: Unsettled, message: AwardRequest, through: PeerId | undefined, parts: PlacementParts, holder: Holder): Promise<TripEnd | undefined> {
+async function sendAward(
+  id: ContainerId,
+  award: Unsettled,
+  message: AwardRequest,
+  through: PeerId | undefined,
+  parts: PlacementParts,
+  holder: Holder,
+): Promise<TripEnd | undefined> {
   const { mesh, logger } = parts;
   const to = award.holding.holder;
   try {

@@ -1,6 +1,6 @@
-import { type Result, ok, refuse } from "../base/index.ts";
+import { ok, type Result, refuse } from "../base/index.ts";
 import { type DeclaredCapacity, type UsedCapacity, whatLacks } from "./capacity.ts";
-import { type KnownHost, type Requirements, isAskedFor, needsOf } from "./requirements.ts";
+import { isAskedFor, type KnownHost, needsOf, type Requirements } from "./requirements.ts";
 
 /** What a host knows of itself when it is asked to bid. Local knowledge only: a bid asks nobody. */
 export type BiddingHost = KnownHost & {

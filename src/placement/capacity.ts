@@ -1,4 +1,4 @@
-import { type ContainerId, type Result, formatSize, ok, refuse } from "../base/index.ts";
+import { type ContainerId, formatSize, ok, type Result, refuse } from "../base/index.ts";
 import type { Needs } from "./requirements.ts";
 
 /** What a host gives to containers, as it declares it. */
@@ -9,9 +9,11 @@ export type UsedCapacity = Needs & { readonly containers: number };
 /** Why a host of this capacity and use cannot take `needs` too; undefined: it can. CPU shares are weights, so their sum may exceed the host. */
 export function whatLacks(declared: DeclaredCapacity, used: UsedCapacity, needs: Needs): string | undefined {
   const memoryFree = declared.memoryBytes - used.memoryBytes;
-  if (needs.memoryBytes > memoryFree) return `${formatSize(needs.memoryBytes)} of memory asked, ${formatSize(Math.max(0, memoryFree))} free of ${formatSize(declared.memoryBytes)}`;
+  if (needs.memoryBytes > memoryFree)
+    return `${formatSize(needs.memoryBytes)} of memory asked, ${formatSize(Math.max(0, memoryFree))} free of ${formatSize(declared.memoryBytes)}`;
   const diskFree = declared.diskBytes - used.diskBytes;
-  if (needs.diskBytes > diskFree) return `${formatSize(needs.diskBytes)} of disk asked, ${formatSize(Math.max(0, diskFree))} free of ${formatSize(declared.diskBytes)}`;
+  if (needs.diskBytes > diskFree)
+    return `${formatSize(needs.diskBytes)} of disk asked, ${formatSize(Math.max(0, diskFree))} free of ${formatSize(declared.diskBytes)}`;
   if (used.containers >= declared.containersMax) return `all its ${declared.containersMax} places for containers are taken`;
   if (needs.cpuShares > declared.cpuShares) return `${needs.cpuShares} CPU shares asked, it has ${declared.cpuShares} in all`;
   return undefined;

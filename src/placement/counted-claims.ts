@@ -1,8 +1,7 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { type Claim, ClaimSchema, RecordPayloadSchema, type SignedRequest, StampedRequestSchema } from "../api/gen/cc/v1/records_pb.ts";
-import { type ContainerId, type PeerId, isContainerId } from "../base/index.ts";
-import type { Replica, StoredRecord } from "../state/index.ts";
-import { hostKey, parseRecordKey } from "../state/record-key.ts";
+import { type ContainerId, isContainerId, type PeerId } from "../base/index.ts";
+import { hostKey, parseRecordKey, type Replica, type StoredRecord } from "../state/index.ts";
 import type { PlacementParts } from "./ports.ts";
 import { type Needs, needsOf } from "./requirements.ts";
 
@@ -16,7 +15,10 @@ export function ownContainerOf(record: StoredRecord, self: PeerId): ContainerId 
 /** Containers that this host has claimed, gone ones among them. */
 export function claimedHere(replica: Replica): readonly ContainerId[] {
   const prefix = `host/${replica.self}/${replica.zone}/claim/`;
-  return replica.list(prefix).map((record) => record.key.slice(prefix.length)).filter(isContainerId);
+  return replica
+    .list(prefix)
+    .map((record) => record.key.slice(prefix.length))
+    .filter(isContainerId);
 }
 
 /**

@@ -1,8 +1,8 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { type AwardReply, AwardReplySchema, type AwardRequest } from "../api/gen/cc/v1/mesh_pb.ts";
 import { ClaimSchema, PhaseSchema, type RecordFrame } from "../api/gen/cc/v1/records_pb.ts";
-import { asCcError, CcError, type ContainerId, type ErrorCode, type PeerId, type Refusal, ok, refuse, type Result } from "../base/index.ts";
-import { hostKey } from "../state/record-key.ts";
+import { asCcError, CcError, type ContainerId, type ErrorCode, ok, type PeerId, type Refusal, type Result, refuse } from "../base/index.ts";
+import { hostKey } from "../state/index.ts";
 import { AWARD_CALL_MS } from "./after-award.ts";
 import { isStampedInTime, makeDecline, type OpenAward, openAward } from "./award.ts";
 import { BoundedMemory } from "./bounded-memory.ts";
@@ -77,14 +77,16 @@ export class HolderAwards {
     const checked = await requests.check(award.request);
     if (!checked.ok) return checked;
     const asked = checked.value;
-    if (asked.addressedTo !== award.requester || containerIdOf(asked.key, asked.token) !== award.id) return refuse("WRONG_PEER", "the award is not by the peer that the user addressed");
+    if (asked.addressedTo !== award.requester || containerIdOf(asked.key, asked.token) !== award.id)
+      return refuse("WRONG_PEER", "the award is not by the peer that the user addressed");
     if (!isStampedInTime(award.record, asked.signedAtMs)) return refuse("CLOCK_SKEW", "the request was stamped more than 5 minutes from its signed time");
     const known = view.container(award.id);
     if (known?.removed === true) return refuse("CONFLICT", "the container was removed already");
     const best = known?.best;
     const beaten = best !== undefined && (best.epoch > award.epoch || (best.epoch === award.epoch && best.holder < mesh.self));
     // A claim of a lower epoch is passed over only where its holder is gone for this host too.
-    if (best !== undefined && (beaten || liveness.of(best.holder).standing !== "unreachable")) return refuse("CONFLICT", `${best.holder} has the container already, at epoch ${best.epoch}`);
+    if (best !== undefined && (beaten || liveness.of(best.holder).standing !== "unreachable"))
+      return refuse("CONFLICT", `${best.holder} has the container already, at epoch ${best.epoch}`);
     const { name } = asked.requirements;
     const named = name === "" ? undefined : view.liveByName(name).find((other) => other !== award.id);
     if (named !== undefined) return refuse("NAME_TAKEN", `the name ${name} is taken by ${named}`);

@@ -1,5 +1,5 @@
 import type { BidRequest } from "../api/gen/cc/v1/mesh_pb.ts";
-import { type ContainerId, type PeerId, isContainerId, isPeerId } from "../base/index.ts";
+import { type ContainerId, isContainerId, isPeerId, type PeerId } from "../base/index.ts";
 import { type Answer, BID_VALID_MS, type Holding } from "./answers.ts";
 import type { Attempts } from "./attempts.ts";
 import { priceBid } from "./bid.ts";

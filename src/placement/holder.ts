@@ -1,12 +1,12 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { type AwardRequest, type BidRequest, BidRequestSchema } from "../api/gen/cc/v1/mesh_pb.ts";
 import { type Phase, PhaseSchema } from "../api/gen/cc/v1/records_pb.ts";
-import { type ContainerId, type PeerId, type Result, CcError, asCcError, isContainerId, isPeerId, ok, refuse, sleep } from "../base/index.ts";
+import { asCcError, CcError, type ContainerId, isContainerId, isPeerId, ok, type PeerId, type Result, refuse, sleep } from "../base/index.ts";
 import { bidTopic, type GossipVerdict } from "../mesh/index.ts";
-import type { StoredRecord } from "../state/index.ts";
-import { hostKey, parseRecordKey } from "../state/record-key.ts";
+import { hostKey, parseRecordKey, type StoredRecord } from "../state/index.ts";
 import { type Answer, toBidMessage } from "./answers.ts";
 import type { Attempts } from "./attempts.ts";
+import { BoundedMemory } from "./bounded-memory.ts";
 import { CapacityLedger } from "./capacity.ts";
 import { claimedHere, countedNeeds, ownContainerOf } from "./counted-claims.ts";
 import { type AwardOutcome, HolderAwards } from "./holder-awards.ts";
@@ -16,6 +16,7 @@ import type { PlacementParts, RunAsked } from "./ports.ts";
 /** Gossip in flight at one host: what comes on top is dropped, and its sender asks directly. */
 const ANSWERS_AT_ONCE_MAX = 512;
 const BID_REQUEST_BYTES_MAX = 300 * 1024;
+const REQUEST_ID_CHARACTERS_MAX = 64;
 const BID_CALL_MS = 1_000;
 /** Changes are told as they come; the loop is for what a missed one left. */
 const RECONCILE_EVERY_MS = 5_000;
@@ -28,6 +29,8 @@ export class Holder {
   readonly #bids: HolderBids;
   readonly #awards: HolderAwards;
   readonly #givingWay = new Set<ContainerId>();
+  /** Bid requests answered over gossip: the same one in another wrapping is no second answer. */
+  readonly #answered = new BoundedMemory<string, true>({ entriesMax: 8_192, keepMs: 10_000 });
   #answering = 0;
   #running: AbortController | undefined;
   #undo: (() => void)[] = [];
@@ -53,10 +56,7 @@ export class Holder {
     this.#running = running;
     const { mesh, replica } = this.#parts;
     for (const id of claimedHere(replica)) this.#recount(id);
-    this.#undo = [
-      replica.onChange((changed) => this.#onChange(changed)),
-      mesh.subscribe(bidTopic(replica.zone), (data) => this.#onGossip(data)),
-    ];
+    this.#undo = [replica.onChange((changed) => this.#onChange(changed)), mesh.subscribe(bidTopic(replica.zone), (data) => this.#onGossip(data))];
     this.#serve();
     void this.#reconcile(running.signal);
   }
@@ -111,6 +111,10 @@ export class Holder {
     // Nobody signs a bid request but the user inside it: whoever passes rubbish on may not have made it.
     const message = data.length > BID_REQUEST_BYTES_MAX ? undefined : readBidRequest(data);
     if (message === undefined || !isPeerId(message.requester) || !isContainerId(message.container)) return "ignore";
+    const nowMs = this.#parts.clock.monotonicMs();
+    const key = `${message.requester} ${message.requestId.slice(0, REQUEST_ID_CHARACTERS_MAX)}`;
+    if (this.#answered.get(key, nowMs) !== undefined) return "ignore";
+    this.#answered.set(key, true, nowMs);
     if (this.#answering < ANSWERS_AT_ONCE_MAX) void this.#answerGossip(message, message.requester);
     return "accept";
   }
@@ -135,7 +139,9 @@ export class Holder {
     const answer = await this.#bids.answer(message);
     const active = isContainerId(message.container) ? this.#attempts.active(message.container) : undefined;
     if (answer?.kind === "at-work" && active !== undefined && active.showTo(requester)) {
-      mesh.call(requester, "askBid", active.bidRequest, { timeoutMs: BID_CALL_MS }).catch((thrown: unknown) => logger.debug({ requester, code: asCcError(thrown).code }, "own request not shown"));
+      mesh
+        .call(requester, "askBid", active.bidRequest, { timeoutMs: BID_CALL_MS })
+        .catch((thrown: unknown) => logger.debug({ requester, code: asCcError(thrown).code }, "own request not shown"));
     }
     return answer;
   }
@@ -200,4 +206,3 @@ function readPhase(content: Uint8Array): Phase | undefined {
     return undefined; // Unreadable: told to give way again.
   }
 }
-

@@ -21,13 +21,13 @@ import { Holder } from "./holder.ts";
 import type { PlacementParts } from "./ports.ts";
 import { Requester } from "./requester.ts";
 
-export { type Answer, BID_VALID_MS, type Holding } from "./answers.ts";
-export type { NotPlaced, Placed, PlacementOutcome } from "./attempt.ts";
-export { SILENCE_MS, WINDOW_MS } from "./awaited.ts";
 export { AWARD_EPOCH_MAX, UNKNOWN_AFTER_MS } from "./after-award.ts";
+export { type Answer, BID_VALID_MS, type Holding } from "./answers.ts";
+export { SILENCE_MS, WINDOW_MS } from "./awaited.ts";
 export { type BiddingHost, type PriceTerms, priceBid } from "./bid.ts";
 export { CapacityLedger, type DeclaredCapacity, type UsedCapacity } from "./capacity.ts";
 export type { Holder } from "./holder.ts";
+export type { NotPlaced, Placed, PlacementOutcome } from "./outcome.ts";
 export type { GiveWay, KnownContainer, OwnHost, PlacementParts, PlacementView, RunAsked, RunRequests } from "./ports.ts";
 export type { Requester } from "./requester.ts";
 export type { KnownHost, Needs, Requirements } from "./requirements.ts";

@@ -1,11 +1,12 @@
 import type { SignedRequest } from "../api/gen/cc/v1/records_pb.ts";
-import { CcError, type ContainerId, isContainerId, refuse, type Result } from "../base/index.ts";
-import { Attempt, type PlacementOutcome, type SilentHosts } from "./attempt.ts";
+import { CcError, type ContainerId, isContainerId, type Result } from "../base/index.ts";
+import { Attempt, type SilentHosts } from "./attempt.ts";
 import type { Attempts } from "./attempts.ts";
 import { BoundedMemory } from "./bounded-memory.ts";
 import type { Holder } from "./holder.ts";
+import { notPlaced, type PlacementOutcome } from "./outcome.ts";
 import type { PlacementParts, RunAsked } from "./ports.ts";
-import { TokenMemory, containerIdOf, sameSpec } from "./token-memory.ts";
+import { containerIdOf, sameSpec, TokenMemory } from "./token-memory.ts";
 
 /** Several calls with one token are one attempt; it is cut off when the last of them is. */
 type Underway = { readonly attempt: Attempt; readonly outcome: Promise<PlacementOutcome>; readonly cut: AbortController; callers: number };
@@ -51,13 +52,13 @@ export class Requester {
   async place(asked: RunAsked, request: SignedRequest, signal: AbortSignal): Promise<PlacementOutcome> {
     signal.throwIfAborted();
     const running = this.#running;
-    if (running === undefined) return { ...refuse("STARTING", "this peer is not ready to place containers; ask again or ask another"), answers: [] };
-    if (asked.addressedTo !== this.#parts.mesh.self) return { ...refuse("WRONG_PEER", "the request is addressed to another peer"), answers: [] };
+    if (running === undefined) return notPlaced("STARTING", "this peer is not ready to place containers; ask again or ask another");
+    if (asked.addressedTo !== this.#parts.mesh.self) return notPlaced("WRONG_PEER", "the request is addressed to another peer");
     const id = containerIdOf(asked.key, asked.token);
     const used = this.#useToken(id, asked.spec);
-    if (!used.ok) return { ...used, answers: [] };
+    if (!used.ok) return notPlaced(used.code, used.message);
     const underway = this.#underway.get(id) ?? this.#begin(id, asked, request, running.signal);
-    if (underway === undefined) return { ...refuse("RATE_LIMITED", "this peer is placing as many containers as it can; ask another or try again"), answers: [] };
+    if (underway === undefined) return notPlaced("RATE_LIMITED", "this peer is placing as many containers as it can; ask another or try again");
     underway.callers += 1;
     const leave = (): void => {
       underway.callers -= 1;

@@ -1,4 +1,4 @@
-import { type PeerId, type Result, ok, refuse } from "../base/index.ts";
+import { ok, type PeerId, type Result, refuse } from "../base/index.ts";
 
 /** What a container asks of the host that takes it, already checked. Sizes in bytes; 1024 shares are one core's weight. */
 export type Requirements = {

@@ -1,5 +1,5 @@
 import { hash } from "node:crypto";
-import { type ContainerId, type KeyId, type Result, base32, isContainerId, ok, refuse } from "../base/index.ts";
+import { base32, type ContainerId, isContainerId, type KeyId, ok, type Result, refuse } from "../base/index.ts";
 import { BoundedMemory } from "./bounded-memory.ts";
 
 const ID_CHARACTERS = 20;

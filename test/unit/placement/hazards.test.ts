@@ -2,15 +2,18 @@ import { create } from "@bufbuild/protobuf";
 import t from "tap";
 import { BidMessageSchema } from "../../../src/api/gen/cc/v1/mesh_pb.ts";
 import type { ContainerId } from "../../../src/base/index.ts";
-import { containerIdOf, type PlacementOutcome } from "../../../src/placement/index.ts";
 import { type Answer, toBidMessage } from "../../../src/placement/answers.ts";
+import { containerIdOf, type PlacementOutcome } from "../../../src/placement/index.ts";
 import { KEY, MIB, type SimHost, World } from "./world.ts";
 
 const placedAt = (outcome: PlacementOutcome): string => (outcome.ok ? outcome.holding.holder : `${outcome.code}: ${outcome.message}`);
 const starts = (world: World, id: ContainerId): SimHost[] => world.hosts.filter((host) => host.placement.holder.mayStart(id).ok);
 
 t.test("one token at two peers at once: one start, the same answer from both", async (t) => {
-  for (const [first, second] of [[0, 2], [2, 0]] as const) {
+  for (const [first, second] of [
+    [0, 2],
+    [2, 0],
+  ] as const) {
     for (const gapMs of [0, 1, 3, 5, 8]) {
       const world = new World(3);
       const one = world.place(world.at(first), "token-1");
@@ -232,7 +235,9 @@ t.test("liar: a host's bare word stops nobody", async (t) => {
     liar.topics.set("/cc/bids/1/a", (data) => {
       // It answers from the request's own text, as a host would.
       const requestId = /c[a-z2-7]{20}\.[a-z2-7]{8}/.exec(Buffer.from(data).toString("latin1"))?.[0] ?? "";
-      void world.deliver(liar, world.at(2), "bid", () => world.at(2).handlers.get("bid")?.(create(BidMessageSchema, toBidMessage(requestId, lie)), liar.peer, new AbortController().signal));
+      void world.deliver(liar, world.at(2), "bid", () =>
+        world.at(2).handlers.get("bid")?.(create(BidMessageSchema, toBidMessage(requestId, lie)), liar.peer, new AbortController().signal),
+      );
       return "accept";
     });
     const outcome = await world.run(world.at(2), `token-${at + 1}`, { name: `web-${at}` });

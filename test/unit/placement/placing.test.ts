@@ -11,7 +11,10 @@ t.test("a container is placed, claimed once and known at requester and holder", 
   t.equal(outcome.copies, 2);
   t.equal(outcome.holding.epoch, 1);
   t.ok(world.time.nowMs - started < 50, "all have answered: the window does not run to its end");
-  t.strictSame(world.holders(outcome.id).map((host) => host.peer), [outcome.holding.holder]);
+  t.strictSame(
+    world.holders(outcome.id).map((host) => host.peer),
+    [outcome.holding.holder],
+  );
   t.equal(asked.view.container(outcome.id)?.best?.holder, outcome.holding.holder);
   t.ok(world.host(outcome.holding.holder).placement.holder.mayStart(outcome.id).ok);
   t.equal(outcome.answers.filter((row) => row.chosen).length, 1);
