@@ -6,6 +6,7 @@ import { verifyPeerCertificate } from "../../src/identity/peer-certificate.ts";
 import { signRequest } from "../../src/identity/request-signature.ts";
 import type { ProvenPeer } from "../../src/api/client-connection.ts";
 import type { Sign } from "../../src/api/client.ts";
+import { systemRandom } from "./clock.ts";
 import type { ProvePeer } from "./dialer.ts";
 
 /**
@@ -44,7 +45,7 @@ export function provePeer(mesh: MeshId): ProvePeer {
 
 /** A new key pair in the text forms that the contract and the user see. */
 export function newKeyPair(): { readonly seed: Uint8Array; readonly secretKey: string; readonly publicKey: string; readonly keyId: KeyId } {
-  const { seed, signer } = generateKeyPair();
+  const { seed, signer } = generateKeyPair(systemRandom);
   return { seed, secretKey: formatSecretKey(seed), publicKey: base64Url(signer.publicKey), keyId: keyIdOf(signer.publicKey) };
 }
 

@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import { type KeyId, type MeshId, type Random, type Result, base32, isKeyId, isMeshId, ok, refuse } from "../base/index.ts";
 import { SEED_BYTES, type Signer, sha256, signerFromSeed } from "./crypto.ts";
 import { base64Url, fromBase64Url } from "./encodings.ts";
@@ -14,8 +13,8 @@ const MESH_ID_CHARACTERS = 32;
 const SECRET_PREFIX = "ccs_";
 const RECOVERY_PREFIX = "ccr_";
 
-/** A new Ed25519 key pair, of the machine's own chance if no other is given. */
-export function generateKeyPair(random: Pick<Random, "bytes"> = { bytes: (length) => new Uint8Array(randomBytes(length)) }): KeyPair {
+/** A new Ed25519 key pair. */
+export function generateKeyPair(random: Pick<Random, "bytes">): KeyPair {
   const seed = random.bytes(SEED_BYTES);
   return { seed, signer: signerFromSeed(seed) };
 }
