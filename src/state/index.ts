@@ -28,3 +28,8 @@ export * from "./replica-parts.ts";
 export * from "./replica-service.ts";
 export { type StampedContent, stampedContentOf } from "./stamped-request.ts";
 export { AHEAD_MS_MAX, compareVersions } from "./version.ts";
+export { containerIdOf } from "./container-id.ts";
+export { AWARD_EPOCH_MAX, type CountedClaim, type CreateRead, readCreate } from "./views/claims.ts";
+export { type ContainerView, type Holding, KEEP_ENDED_MS_DEFAULT } from "./views/container.ts";
+export { createView, type Member, type Used, type View, type ViewParts } from "./views/view.ts";
+export type { Wanted } from "./views/wanted.ts";

@@ -1,0 +1,66 @@
+import type { MeshId, PeerId, Zone } from "../../base/index.ts";
+import { type Authority, type HostIdentity, isBefore, memberStanding, type Stamp, userRecordCounts, type UserRecordStanding, type Verifier } from "../../identity/index.ts";
+import { readCertificateRecord } from "../admission.ts";
+import { stampedContentOf } from "../stamped-request.ts";
+import type { StoredRecord, Version } from "../replica.ts";
+import { compareVersions } from "../version.ts";
+
+/** What an admitted host is, with what revocations and removals leave of it. */
+export type HostStanding = { readonly identity: HostIdentity; readonly zone: Zone; readonly standing: "member" | "removed" | "void" };
+
+/** Everything that who-may-what is judged by: made anew when an admin record or a certificate changes. */
+export type Judge = {
+  readonly authority: Authority;
+  readonly hosts: ReadonlyMap<PeerId, HostStanding>;
+  readonly verifier: Verifier;
+  readonly stampOf: (record: StoredRecord) => Version;
+};
+
+/** Certificates never change their meaning: read once per record. */
+const certificates = new WeakMap<StoredRecord, HostIdentity | "none">();
+
+export function judgeHosts(records: readonly StoredRecord[], authority: Authority, meshId: MeshId, verifier: Verifier): ReadonlyMap<PeerId, HostStanding> {
+  const hosts = new Map<PeerId, HostStanding>();
+  for (const record of records) {
+    const known = certificates.get(record) ?? readCertificateRecord(record, meshId, verifier)?.identity ?? "none";
+    certificates.set(record, known);
+    if (known === "none") continue;
+    hosts.set(record.writer, { identity: known, zone: known.zone, standing: memberStanding(known, authority).standing });
+  }
+  return hosts;
+}
+
+/** The stamp that counts, as identity reads it. */
+export function stampOf(record: StoredRecord, judge: Judge): Stamp {
+  const { major, minor } = judge.stampOf(record);
+  return { writer: record.writer, timeMs: major, counter: minor };
+}
+
+/** Whether this host's stamps count: a member's, and a removed one's from before its removal. */
+export function stamperCounts(stamp: Stamp, judge: Judge): boolean {
+  const host = judge.hosts.get(stamp.writer);
+  if (host === undefined || host.standing === "void") return false;
+  const removal = judge.authority.removals.get(stamp.writer);
+  return removal === undefined || isBefore(stamp, removal.stamp);
+}
+
+/** A user's record, judged: its key, signature, role, time and stamping peer. What its call says is not looked at. */
+export function judgeUserRecord(record: StoredRecord, judge: Judge): UserRecordStanding {
+  const content = stampedContentOf(record);
+  if (content === undefined) return { standing: "void", reason: "it holds no request" };
+  const stamp = stampOf(record, judge);
+  if (!stamperCounts(stamp, judge)) return { standing: "void", reason: "the peer that stamped it is no member, or was none any more" };
+  return userRecordCounts(judge.authority, content.request, stamp, judge.verifier);
+}
+
+/**
+ * How a host's own record counts: `live` as it stands; `past` only for what ended and went, and for epochs (the host was
+ * removed, and the removal's last version covers it); `void` for nothing.
+ */
+export function judgeHostRecord(record: StoredRecord, zone: Zone, judge: Judge): "live" | "past" | "void" {
+  const host = judge.hosts.get(record.writer);
+  if (host === undefined || host.standing === "void" || host.zone !== zone) return "void";
+  const removal = judge.authority.removals.get(record.writer);
+  if (removal === undefined) return "live";
+  return removal.countsTo === undefined || compareVersions(record.version, removal.countsTo) <= 0 ? "past" : "void";
+}
