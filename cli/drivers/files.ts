@@ -1,11 +1,11 @@
-import { appendFileSync, chmodSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { appendFileSync, chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Written } from "../../src/api/client-messages.ts";
 import { SEEN_FILE_BYTES_MAX, parseSeen, seenLine } from "../seen.ts";
 
 /** Writes a file that holds a secret: 0600 from its first byte, whole or not at all. */
 export function writeSecretFile(file: string, text: string): void {
-  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  makeFolder(dirname(file));
   replaceFile(file, text);
 }
 
@@ -13,6 +13,20 @@ export function writeSecretFile(file: string, text: string): void {
 export function createSecretFile(file: string, text: string): void {
   writeFileSync(file, text, { mode: 0o600, flag: "wx" });
   chmodSync(file, 0o600);
+}
+
+/** As `mkdir -p -m 700`. Node's own way with `recursive` never ends where a parent can hold no folders (/proc). */
+function makeFolder(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    if (code === "EEXIST") return;
+    const parent = dirname(path);
+    if (code !== "ENOENT" || parent === path || existsSync(parent)) throw error;
+    makeFolder(parent);
+    mkdirSync(path, { mode: 0o700 });
+  }
 }
 
 function replaceFile(file: string, text: string): void {
@@ -49,7 +63,7 @@ export function seenFile(folder: string, mesh: string): SeenFile {
       const lines = written.map(seenLine).join("");
       if (lines === "") return;
       try {
-        mkdirSync(folder, { recursive: true, mode: 0o700 });
+        makeFolder(folder);
         appendFileSync(file, lines, { mode: 0o600 });
         if (statSync(file).size > SEEN_FILE_BYTES_MAX) replaceFile(file, read().map(seenLine).join(""));
       } catch {

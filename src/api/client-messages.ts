@@ -76,7 +76,7 @@ const CONTAINER: ContainerState = {
 const CAPACITY = { memoryBytes: 0, diskBytes: 0, cpuShares: 0, containersMax: 0 };
 const HOST: HostState = {
   id: "", name: "", zone: "", state: "", sinceMs: 0, seenBy: [""], version: "", capacity: CAPACITY, used: CAPACITY, clockOffsetMs: 0,
-  self: false, endpoints: [""], clockWarning: false,
+  self: false, endpoints: [""], clockWarning: false, lastMajor: 0, lastMinor: 0,
 };
 const KEY: KeyState = { id: "", name: "", role: "", signedBy: "", createdAtMs: 0, revoked: false, revokedAtMs: 0 };
 const ANSWER: BidAnswer = { host: "", name: "", zone: "", kind: "", price: 0, terms: NUMBERS, reason: "", chosen: false };

@@ -25,7 +25,10 @@ export default class HostRemove extends CloudCommand {
       const heir = flags.heir === undefined ? undefined : await this.idOf(client, flags.heir);
       const kept: string[] = [];
       for (const item of flags.keep ?? []) kept.push(await this.idOf(client, item));
-      const reply = await client.call("RemoveHost", { host, force: flags.force, allCertificates: flags.keep === undefined, certificatesKept: kept, ...(heir === undefined ? {} : { heir }) });
+      // What it writes later than this does not count: its records up to here are what a removal of today means.
+      const known = (await client.call("ListHosts", {})).hosts.find(({ id }) => id === host);
+      const countsTo = { countsToMajor: known?.lastMajor ?? 0, countsToMinor: known?.lastMinor ?? 0 };
+      const reply = await client.call("RemoveHost", { host, ...countsTo, force: flags.force, allCertificates: flags.keep === undefined, certificatesKept: kept, ...(heir === undefined ? {} : { heir }) });
       if (flags.json) this.printJson({ id: host, copies: reply.copies });
       else this.print(args.host);
       this.reportCopies(reply.copies);

@@ -158,9 +158,10 @@ t.test("host list, invite, remove", async (t) => {
   t.match(body, { zone: "attic", uses: 3, validForMs: 7_200_000 });
   t.notOk(JSON.stringify(body).includes(invite.ok ? Buffer.from(invite.value.seed).toString("base64url") : "?"), "the secret half stays here");
 
-  const remover = await one("RemoveHost", () => ({ copies: 2 }));
+  const remover = await startTestPeer({ calls: { RemoveHost: () => ({ copies: 2 }), Resolve: resolve, ListHosts: () => ({ hosts: [{ id: peerId("peer 2"), lastMajor: 7, lastMinor: 19 }] }) } });
+  t.teardown(() => remover.stop());
   t.equal((await cc(["host", "remove", "attic", "--force"], { peers: [remover] })).stdout, "attic\n");
-  t.match(remover.requests[1]?.body, { host: peerId("peer 2"), force: true, allCertificates: true });
+  t.match(remover.requests[2]?.body, { host: peerId("peer 2"), force: true, allCertificates: true, countsToMajor: 7, countsToMinor: 19 });
   const unknown = await cc(["host", "remove", "nowhere"], { peers: [remover] });
   t.equal(unknown.code, 1);
   t.match(unknown.stderr, /^Error \[NOT_FOUND\]: no host has the id or name nowhere; cc host list lists them\n$/);

@@ -25,7 +25,7 @@ function createCc(folder: string, home: string): Cc {
   const start = (words: readonly string[], options: CcOptions = {}): Running => {
     const endpoints = (options.peers ?? []).map((peer) => (typeof peer === "string" ? peer : peer.url)).join(",");
     const settings = options.peers === undefined ? {} : { CC_ENDPOINT_URL: endpoints, CC_ACCESS_TOKEN: SETTINGS.accessToken, CC_SECRET_KEY: SETTINGS.secretKey };
-    const child = spawn(process.execPath, ["--use-openssl-ca", "--disable-sigusr1", "--", join(folder, "cli/start.cjs"), ...words], {
+    const child = spawn(process.execPath, ["--use-openssl-ca", "--", join(folder, "cli/start.cjs"), ...words], {
       env: { PATH: process.env["PATH"] ?? "", HOME: home, ...settings, ...options.env },
       stdio: [options.input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
     });
