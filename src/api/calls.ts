@@ -1,4 +1,4 @@
-import { create, fromBinary, fromJsonString, type MessageInitShape, type MessageShape, toJsonString } from "@bufbuild/protobuf";
+import { fromBinary, fromJsonString, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
 import { CcError, type KeyId, type PeerId } from "../base/index.ts";
 import { AttachRequestSchema, Cloud, LogsRequestSchema, RunRequestSchema } from "./gen/cc/v1/cloud_pb.ts";
 import type { SignedRequest } from "./gen/cc/v1/records_pb.ts";
@@ -54,14 +54,6 @@ export function isOpenCall(call: CloudCall): call is OpenCall {
   return OPEN_CALLS.some((open) => open === call);
 }
 
-/** The local name of a call as it is signed (`Run` → `run`), if there is one. */
-export function callNamed(name: string): SignedCall | undefined {
-  const local = name.slice(0, 1).toLowerCase() + name.slice(1);
-  if (!Object.hasOwn(Cloud.method, local)) return undefined;
-  const call = local as CloudCall;
-  return isOpenCall(call) ? undefined : call;
-}
-
 type RequestSchemas = Methods[CloudCall]["input"] | (typeof STREAM_CALLS)[StreamCall];
 
 /**
@@ -76,17 +68,4 @@ export function decodeBody<S extends RequestSchemas>(schema: S, body: Uint8Array
   } catch (error) {
     throw new CcError("BAD_REQUEST", `the request is not a ${schema.typeName}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
   }
-}
-
-/** Runs a signed call from its bytes, as a peer does for a call that another passed on. Gives the reply's JSON. */
-export async function dispatch(handlers: SignedHandlers, call: SignedCall, context: CallContext): Promise<string> {
-  return dispatchOne(handlers, call, context);
-}
-
-async function dispatchOne<C extends SignedCall>(handlers: SignedHandlers, call: C, context: CallContext): Promise<string> {
-  const method: Methods[C] = Cloud.method[call];
-  const request = decodeBody(method.input, context.caller.signed.body) as CloudRequest<C>;
-  const handler: (request: CloudRequest<C>, context: CallContext) => Promise<CloudReplyInit<C>> = handlers[call];
-  const reply = await handler(request, context);
-  return toJsonString(method.output, create<Methods[C]["output"]>(method.output, reply));
 }

@@ -1,10 +1,9 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { decodeBody } from "../../../src/api/index.ts";
 import { type ContainerSpec as SpecMessage, ContainerSpecSchema, type RunRequest, RunRequestSchema } from "../../../src/api/gen/cc/v1/cloud_pb.ts";
-import type { SignedRequest } from "../../../src/api/gen/cc/v1/records_pb.ts";
 import { asCcError, type Clock, type ContainerId, isPeerId, isZone, type MeshId, ok, type PeerId, refuse, type Result } from "../../../src/base/index.ts";
 import { type ContainerSpec, specFromRequest } from "../../../src/containers/index.ts";
-import { type Authority, checkRequest, readAddressing, requestParameters, sha256, type Verifier } from "../../../src/identity/index.ts";
+import { type Authority, checkRequest, readAddressing, requestParameters, sha256, type SignedRequest, type Verifier } from "../../../src/identity/index.ts";
 import { parseImageReference } from "../../../src/images/index.ts";
 import { containerIdOf, type RunAsked, type RunRequests } from "../../../src/placement/index.ts";
 

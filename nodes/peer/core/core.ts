@@ -1,0 +1,234 @@
+import { create, toBinary } from "@bufbuild/protobuf";
+import { CertificateRecordSchema, HostFactsSchema } from "../../../src/api/gen/cc/v1/records_pb.ts";
+import type { Caller, FrameChannel, OpenHandlers, SignedHandlers, StreamCall } from "../../../src/api/index.ts";
+import { asCcError, type Clock, type Logger, type MeshId, type PeerId, type Random, sleep, type Zone } from "../../../src/base/index.ts";
+import { type ContainerRuntime, createSupervisor } from "../../../src/containers/index.ts";
+import { Admissions, encodeCertificate, type HostCertificate, type InviteLedger, NonceMemory, type Signer, type Verifier } from "../../../src/identity/index.ts";
+import type { ImageStore } from "../../../src/images/index.ts";
+import { createObserver, type Liveness, type Mesh } from "../../../src/mesh/index.ts";
+import { createPlacement, type DeclaredCapacity } from "../../../src/placement/index.ts";
+import { createAdmissionCheck, createReplica, createView, hostKey, type IdentityFile, type Member, type RecordStoreSlot, type ReplicaService, type View } from "../../../src/state/index.ts";
+import { createPhaseBoard, type PhaseBoard } from "../phase-board.ts";
+import { type Admitted, createAdmitted } from "./admitted.ts";
+import { createAskAround } from "./ask-around.ts";
+import { type Authenticator, createAuthenticator } from "./authenticate.ts";
+import { createDesired, toBoard } from "./desired.ts";
+import { admissionHandlers } from "./handlers/admission.ts";
+import { changeHandlers } from "./handlers/changes.ts";
+import { hostHandlers } from "./handlers/hosts.ts";
+import { keyHandlers } from "./handlers/keys.ts";
+import type { HandlerParts, HostFactsNow } from "./handlers/parts.ts";
+import { readHandlers } from "./handlers/reads.ts";
+import { runHandlers } from "./handlers/run.ts";
+import { placementView } from "./placement-view.ts";
+import { createRunRequests } from "./run-requests.ts";
+import { withProgress } from "./pull-progress.ts";
+
+/** Everything that differs between a real host and a simulated one. */
+export type CoreParts = {
+  readonly self: PeerId;
+  readonly meshId: MeshId;
+  readonly zone: Zone;
+  readonly signer: Signer;
+  readonly certificate: HostCertificate;
+  readonly verifier: Verifier;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  readonly slot: RecordStoreSlot;
+  readonly identityFile: IdentityFile;
+  readonly ledger: InviteLedger;
+  readonly runtime: ContainerRuntime;
+  readonly images: ImageStore;
+  /** The network, made for a host whose members are known by these two. */
+  readonly mesh: (members: Pick<Admitted, "has" | "peers" | "addressesOf"> & { readonly recordedAddresses: (peer: PeerId) => readonly string[] }) => Promise<Mesh>;
+  readonly host: { readonly capacity: DeclaredCapacity; readonly labels: Readonly<Record<string, string>>; loadPerCore(): number };
+  readonly facts: () => HostFactsNow;
+  readonly acceptLostStore: boolean;
+  readonly neighboursExpected: boolean;
+};
+
+/** One peer without its machine: the same on a real host and in the simulator. */
+export type PeerCore = {
+  readonly signed: SignedHandlers;
+  readonly open: OpenHandlers;
+  readonly stream: (call: StreamCall, caller: Caller, channel: FrameChannel, signal: AbortSignal) => Promise<void>;
+  readonly authenticator: Authenticator;
+  readonly admitted: Admitted;
+  readonly replica: ReplicaService;
+  readonly view: View;
+  readonly liveness: Liveness;
+  readonly mesh: Mesh;
+  readonly board: PhaseBoard;
+  /** Answers neighbours from then on. */
+  start(): Promise<void>;
+  /** Resolves when this host has synced and acts on what it knows. */
+  ready(signal: AbortSignal): Promise<void>;
+  /** Containers run on. */
+  stop(): Promise<void>;
+};
+
+const FACTS_AGAIN_MS = 60_000;
+
+export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
+  const { self, meshId, zone, signer, verifier, clock, random, log, certificate } = parts;
+  const startedAtMs = clock.nowMs();
+  const stopping = new AbortController();
+
+  // Members decide who may connect, and come out of records that come over connections: tied together late.
+  let view: View | undefined;
+  let liveness: Liveness | undefined;
+  let ids: { readonly members: readonly Member[]; readonly set: ReadonlySet<PeerId> } | undefined;
+  const memberIds = (): ReadonlySet<PeerId> => {
+    const members = view?.members() ?? [];
+    if (ids?.members !== members) ids = { members, set: new Set(members.map(({ peer }) => peer)) };
+    return ids.set;
+  };
+  const admitted = createAdmitted({ self, meshId, verifier, authority: () => authority(), members: () => memberIds() });
+  const mesh = await parts.mesh({ ...admitted, recordedAddresses: (peer) => view?.member(peer)?.addresses ?? [] });
+  const replica = createReplica(
+    {
+      signer,
+      verifier,
+      admits: createAdmissionCheck(meshId, verifier),
+      slot: parts.slot,
+      identityFile: parts.identityFile,
+      mesh,
+      liveness: { reachable: () => liveness?.reachable() ?? [], medianOffsetMs: () => liveness?.medianOffsetMs() ?? 0 },
+      clock,
+      random,
+      log: log.child({ part: "state" }),
+    },
+    { self, zone, acceptLostStore: parts.acceptLostStore, neighboursExpected: parts.neighboursExpected },
+  );
+  const records = createView({ replica, verifier, rootPublicKey: certificate.rootPublicKey });
+  view = records;
+  const authority = () => records.authority();
+  const observer = createObserver({
+    mesh,
+    members: () => admitted.peers(),
+    facts: {
+      startNumber: () => replica.startNumber(),
+      highestOf: (peer) => ({ key: "", startNumber: replica.highestStartOf(peer) }),
+      digest: () => replica.digest(),
+      heard: (peer, said) => replica.heard(peer, { digest: said.digest, highestStartOfYours: said.highestStartNumber }),
+    },
+    clock,
+    random,
+    log: log.child({ part: "liveness" }),
+  });
+  liveness = observer;
+
+  const board = createPhaseBoard();
+  const nonces = new NonceMemory();
+  const checking = { self, meshId, clock, verifier, authority, startedAtMs };
+  const authenticator = createAuthenticator({ ...checking, nonces });
+  const images = withProgress(parts.images, board, () => records.claimsOf(self).flatMap(({ id }) => records.container(id) ?? []));
+  const desired = createDesired({ self, zone, view: records, replica, mayStart: (id) => placement.holder.mayStart(id), board, log });
+  const placement = createPlacement({
+    mesh,
+    liveness: observer,
+    replica,
+    clock,
+    random,
+    logger: log.child({ part: "placement" }),
+    signer,
+    verifier,
+    requests: createRunRequests(checking),
+    view: placementView(records),
+    host: {
+      capacity: parts.host.capacity,
+      labels: parts.host.labels,
+      draining: false,
+      get loadPerCore() {
+        return parts.host.loadPerCore();
+      },
+      hasImage: async (reference) => (await images.local(reference)) !== undefined,
+    },
+    yielding: desired,
+  });
+  const supervisor = createSupervisor({ runtime: parts.runtime, images, desired, clock, logger: log.child({ part: "containers" }) });
+  const admissions = new Admissions({ self, signer, rootPublicKey: certificate.rootPublicKey, ledger: parts.ledger, verifier });
+  const handlerParts: HandlerParts = { self, meshId, zone, certificate, clock, random, log, verifier, mesh, liveness: observer, replica, view: records, placement, authenticator, admitted, admissions, facts: parts.facts };
+  const askAround = createAskAround({ mesh, liveness: observer, replica, view: records, clock, log });
+  const admission = admissionHandlers(handlerParts);
+  const runs = runHandlers(handlerParts, { runtime: parts.runtime, board }, askAround);
+  const { hello, admit, introduce, createInvite } = admission;
+  const { stream, run } = runs;
+
+  /** This host's own facts, written when they differ from what its record says. */
+  const writeFacts = async (): Promise<void> => {
+    const { name, version, endpoints, addresses } = parts.facts();
+    const { memoryBytes, diskBytes, cpuShares, containersMax } = parts.host.capacity;
+    const facts = { name, version, addresses: [...addresses], endpoints: [...endpoints], capacity: { memoryBytes, diskBytes, cpuShares, containersMax }, labels: { ...parts.host.labels }, startedAtMs };
+    const key = hostKey(self, zone, "facts", "self");
+    const content = toBinary(HostFactsSchema, create(HostFactsSchema, facts));
+    const stored = replica.get(key);
+    if (stored !== undefined && Buffer.from(stored.content).equals(content)) return;
+    await replica.write([{ key, content }], { copies: 1 });
+  };
+
+  const becomeReady = async (): Promise<void> => {
+    await replica.ready(stopping.signal);
+    const key = hostKey(self, zone, "certificate", "self");
+    const content = toBinary(CertificateRecordSchema, create(CertificateRecordSchema, { certificate: Buffer.from(encodeCertificate(certificate)) }));
+    const stored = replica.get(key);
+    if (stored === undefined || !Buffer.from(stored.content).equals(content)) await replica.write([{ key, content }], { copies: 1 });
+    await writeFacts();
+    for (const { spec } of desired.all()) {
+      const last = desired.lastPhase(spec.id);
+      if (last !== undefined) board.set(spec.id, toBoard(last));
+    }
+    placement.start();
+    await supervisor.start();
+    void keepFacts();
+  };
+
+  /** Addresses change: a lease ends, a cable is moved. */
+  const keepFacts = async (): Promise<void> => {
+    while (!stopping.signal.aborted) {
+      try {
+        await sleep(clock, FACTS_AGAIN_MS, stopping.signal);
+        await writeFacts();
+      } catch (error) {
+        if (!stopping.signal.aborted) log.error({ err: asCcError(error) }, "this host's facts could not be written");
+      }
+    }
+  };
+
+  let readiness: Promise<void> | undefined;
+  return {
+    signed: { ...keyHandlers(handlerParts), ...hostHandlers(handlerParts), ...readHandlers(handlerParts, askAround), ...changeHandlers(handlerParts, askAround), createInvite, run },
+    open: { hello, admit, introduce },
+    stream,
+    authenticator,
+    admitted,
+    replica,
+    view: records,
+    liveness: observer,
+    mesh,
+    board,
+    start: async () => {
+      await replica.start();
+      observer.start();
+      readiness = becomeReady();
+      // Told to whoever waits for it; without a waiter it is in the log.
+      readiness.catch((error: unknown) => {
+        if (!stopping.signal.aborted) log.error({ err: asCcError(error) }, "this peer could not become ready");
+      });
+    },
+    ready: async (signal) => {
+      await replica.ready(signal);
+      await readiness;
+    },
+    stop: async () => {
+      stopping.abort();
+      placement.stop();
+      await supervisor.stop();
+      desired.stop();
+      records.close();
+      observer.stop();
+      await replica.stop();
+    },
+  };
+}

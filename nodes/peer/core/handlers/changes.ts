@@ -1,0 +1,133 @@
+import type { Caller } from "../../../../src/api/index.ts";
+import { asCcError, CcError, type ContainerId, isContainerId, isZone, type PeerId } from "../../../../src/base/index.ts";
+import { type ContainerView, type StoredRecord, userKey } from "../../../../src/state/index.ts";
+import type { AskAround } from "../ask-around.ts";
+import { readRun } from "../run-requests.ts";
+import { awaitContainers } from "./await-phase.ts";
+import type { HandlerParts, Some } from "./parts.ts";
+import { findContainers, type ItemErrorInit, withNotAsked } from "./reads.ts";
+import { mustHaveToken, requestDraft, toWritten, type WrittenInit } from "./writes.ts";
+
+const CONTAINERS_MAX = 1_000;
+/** How long a change waits for its effect to be seen; `cc` gives up waiting for the answer at 20 s. */
+const WAIT_MS_MAX = 15_000;
+const KILL_MARGIN_MS = 3_000;
+const GONE_WAIT_MS = 5_000;
+const PUT_MS = 3_000;
+
+type Outcome = { done: string[]; errors: ItemErrorInit[]; wrote: WrittenInit[]; copies: number; notAsked: string[] };
+
+const RUNNING = new Set(["claimed", "pulling", "starting", "running", "stopping", "backoff"]);
+const isRunning = (container: ContainerView): boolean => container.best !== undefined && RUNNING.has(container.phase?.phase ?? "claimed");
+
+/** Stop and remove need nobody; start and restart need the holder, which fsyncs the run token before any of it is acknowledged. */
+export function changeHandlers(parts: HandlerParts, askAround: AskAround): Some<"stop" | "start" | "restart" | "remove"> {
+  const { replica, view, liveness, mesh } = parts;
+
+  const looked = async (ids: readonly string[], token: string): Promise<{ outcome: Outcome; containers: ContainerView[]; absent: ItemErrorInit[] }> => {
+    mustHaveToken(token);
+    if (ids.length === 0 || ids.length > CONTAINERS_MAX) throw new CcError("BAD_REQUEST", `name 1 to ${CONTAINERS_MAX} containers`);
+    const bad = ids.find((id) => !isContainerId(id));
+    if (bad !== undefined) throw new CcError("BAD_REQUEST", `"${bad}" is not a container's id; Resolve gives the id of a name`);
+    const { found, notAsked } = await findContainers(parts, askAround, [...new Set(ids)]);
+    const outcome: Outcome = { done: [], errors: [], wrote: [], copies: 0, notAsked: [...notAsked] };
+    const containers = found.flatMap((one) => ("container" in one ? [one.container] : []));
+    const absent = found.flatMap((one) => ("error" in one ? [withNotAsked(one.error, notAsked)] : []));
+    return { outcome, containers, absent };
+  };
+
+  const wantedKey = (container: ContainerView) => userKey(isZone(container.zone) ? container.zone : undefined, "wanted", container.id);
+
+  const writeAll = async (outcome: Outcome, containers: readonly ContainerView[], caller: Caller, final: boolean, signal: AbortSignal): Promise<void> => {
+    if (containers.length === 0) return;
+    const written = await replica.write(containers.map((container) => requestDraft(wantedKey(container), caller, final)), { signal });
+    acknowledged(outcome, containers, written.records, written.copies);
+  };
+
+  const acknowledged = (outcome: Outcome, containers: readonly ContainerView[], records: readonly StoredRecord[], copies: number): void => {
+    outcome.done.push(...containers.map(({ id }) => id));
+    outcome.wrote.push(...records.map(toWritten));
+    outcome.copies = outcome.copies === 0 ? copies : Math.min(outcome.copies, copies);
+  };
+
+  /** Holder first: a start that is acknowledged is on the disk of the one host that acts on it. */
+  const writeAtHolders = async (outcome: Outcome, containers: readonly ContainerView[], caller: Caller, signal: AbortSignal): Promise<void> => {
+    const byHolder = Map.groupBy(containers, (container) => container.best?.holder);
+    for (const [holder, held] of byHolder) {
+      if (holder === undefined) {
+        for (const { id } of held) outcome.errors.push({ item: id, code: "HOST_UNREACHABLE", message: `the host that had ${id} is no longer in the mesh; remove it with cc rm and run it again` });
+      } else if (holder === parts.self) await writeAll(outcome, held, caller, false, signal);
+      else await writeAt(holder, outcome, held, caller);
+    }
+  };
+
+  const writeAt = async (holder: PeerId, outcome: Outcome, held: readonly ContainerView[], caller: Caller): Promise<void> => {
+    const fail = (code: string, message: string): void => void outcome.errors.push(...held.map(({ id }) => ({ item: id, code, message })));
+    const name = view.members().find((member) => member.peer === holder)?.name ?? holder;
+    if (liveness.of(holder).standing === "unreachable" || !mesh.connected().includes(holder)) {
+      return fail("HOST_UNREACHABLE", `its host ${name} cannot be reached, and it alone can start it; try again when it is back`);
+    }
+    const stamped = await Promise.all(held.map((container) => replica.stamp(requestDraft(wantedKey(container), caller))));
+    const frames = stamped.map((record) => record.frame);
+    try {
+      await mesh.call(holder, "putRecords", { frames }, { timeoutMs: PUT_MS });
+    } catch (error) {
+      return fail("OUTCOME_UNKNOWN", `whether ${name} will start it is not known (${asCcError(error).message}); try again`);
+    }
+    await replica.take(frames, parts.self);
+    acknowledged(outcome, held, stamped, 2);
+  };
+
+  const reachable = (container: ContainerView): boolean => {
+    const holder = container.best?.holder;
+    return holder !== undefined && (holder === parts.self || liveness.of(holder).standing !== "unreachable");
+  };
+
+  const stopTimeoutMs = (container: ContainerView, askedMs: number): number => {
+    if (askedMs > 0) return askedMs;
+    const read = readRun(container.request);
+    return read.ok ? read.value.spec.stopTimeoutMs : 0;
+  };
+
+  return {
+    stop: async (request, { caller, signal }) => {
+      const { outcome, containers, absent } = await looked(request.containers, request.token);
+      outcome.errors.push(...absent);
+      await writeAll(outcome, containers, caller, false, signal);
+      const here = containers.filter(reachable);
+      const waitMs = Math.min(WAIT_MS_MAX, KILL_MARGIN_MS + Math.max(0, ...here.map((container) => stopTimeoutMs(container, request.timeoutMs))));
+      await awaitContainers(parts, ids(here), (container) => container === undefined || container.gone || !isRunning(container), waitMs, signal);
+      return outcome;
+    },
+
+    start: async (request, { caller, signal }) => {
+      const { outcome, containers, absent } = await looked(request.containers, request.token);
+      outcome.errors.push(...absent);
+      // What runs already is started: the same twice is the same.
+      const idle = containers.filter((container) => !isRunning(container) || container.wanted?.kind === "stopped");
+      outcome.done.push(...ids(containers.filter((container) => !idle.includes(container))));
+      await writeAtHolders(outcome, idle, caller, signal);
+      return outcome;
+    },
+
+    restart: async (request, { caller, signal }) => {
+      const { outcome, containers, absent } = await looked(request.containers, request.token);
+      outcome.errors.push(...absent);
+      await writeAtHolders(outcome, containers, caller, signal);
+      return outcome;
+    },
+
+    remove: async (request, { caller, signal }) => {
+      const { outcome, containers, absent } = await looked(request.containers, request.token);
+      outcome.done.push(...absent.map(({ item }) => item));
+      const busy = request.force ? [] : containers.filter((container) => isRunning(container) && reachable(container));
+      for (const { id, name } of busy) outcome.errors.push({ item: id, code: "CONFLICT", message: `${name || id} is running; stop it first with cc stop, or remove it with cc rm --force` });
+      const removed = containers.filter((container) => !busy.includes(container));
+      await writeAll(outcome, removed, caller, true, signal);
+      await awaitContainers(parts, ids(removed.filter(reachable)), (container) => container === undefined || container.phase?.phase === "gone", GONE_WAIT_MS, signal);
+      return outcome;
+    },
+  };
+}
+
+const ids = (containers: readonly ContainerView[]): ContainerId[] => containers.map(({ id }) => id);

@@ -1,0 +1,46 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { ContainerStateSchema } from "../../../../src/api/gen/cc/v1/cloud_pb.ts";
+import type { Role } from "../../../../src/api/index.ts";
+import type { ContainerView } from "../../../../src/state/index.ts";
+import { readRun, seesSecrets } from "../run-requests.ts";
+import type { HandlerParts } from "./parts.ts";
+
+export type ContainerStateInit = MessageInitShape<typeof ContainerStateSchema>;
+
+/** A container as users see it: what its records say, and how old that may be. Env values for operators only. */
+export function containerState(parts: Pick<HandlerParts, "view" | "liveness" | "self" | "clock">, container: ContainerView, role: Role): ContainerStateInit {
+  const read = readRun(container.request);
+  const spec = read.ok ? read.value.spec : undefined;
+  const holder = container.best?.holder;
+  const member = parts.view.members().find(({ peer }) => peer === holder);
+  const seen = holder === undefined ? undefined : parts.liveness.of(holder);
+  const { phase } = container;
+  return {
+    id: container.id,
+    name: container.name,
+    image: spec?.image ?? "",
+    imageDigest: phase?.imageDigest ?? "",
+    phase: holder === undefined ? "lost" : (phase?.phase ?? "claimed"),
+    wanted: container.wanted?.kind ?? "running",
+    host: holder ?? "",
+    hostName: member?.name ?? "",
+    zone: member?.zone ?? container.zone,
+    address: phase?.address ?? "",
+    ...(phase?.exitCode === undefined ? {} : { exitCode: phase.exitCode }),
+    reason: phase?.reason ?? "",
+    restarts: phase?.restarts ?? 0,
+    createdAtMs: container.createdAtMs,
+    startedAtMs: phase?.startedAtMs ?? 0,
+    endedAtMs: phase?.endedAtMs ?? 0,
+    command: [...(spec?.command ?? [])],
+    labels: { ...spec?.labels },
+    env: seesSecrets(role) ? { ...spec?.env } : {},
+    memoryBytes: spec?.memoryBytes ?? 0,
+    cpuShares: spec?.cpuShares ?? 0,
+    diskBytes: spec?.diskBytes ?? 0,
+    hostReachable: holder === parts.self || (seen !== undefined && seen.standing !== "unreachable"),
+    heardAtMs: holder === parts.self ? parts.clock.nowMs() : (seen?.heardAtMs ?? 0),
+    restart: spec?.restart ?? "no",
+    epoch: container.best?.epoch ?? 0,
+  };
+}

@@ -1,0 +1,21 @@
+import type { PlacementView } from "../../../src/placement/index.ts";
+import type { View } from "../../../src/state/index.ts";
+
+/** What placement asks of the records. */
+export function placementView(view: View): PlacementView {
+  return {
+    container(id) {
+      const container = view.container(id);
+      if (container === undefined) return view.isGone(id) ? { request: undefined, best: undefined, highestEpoch: 0, removed: true } : undefined;
+      const { body, signatureInput, signature } = container.request;
+      return {
+        request: { $typeName: "cc.v1.SignedRequest", body, signatureInput, signature },
+        best: container.best,
+        highestEpoch: container.highestEpoch,
+        removed: container.gone,
+      };
+    },
+    liveByName: (name) => view.byName(name),
+    hosts: () => view.members().map(({ peer, name, zone }) => ({ peer, name, zone })),
+  };
+}
