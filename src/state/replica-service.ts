@@ -80,6 +80,7 @@ class ReplicaOnHost implements ReplicaService {
       this.#intake.restore(record, nowMs);
       this.#own.observe(record, nowMs);
     }
+    this.#tell(opened.records);
     this.#storeId = opened.meta[META_STORE_ID] ?? Buffer.from(this.#parts.random.bytes(STORE_ID_BYTES)).toString("hex");
     this.#rememberedStart = Math.max(Number(opened.meta[META_START] ?? "0"), remembered?.startNumber ?? 0, this.highestStartOf(this.self));
     if (opened.meta[META_STORE_ID] === undefined) await this.#commits.stage({ meta: { [META_STORE_ID]: this.#storeId } });

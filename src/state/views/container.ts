@@ -28,6 +28,8 @@ export type ContainerView = {
   readonly claims: readonly CountedClaim[];
   /** Of all claims that count, given-way and removed hosts' ones too: the next claim is above. */
   readonly highestEpoch: number;
+  /** A user removed it. */
+  readonly removed: boolean;
   /** A user removed it, or its holder did as its spec allows. Ids never come back. */
   readonly gone: boolean;
 };
@@ -69,6 +71,7 @@ export function deriveContainer(id: ContainerId, claims: readonly CountedClaim[]
     wanted,
     claims: [...ranked, ...claims.filter((claim) => !ranked.includes(claim))],
     highestEpoch: claims.reduce((highest, { epoch }) => Math.max(highest, epoch), 0),
+    removed: wanted?.kind === "removed",
     gone: wanted?.kind === "removed" || (best?.phase?.phase === "gone" && mayGo(spec, best.phase, wanted)),
   };
 }

@@ -1,12 +1,12 @@
 import type { MeshId, PeerId, Zone } from "../../base/index.ts";
-import { type Authority, type HostIdentity, isBefore, memberStanding, type Stamp, userRecordCounts, type UserRecordStanding, type Verifier } from "../../identity/index.ts";
-import { readCertificateRecord } from "../admission.ts";
+import { type Authority, type HostCertificate, type HostIdentity, isBefore, memberStanding, type Stamp, userRecordCounts, type UserRecordStanding, type Verifier } from "../../identity/index.ts";
+import { type CertificateRead, readCertificateRecord } from "../admission.ts";
 import { stampedContentOf } from "../stamped-request.ts";
 import type { StoredRecord, Version } from "../replica.ts";
 import { compareVersions } from "../version.ts";
 
 /** What an admitted host is, with what revocations and removals leave of it. */
-export type HostStanding = { readonly identity: HostIdentity; readonly zone: Zone; readonly standing: "member" | "removed" | "void" };
+export type HostStanding = { readonly identity: HostIdentity; readonly certificate: HostCertificate; readonly zone: Zone; readonly standing: "member" | "removed" | "void" };
 
 /** Everything that who-may-what is judged by: made anew when an admin record or a certificate changes. */
 export type Judge = {
@@ -17,15 +17,16 @@ export type Judge = {
 };
 
 /** Certificates never change their meaning: read once per record. */
-const certificates = new WeakMap<StoredRecord, HostIdentity | "none">();
+const certificates = new WeakMap<StoredRecord, CertificateRead | "none">();
 
 export function judgeHosts(records: readonly StoredRecord[], authority: Authority, meshId: MeshId, verifier: Verifier): ReadonlyMap<PeerId, HostStanding> {
   const hosts = new Map<PeerId, HostStanding>();
   for (const record of records) {
-    const known = certificates.get(record) ?? readCertificateRecord(record, meshId, verifier)?.identity ?? "none";
+    const known = certificates.get(record) ?? readCertificateRecord(record, meshId, verifier) ?? "none";
     certificates.set(record, known);
     if (known === "none") continue;
-    hosts.set(record.writer, { identity: known, zone: known.zone, standing: memberStanding(known, authority).standing });
+    const { identity, certificate } = known;
+    hosts.set(record.writer, { identity, certificate, zone: identity.zone, standing: memberStanding(identity, authority).standing });
   }
   return hosts;
 }

@@ -1,6 +1,6 @@
 import { HostFactsSchema, type HostFacts } from "../../api/gen/cc/v1/records_pb.ts";
 import { type ContainerId, isContainerId, type PeerId, type RecordKey, type Zone } from "../../base/index.ts";
-import { type Authority, computeAuthority, type KeyStanding, meshIdOf, type StampedRecord, type Verifier } from "../../identity/index.ts";
+import { type Authority, computeAuthority, type HostCertificate, type KeyStanding, meshIdOf, type StampedRecord, type Verifier } from "../../identity/index.ts";
 import { isHostKey, type KeyParts, parseRecordKey } from "../record-key.ts";
 import type { Replica, StoredRecord, Version } from "../replica.ts";
 import { stampedContentOf } from "../stamped-request.ts";
@@ -20,6 +20,7 @@ export type Member = {
   /** Undefined until its facts are known. */
   readonly facts: HostFacts | undefined;
   readonly addresses: readonly string[];
+  readonly certificate: HostCertificate;
 };
 
 /** What a host holds, by the claims that count. Bytes; `containersMax` is their number. */
@@ -34,6 +35,7 @@ export interface View {
   keys(): readonly KeyStanding[];
   /** By peer id. */
   members(): readonly Member[];
+  memberIds(): ReadonlySet<PeerId>;
   member(peer: PeerId): Member | undefined;
   /** Undefined: no claim of it is known here; then `isGone` tells a removed one from an unknown one. */
   container(id: ContainerId): ContainerView | undefined;
@@ -45,6 +47,7 @@ export interface View {
   isGone(id: ContainerId): boolean;
   /** Claims of this host that count, given-way ones too. */
   claimsOf(peer: PeerId): readonly CountedClaim[];
+  claimOf(id: ContainerId, peer: PeerId): CountedClaim | undefined;
   /** The claim that this host has to give way to: it stops its own and writes `yielded`. */
   betterClaimThan(own: Holding & { readonly id: ContainerId }): Holding | undefined;
   usedBy(peer: PeerId): Used;
@@ -79,6 +82,7 @@ class RecordView implements View {
   readonly #dirty = new Set<ContainerId>();
   #judge: Judge | undefined;
   #members: readonly Member[] | undefined;
+  #memberIds: ReadonlySet<PeerId> | undefined;
   #list: readonly ContainerView[] | undefined;
   #names: ReadonlyMap<string, readonly ContainerId[]> | undefined;
 
@@ -103,6 +107,11 @@ class RecordView implements View {
   members(): readonly Member[] {
     this.#members ??= [...this.#judged().hosts].flatMap(([peer, host]) => (host.standing === "member" ? [this.#memberOf(peer, host)] : [])).sort((a, b) => (a.peer < b.peer ? -1 : 1));
     return this.#members;
+  }
+
+  memberIds(): ReadonlySet<PeerId> {
+    this.#memberIds ??= new Set(this.members().map(({ peer }) => peer));
+    return this.#memberIds;
   }
 
   member(peer: PeerId): Member | undefined {
@@ -134,6 +143,10 @@ class RecordView implements View {
 
   claimsOf(peer: PeerId): readonly CountedClaim[] {
     return this.containers().flatMap(({ claims }) => claims.filter(({ holder }) => holder === peer));
+  }
+
+  claimOf(id: ContainerId, peer: PeerId): CountedClaim | undefined {
+    return this.container(id)?.claims.find(({ holder }) => holder === peer);
   }
 
   betterClaimThan(own: Holding & { readonly id: ContainerId }): Holding | undefined {
@@ -183,6 +196,7 @@ class RecordView implements View {
     if (this.#judge !== undefined) return;
     // Who may what has changed: everything is judged anew, from what was read before.
     this.#members = undefined;
+    this.#memberIds = undefined;
     for (const id of this.#keys.keys()) this.#dirty.add(id);
   }
 
@@ -237,10 +251,10 @@ class RecordView implements View {
     return this.#judge;
   }
 
-  #memberOf(peer: PeerId, { identity, zone }: HostStanding): Member {
+  #memberOf(peer: PeerId, { identity, certificate, zone }: HostStanding): Member {
     const record = this.#parts.replica.get(`host/${peer}/${zone}/facts/self` as RecordKey);
     const facts = record === undefined ? undefined : decodeContent(HostFactsSchema, record.content);
-    return { peer, zone, name: facts?.name || identity.name, admittedAtMs: identity.admittedAtMs, facts, addresses: facts?.addresses ?? [] };
+    return { peer, zone, name: facts?.name || identity.name, admittedAtMs: identity.admittedAtMs, facts, addresses: facts?.addresses ?? [], certificate };
   }
 }
 

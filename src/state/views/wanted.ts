@@ -12,8 +12,10 @@ import { type Judge, judgeUserRecord, stampOf } from "./standing.ts";
 export type Wanted = {
   readonly kind: "running" | "stopped" | "removed";
   readonly call: "Start" | "Restart" | "Stop" | "Remove";
-  /** The client's token: with Start and Restart the run token, for which a container starts once. */
+  /** The client's token. */
   readonly token: string;
+  /** Of Start and Restart: a container starts once per run token. */
+  readonly runToken: string | undefined;
   /** Milliseconds until a kill; 0: the container's own. */
   readonly timeoutMs: number;
   /** Remove: stop first. */
@@ -23,7 +25,7 @@ export type Wanted = {
   readonly record: StoredRecord;
 };
 
-type Change = Pick<Wanted, "kind" | "call" | "token" | "timeoutMs" | "force"> & { readonly containers: readonly string[] };
+type Change = Pick<Wanted, "kind" | "call" | "token" | "runToken" | "timeoutMs" | "force"> & { readonly containers: readonly string[] };
 
 /** The latest of the requests that count, of all who stamped one; a removal is final. */
 export function deriveWanted(id: ContainerId, records: readonly StoredRecord[], judge: Judge): Wanted | undefined {
@@ -62,19 +64,19 @@ function readChange(call: string, body: Uint8Array): Change | undefined {
   switch (call) {
     case "Stop": {
       const stop = decodeBody(StopRequestSchema, body);
-      return stop && { kind: "stopped", call, token: stop.token, timeoutMs: stop.timeoutMs, force: false, containers: stop.containers };
+      return stop && { kind: "stopped", call, token: stop.token, runToken: undefined, timeoutMs: stop.timeoutMs, force: false, containers: stop.containers };
     }
     case "Start": {
       const start = decodeBody(StartRequestSchema, body);
-      return start && { kind: "running", call, token: start.token, timeoutMs: 0, force: false, containers: start.containers };
+      return start && { kind: "running", call, token: start.token, runToken: start.token, timeoutMs: 0, force: false, containers: start.containers };
     }
     case "Restart": {
       const restart = decodeBody(RestartRequestSchema, body);
-      return restart && { kind: "running", call, token: restart.token, timeoutMs: restart.timeoutMs, force: false, containers: restart.containers };
+      return restart && { kind: "running", call, token: restart.token, runToken: restart.token, timeoutMs: restart.timeoutMs, force: false, containers: restart.containers };
     }
     case "Remove": {
       const remove = decodeBody(RemoveRequestSchema, body);
-      return remove && { kind: "removed", call, token: remove.token, timeoutMs: 0, force: remove.force, containers: remove.containers };
+      return remove && { kind: "removed", call, token: remove.token, runToken: undefined, timeoutMs: 0, force: remove.force, containers: remove.containers };
     }
     default:
       return undefined;
