@@ -25,3 +25,6 @@ export * from "./spec-from-request.ts";
 export * from "./supervision.ts";
 export * from "./user.ts";
 export { type CrunConmon, type CrunConmonDeps, type CrunConmonSettings, openCrunConmon } from "./drivers/crun-conmon.ts";
+export * from "./plan-container.ts";
+export * from "./supervisor.ts";
+export * from "./supervisor-ports.ts";

@@ -9,10 +9,11 @@ const END_MS = 5_000;
 
 /**
  * Standard input through conmon's attach socket. That is SOCK_SEQPACKET, which Node cannot open: socat carries the
- * bytes. What waits is bounded by the two pipes; `write` resolves when there is room.
+ * bytes, and reads away the output that conmon sends there too (it would stop the container once the socket is full).
+ * What waits is bounded by the two pipes; `write` resolves when there is room.
  */
 export function openInput(socket: string): ContainerInput {
-  const child = spawn("socat", ["-u", "-b", String(WRITE_BYTES), "STDIN", `UNIX-CONNECT:${socket},type=5`], { stdio: ["pipe", "ignore", "pipe"], cwd: "/" });
+  const child = spawn("socat", ["-b", String(WRITE_BYTES), "STDIN!!OPEN:/dev/null,wronly", `UNIX-CONNECT:${socket},type=5`], { stdio: ["pipe", "ignore", "pipe"], cwd: "/" });
   let gone: CcError | undefined;
   let said = "";
   child.stderr.on("data", (chunk: Buffer) => {

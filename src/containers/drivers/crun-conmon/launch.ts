@@ -45,8 +45,9 @@ class Steps {
 /** See ContainerRuntime.start. One call per container at a time. */
 export async function launch(context: Context, spec: ContainerSpec, image: ImageOnHost, runToken: string, signal: AbortSignal): Promise<StartTimings> {
   const { id } = spec;
-  const before = await context.stored.get(id);
+  const stored = await context.stored.get(id);
   const found = await observe(context, id);
+  const before = stored !== undefined && found.kind === "ended" ? { ...stored, ended: { exit: found.exit ?? null } } : stored;
   if (found.kind === "running" || found.kind === "ended") {
     if (found.runToken === runToken) return {};
     if (found.kind === "running") throw new CcError("CONFLICT", `container ${id} still runs; stop it before it is started again`);
@@ -86,7 +87,8 @@ async function startProcess(context: Context, start: Start): Promise<void> {
     await mkdir(paths.state(id), { recursive: true, mode: 0o700 });
     await mkdir(paths.rootfs(id), { recursive: true, mode: 0o711 });
     await mkdir(paths.disk(id), { recursive: true, mode: 0o700 });
-    await writeFile(paths.network(id), "", { flag: "a" });
+    // A pinned namespace from before can't be opened, and is kept.
+    if (!existsSync(paths.network(id))) await writeFile(paths.network(id), "");
   });
   const mounted = start.fresh ? new Set<string>() : await mountsBelow(paths.bundle(id));
   const [log] = await Promise.all([

@@ -1,0 +1,95 @@
+import type { Clock, ContainerId } from "../base/index.ts";
+import { type ContainerStep, runOf } from "./plan-container.ts";
+import type { Found } from "./runtime.ts";
+import type { Desired, DesiredContainers, PhaseReport } from "./supervisor-ports.ts";
+
+const NOTHING: PhaseReport = {
+  phase: "claimed", reason: "", exitCode: undefined, restarts: 0, changedAtMs: 0, startedAtMs: 0, endedAtMs: 0, imageDigest: "", runToken: "", wanted: { major: 0, minor: 0 },
+};
+
+/** Says what a container is now, each thing once: what would repeat the last report is not told again. */
+export class PhaseTeller {
+  readonly #id: ContainerId;
+  readonly #port: DesiredContainers;
+  readonly #clock: Clock;
+  #last: PhaseReport | undefined;
+
+  constructor(id: ContainerId, deps: { readonly desired: DesiredContainers; readonly clock: Clock }) {
+    this.#id = id;
+    this.#port = deps.desired;
+    this.#clock = deps.clock;
+    this.#last = deps.desired.lastPhase(id);
+  }
+
+  get last(): PhaseReport | undefined {
+    return this.#last;
+  }
+
+  /** What a step, before it is done, says about the container. */
+  async step(step: ContainerStep, desired: Desired, found: Found): Promise<void> {
+    const { wanted } = desired;
+    switch (step.kind) {
+      case "watch":
+        if (found.kind === "running") await this.#say(desired, { phase: "running", reason: "", exitCode: undefined, endedAtMs: 0, ...runFields(found) });
+        return;
+      case "stop":
+        if (found.kind === "running") await this.#say(desired, { phase: "stopping", reason: "", exitCode: undefined, ...runFields(found) });
+        return;
+      case "wait":
+        if (step.why === "backoff" && found.kind === "ended") await this.#say(desired, { phase: "backoff", ...runFields(found), ...this.#endFields(found) });
+        if (step.why !== "ended") return;
+        if (found.kind === "ended") await this.#say(desired, { phase: "ended", ...runFields(found), ...this.#endFields(found), ...(wanted.kind === "stopped" ? { reason: "stopped" } : {}) });
+        // An end whose traces are gone, or a start that failed: what was said of it stays.
+        else if (this.#last?.phase === "ended" || this.#last?.phase === "failed") await this.#say(desired, {});
+        else await this.#say(desired, { phase: "ended", reason: "stopped" });
+        return;
+      default:
+        return;
+    }
+  }
+
+  pulling(desired: Desired): Promise<void> {
+    return this.#say(desired, { phase: "pulling", reason: "" });
+  }
+
+  starting(runToken: string, desired: Desired, imageDigest: string): Promise<void> {
+    return this.#say(desired, { phase: "starting", reason: "", exitCode: undefined, endedAtMs: 0, imageDigest, restarts: runOf(runToken).restarts, runToken: runOf(runToken).token });
+  }
+
+  failed(runToken: string, desired: Desired, reason: string, exitCode: number | undefined, retry: boolean): Promise<void> {
+    const { token, restarts } = runOf(runToken);
+    return this.#say(desired, { phase: retry ? "backoff" : "failed", reason, exitCode, restarts, runToken: token, endedAtMs: this.#clock.nowMs() });
+  }
+
+  removed(as: "gone" | "yielded", desired: Desired): Promise<void> {
+    return this.#say(desired, { phase: as });
+  }
+
+  #endFields(found: Extract<Found, { kind: "ended" }>): Pick<PhaseReport, "reason" | "exitCode" | "endedAtMs"> {
+    const { exit } = found;
+    if (exit !== undefined) return { reason: exit.oom ? "oom" : "", exitCode: exit.exitCode, endedAtMs: exit.endedAtMs };
+    // Said with the time when it was first noticed.
+    const noticed = this.#last?.runToken === runOf(found.runToken).token && this.#last.endedAtMs > 0 ? this.#last.endedAtMs : this.#clock.nowMs();
+    return { reason: "unknown", exitCode: undefined, endedAtMs: noticed };
+  }
+
+  async #say(desired: Desired, change: Partial<PhaseReport>): Promise<void> {
+    const before = this.#last ?? NOTHING;
+    const next: PhaseReport = { ...before, ...change, wanted: desired.version, changedAtMs: this.#clock.nowMs() };
+    if (this.#last !== undefined && same(before, next)) return;
+    await this.#port.report(this.#id, next);
+    this.#last = next;
+  }
+}
+
+function runFields(found: Extract<Found, { kind: "running" | "ended" }>): Pick<PhaseReport, "startedAtMs" | "restarts" | "runToken"> {
+  const { token, restarts } = runOf(found.runToken);
+  return { startedAtMs: found.startedAtMs, restarts, runToken: token };
+}
+
+function same(a: PhaseReport, b: PhaseReport): boolean {
+  return (
+    a.phase === b.phase && a.reason === b.reason && a.exitCode === b.exitCode && a.restarts === b.restarts && a.startedAtMs === b.startedAtMs && a.endedAtMs === b.endedAtMs &&
+    a.imageDigest === b.imageDigest && a.runToken === b.runToken && a.wanted.major === b.wanted.major && a.wanted.minor === b.wanted.minor
+  );
+}

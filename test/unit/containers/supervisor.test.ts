@@ -1,0 +1,252 @@
+import t, { type Test } from "tap";
+import { CcError, silentLogger } from "../../../src/base/index.ts";
+import { createSupervisor } from "../../../src/containers/index.ts";
+import { FakeDesired, FakeImages, FakeRuntime, ID, OTHER, StillClock, aSpec, desire, settle } from "./fakes.ts";
+
+const running = (runToken: string) => ({ kind: "running", runToken }) as const;
+const stopped = { kind: "stopped", timeoutMs: undefined } as const;
+const removed = { kind: "removed", as: "gone", timeoutMs: 0 } as const;
+
+function scene(t: Test) {
+  const clock = new StillClock();
+  const runtime = new FakeRuntime(clock);
+  const images = new FakeImages();
+  const desired = new FakeDesired();
+  const create = () => createSupervisor({ runtime, images, desired, clock, logger: silentLogger });
+  const supervisor = create();
+  t.teardown(() => supervisor.stop());
+  return { clock, runtime, images, desired, supervisor, create };
+}
+
+t.test("from nothing to running, and to its end", async (t) => {
+  const { desired, runtime, supervisor, clock } = scene(t);
+  desired.set(desire(running("a")));
+  await supervisor.start();
+  await settle();
+  t.equal(desired.told(), "pulling starting running");
+  t.match(desired.lasts.get(ID), { runToken: "a", restarts: 0, imageDigest: "sha256:1", startedAtMs: clock.nowMs(), wanted: { major: 1, minor: 1 } });
+  await clock.advance(90_000);
+  t.equal(desired.told(), "", "nothing is told twice");
+  runtime.end(ID, 3);
+  await settle();
+  t.equal(desired.told(), "ended");
+  t.match(desired.lasts.get(ID), { exitCode: 3, endedAtMs: clock.nowMs() });
+  t.same(runtime.calls, ["start a", "settle"]);
+  await clock.advance(24 * 3_600_000 + 1_000);
+  t.equal(desired.told(), "gone", "kept for a day, then it removes itself");
+  t.equal(runtime.calls.at(-1), "remove");
+});
+
+t.test("stop: the image's signal, then KILL when the time is up", async (t) => {
+  const { desired, runtime, supervisor, clock } = scene(t);
+  runtime.endsOn = new Set(["SIGKILL"]);
+  desired.set(desire(running("a")));
+  await supervisor.start();
+  await settle();
+  desired.set(desire(stopped, {}, 2));
+  await clock.advance(9_900);
+  t.same(runtime.calls, ["start a", "kill SIGQUIT"]);
+  await clock.advance(200);
+  t.same(runtime.calls, ["start a", "kill SIGQUIT", "kill SIGKILL", "settle"]);
+  t.equal(desired.told(), "pulling starting running stopping ended(stopped)");
+  t.match(desired.lasts.get(ID), { exitCode: 137, wanted: { minor: 2 } });
+  await clock.advance(48 * 3_600_000);
+  t.equal(desired.told(), "", "one that was stopped stays until it is removed");
+  desired.set(desire(removed, {}, 3));
+  await settle();
+  t.equal(desired.told(), "gone(stopped)");
+});
+
+t.test("the spec's stop signal comes before the image's, a stop's own time before the spec's", async (t) => {
+  const { desired, runtime, supervisor, clock } = scene(t);
+  runtime.endsOn = new Set(["SIGKILL"]);
+  desired.set(desire(running("a"), { stopSignal: "SIGUSR1" }));
+  await supervisor.start();
+  await settle();
+  desired.set(desire({ kind: "stopped", timeoutMs: 500 }, { stopSignal: "SIGUSR1" }, 2));
+  await clock.advance(499);
+  t.same(runtime.calls.slice(1), ["kill SIGUSR1"]);
+  await clock.advance(2);
+  t.equal(runtime.calls[2], "kill SIGKILL");
+});
+
+t.test("restart policies", async (t) => {
+  const { desired, runtime, supervisor, clock } = scene(t);
+  desired.set(desire(running("a"), { restart: "on-failure" }));
+  await supervisor.start();
+  await settle();
+  runtime.end(ID, 1);
+  await clock.advance(99);
+  t.equal(desired.told(), "pulling starting running backoff");
+  await clock.advance(1);
+  t.equal(desired.told(), "starting running");
+  t.match(desired.lasts.get(ID), { restarts: 1, runToken: "a" });
+  runtime.end(ID, 1);
+  await clock.advance(199);
+  t.same(runtime.calls, ["start a", "start a~1"], "the second wait is twice as long");
+  await clock.advance(1);
+  t.same(runtime.calls, ["start a", "start a~1", "start a~2"]);
+  await clock.advance(10_000);
+  runtime.end(ID, 1);
+  await clock.advance(100);
+  t.equal(runtime.calls.length, 4, "a steady run begins anew with the shortest wait");
+  runtime.end(ID, 0);
+  await clock.advance(60_000);
+  t.equal(runtime.calls.at(-1), "settle", "success is no failure");
+  t.equal(desired.lasts.get(ID)?.phase, "ended");
+});
+
+t.test("restart: another token stops the process and starts it anew", async (t) => {
+  const { desired, runtime, supervisor } = scene(t);
+  desired.set(desire(running("a")));
+  await supervisor.start();
+  await settle();
+  desired.set(desire(running("b"), {}, 2));
+  await settle();
+  t.same(runtime.calls, ["start a", "kill SIGQUIT", "start b"]);
+  t.equal(desired.told(), "pulling starting running stopping starting running");
+});
+
+t.test("a command that is not there: failed, with the shell's exit code, and not tried again", async (t) => {
+  const { desired, runtime, supervisor, clock, create } = scene(t);
+  runtime.startError = new CcError("COMMAND_NOT_FOUND", "no such command");
+  desired.set(desire(running("a"), { restart: "always" }));
+  await supervisor.start();
+  await clock.advance(120_000);
+  t.equal(desired.told(), "pulling starting failed(COMMAND_NOT_FOUND: no such command)");
+  t.equal(desired.lasts.get(ID)?.exitCode, 127);
+  t.same(runtime.calls, ["start a"]);
+  await supervisor.stop();
+  const again = create();
+  t.teardown(() => again.stop());
+  await again.start();
+  await clock.advance(120_000);
+  t.same(runtime.calls, ["start a"], "nor after the peer's return");
+  runtime.startError = undefined;
+  desired.set(desire(running("b"), { restart: "always" }, 2));
+  await settle();
+  t.equal(desired.lasts.get(ID)?.phase, "running", "a new token is a new try");
+});
+
+t.test("a registry that is down: said at once without a policy, tried again with one", async (t) => {
+  const { desired, images, supervisor, clock } = scene(t);
+  images.pullError = new CcError("REGISTRY_UNREACHABLE", "no answer");
+  desired.set(desire(running("a")));
+  await supervisor.start();
+  await clock.advance(10_000);
+  t.equal(desired.told(), "pulling failed(REGISTRY_UNREACHABLE: no answer)");
+  desired.set(desire(running("b"), { restart: "always" }, 2));
+  await clock.advance(50);
+  t.equal(desired.told(), "pulling backoff(REGISTRY_UNREACHABLE: no answer)");
+  images.pullError = undefined;
+  await clock.advance(100);
+  t.equal(desired.lasts.get(ID)?.phase, "running");
+});
+
+t.test("stopped or removed in the middle of a pull", async (t) => {
+  for (const [wanted, phase] of [[stopped, "ended"], [removed, "gone"]] as const) {
+    const { desired, images, runtime, supervisor } = scene(t);
+    images.gate = new Promise(() => undefined);
+    desired.set(desire(running("a")));
+    await supervisor.start();
+    await settle();
+    desired.set(desire(wanted, {}, 2));
+    await settle();
+    t.equal(images.aborted, 1);
+    t.equal(desired.lasts.get(ID)?.phase, phase);
+    t.notOk(runtime.calls.includes("start a"));
+  }
+});
+
+t.test("the peer returns: what runs is found, what ended is told, tokens are not used twice", async (t) => {
+  const { desired, runtime, supervisor, create, clock } = scene(t);
+  desired.set(desire(running("a")));
+  await supervisor.start();
+  await settle();
+  await supervisor.stop();
+  await supervisor.stop();
+  desired.told();
+  const second = create();
+  await second.start();
+  await settle();
+  t.equal(desired.told(), "", "still running: nothing new");
+  await second.stop();
+  runtime.end(ID, 5);
+  const third = create();
+  await third.start();
+  await settle();
+  t.equal(desired.told(), "ended");
+  await third.stop();
+  runtime.found.delete(ID);
+  const fourth = create();
+  t.teardown(() => fourth.stop());
+  await fourth.start();
+  await clock.advance(60_000);
+  t.same(runtime.calls.filter((call) => call.startsWith("start")), ["start a"], "its disk is lost, but it had ended");
+});
+
+t.test("a reboot: unknown ends count as failures", async (t) => {
+  for (const [restart, phase] of [["no", "ended"], ["on-failure", "running"]] as const) {
+    const { desired, runtime, supervisor, clock } = scene(t);
+    desired.set(desire(running("a"), { restart }));
+    runtime.found.set(ID, { kind: "ended", exit: undefined, startedAtMs: clock.nowMs() - 60_000, runToken: "a~4" });
+    await supervisor.start();
+    await clock.advance(200);
+    t.equal(desired.lasts.get(ID)?.phase, phase);
+    t.equal(desired.lasts.get(ID)?.restarts, restart === "no" ? 4 : 5, "the count is in the token");
+    if (restart === "no") t.equal(desired.lasts.get(ID)?.reason, "unknown");
+  }
+});
+
+t.test("--rm: gone once it has ended and nobody reads any more", async (t) => {
+  const { desired, runtime, supervisor, clock } = scene(t);
+  desired.set(desire(running("a"), { removeWhenEnded: true }));
+  await supervisor.start();
+  await settle();
+  runtime.readersOf.set(ID, 1);
+  runtime.end(ID, 0);
+  await clock.advance(30_000);
+  t.equal(desired.lasts.get(ID)?.phase, "ended");
+  runtime.readersOf.clear();
+  await clock.advance(2_000);
+  t.equal(desired.lasts.get(ID)?.phase, "gone");
+});
+
+t.test("what no record asks for is left alone; what is no longer listed too", async (t) => {
+  const { desired, runtime, supervisor, clock } = scene(t);
+  runtime.found.set(OTHER, { kind: "running", pid: 1, startedAtMs: 0, runToken: "z" });
+  desired.set(desire(running("a")));
+  await supervisor.start();
+  await settle();
+  desired.set();
+  await clock.advance(120_000);
+  t.same(runtime.calls, ["start a"]);
+  t.equal(runtime.found.size, 2);
+});
+
+t.test("a better claim: not started; ours yields", async (t) => {
+  const { desired, runtime, supervisor } = scene(t);
+  desired.mayStartAnswer = false;
+  desired.set(desire(running("a")));
+  await supervisor.start();
+  await settle();
+  t.same(runtime.calls, []);
+  desired.set(desire({ kind: "removed", as: "yielded", timeoutMs: 0 }, {}, 2));
+  await settle();
+  t.equal(desired.lasts.get(ID)?.phase, "yielded");
+});
+
+t.test("one container's fault holds up no other", async (t) => {
+  const { desired, runtime, supervisor, clock } = scene(t);
+  const inspect = runtime.inspect.bind(runtime);
+  let broken = true;
+  runtime.inspect = (id) => (id === ID && broken ? Promise.reject(new Error("broken")) : inspect(id));
+  desired.set(desire(running("a")), { ...desire(running("b")), spec: aSpec({ id: OTHER }) });
+  await supervisor.start();
+  await clock.advance(1_000);
+  t.equal(desired.lasts.get(OTHER)?.phase, "running");
+  t.equal(desired.lasts.get(ID), undefined);
+  broken = false;
+  await clock.advance(60_000);
+  t.equal(desired.lasts.get(ID)?.phase, "running", "and it is tried again");
+});
