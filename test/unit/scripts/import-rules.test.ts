@@ -83,7 +83,7 @@ t.test("what it refuses", async (t) => {
     ["nodes/lab/main.ts", 'import { x } from "../peer/main.ts";', /nobody imports nodes/],
     ["nodes/peer/main.ts", 'import { x } from "../../src/state/merge.ts";', /index or its drivers/],
     ["cli/main.ts", 'import { x } from "../src/state/index.ts";', /not state/],
-    ["cli/main.ts", 'const x = await import("../src/api/drivers/server.ts");', /no drivers/],
+    ["cli/main.ts", 'const x = await import("../src/identity/drivers/tls.ts");', /drivers of api and tunnel only/],
     ["scripts/checks/a.ts", 'import { x } from "../../test/unit/b.ts";', /nobody imports test/],
   ];
   for (const [path, text, reason] of refused) {
