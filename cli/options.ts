@@ -14,7 +14,7 @@ export function parseEnv(text: string, environment: Environment): Result<Pair | 
   const equals = text.indexOf("=");
   const name = equals < 0 ? text : text.slice(0, equals);
   if (name === "" || /[\s\0]/.test(name) || name.length > ENV_NAME_BYTES_MAX) return refuse("BAD_USAGE", `"${text.slice(0, 40)}" is not an environment variable; write NAME=value, or NAME to pass on its value here`);
-  const value = equals < 0 ? environment[name] : text.slice(equals + 1);
+  const value = equals >= 0 ? text.slice(equals + 1) : Object.hasOwn(environment, name) ? environment[name] : undefined;
   if (value === undefined) return ok(undefined);
   if (value.includes("\0")) return refuse("BAD_USAGE", `the value of ${name} has a NUL in it, which no environment can hold`);
   return ok([name, value]);

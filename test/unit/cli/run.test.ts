@@ -235,9 +235,9 @@ t.test("logs: as written, and as one list", async (t) => {
   t.equal(outcome.code, 0);
   t.equal(outcome.stdout, "a\nbc\nend");
   t.equal(outcome.stderr, "x\n");
-  t.match(peer.requests[1]?.body, { container: ID, tail: 5, sinceMs: Date.UTC(2026, 0, 31, 12), timestamps: true, follow: false });
+  t.match(peer.requests[1]?.body, { container: ID, tail: 5, sinceMs: Date.UTC(2026, 0, 31, 12), timestamps: true, follow: undefined });
   t.same(JSON.parse((await cc(["logs", ID, "--json"], { peers: [peer] })).stdout), [
-    { stream: "stderr", text: "x" }, { stream: "stdout", text: "a" }, { stream: "stdout", text: "bc" }, { stream: "stdout", text: "end" },
+    { stream: "stdout", text: "a" }, { stream: "stderr", text: "x" }, { stream: "stdout", text: "bc" }, { stream: "stdout", text: "end" },
   ]);
   const failing = await serving({ Logs: (stream) => stream.event({ type: "error", code: "HOST_UNREACHABLE", message: "attic does not answer" }) });
   const failed = await cc(["logs", ID], { peers: [failing] });
