@@ -7,7 +7,7 @@ import type { KeyId, MeshId } from "../src/base/index.ts";
 import { type CloudClient, createCloudClient } from "../src/api/client.ts";
 import type { ItemError, Written } from "../src/api/client-messages.ts";
 import { systemClock, systemRandom } from "./drivers/clock.ts";
-import { createDialer } from "./drivers/dialer.ts";
+import { createDialer } from "../src/api/drivers/dialer.ts";
 import { seenFile } from "./drivers/files.ts";
 import { provePeer, signWith } from "./drivers/identity.ts";
 import { ExitCode } from "./failure.ts";

@@ -4,7 +4,7 @@ import { callUnsigned, callPath } from "../../src/api/client.ts";
 import { CcError } from "../../src/base/index.ts";
 import { CloudCommand } from "../cloud-command.ts";
 import { systemClock, systemRandom } from "../drivers/clock.ts";
-import { createDialer } from "../drivers/dialer.ts";
+import { createDialer } from "../../src/api/drivers/dialer.ts";
 import { writeSecretFile } from "../drivers/files.ts";
 import { provePeer, signWith } from "../drivers/identity.ts";
 import { ExitCode, UsageError } from "../failure.ts";

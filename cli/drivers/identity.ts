@@ -7,7 +7,7 @@ import { signRequest } from "../../src/identity/request-signature.ts";
 import type { ProvenPeer } from "../../src/api/client-connection.ts";
 import type { Sign } from "../../src/api/client.ts";
 import { systemRandom } from "./clock.ts";
-import type { ProvePeer } from "./dialer.ts";
+import type { ProvePeer } from "../../src/api/drivers/dialer.ts";
 
 /**
  * Identity as the command line needs it: only its light files, because the folder's index would bring in what makes

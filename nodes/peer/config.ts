@@ -107,6 +107,8 @@ export function paths(config: Pick<PeerConfig, "dataDir" | "runDir">) {
     neighbours: join(dataDir, "identity", "neighbours.json"),
     adminRecords: join(dataDir, "identity", "admin-records"),
     invites: join(dataDir, "identity", "invite-uses"),
+    storeMark: join(dataDir, "identity", "store-mark.json"),
+    addresses: join(dataDir, "addresses.json"),
     store: join(dataDir, "store"),
     images: join(dataDir, "images"),
     containers: join(dataDir, "containers"),

@@ -2,7 +2,7 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type AttachRequest, AttachRequestSchema, type LogsRequest, LogsRequestSchema } from "../../../../src/api/gen/cc/v1/cloud_pb.ts";
 import { StreamOpenSchema } from "../../../../src/api/gen/cc/v1/mesh_pb.ts";
 import { type Caller, Channel, decodeBody, encodeJsonFrame, type FrameChannel, type StreamCall } from "../../../../src/api/index.ts";
-import { assertNever, CcError, type ContainerId, isContainerId, type PeerId } from "../../../../src/base/index.ts";
+import { asCcError, assertNever, CcError, type ContainerId, isContainerId, type PeerId } from "../../../../src/base/index.ts";
 import { containerIdOf, type PlacementOutcome } from "../../../../src/placement/index.ts";
 import { must } from "../../founding.ts";
 import { type OutputParts, serveAttached, serveLogs } from "../../streams/output.ts";
@@ -35,8 +35,12 @@ export function runHandlers(parts: HandlerParts, output: OutputParts, askAround:
     try {
       const caller = parts.authenticator.passedOn(call, request, stream.peer, "stream", container);
       await serve(call, container, caller, stream, gone.signal);
-      await stream.end();
+    } catch (thrown) {
+      // The accepting peer only carries frames: what went wrong has to be one.
+      const error = asCcError(thrown);
+      await stream.send(encodeJsonFrame(Channel.event, { type: "error", code: error.code, message: error.message }));
     } finally {
+      await stream.end();
       gone.abort(new CcError("CANCELLED", "the stream is over"));
     }
   });

@@ -1,7 +1,7 @@
 import { connect as connectSocket, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
-import { CcError, type Result } from "../../src/base/index.ts";
-import type { Connection, ConnectionListener, Dialer, Endpoint, ProvenPeer } from "../../src/api/client-connection.ts";
+import { CcError, type Result } from "../../base/index.ts";
+import type { Connection, ConnectionListener, Dialer, Endpoint, ProvenPeer } from "../client-connection.ts";
 
 const CONNECT_MS_MAX = 3_000;
 
