@@ -66,6 +66,14 @@ export class Intake {
     this.book.accept(record, nowMs);
   }
 
+  /** Whoever stamped what lies in this host's own file beside its store was a member when it was put there. */
+  trust(frames: readonly RecordFrame[]): void {
+    for (const frame of frames) {
+      const read = readFrame(frame);
+      if (read.ok) this.#admitted.add(read.record.writer);
+    }
+  }
+
   /** Records that this host has just signed. */
   put(records: readonly StoredRecord[], nowMs: number): Intaken {
     const batch = emptyBatch();

@@ -84,7 +84,8 @@ class ReplicaOnHost implements ReplicaService {
     this.#storeId = opened.meta[META_STORE_ID] ?? Buffer.from(this.#parts.random.bytes(STORE_ID_BYTES)).toString("hex");
     this.#rememberedStart = Math.max(Number(opened.meta[META_START] ?? "0"), remembered?.startNumber ?? 0, this.highestStartOf(this.self));
     if (opened.meta[META_STORE_ID] === undefined) await this.#commits.stage({ meta: { [META_STORE_ID]: this.#storeId } });
-    if (remembered !== undefined) await this.take(remembered.adminFrames, this.self);
+    this.#intake.trust(remembered?.adminFrames ?? []);
+    await this.take(remembered?.adminFrames ?? [], this.self);
     serveRecords(this.#parts.mesh, { index: this.#intake.book.index, hold: (frames, from) => this.#hold(frames, from) });
     this.#unsubscribe = this.#parts.mesh.subscribe(RECORDS_TOPIC, (data, from) => this.#hear(data, from));
     this.#cancelTick = this.#parts.clock.after(TICK_MS, () => this.#tick());

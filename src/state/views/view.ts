@@ -180,7 +180,8 @@ class RecordView implements View {
       return key.kind === "claim" && isContainerId(key.id) && judgeClaim(record, undefined, judge) === undefined;
     }
     if (key.family === "admin") return !judge.authority.standing.has(record.key);
-    if (judgeUserRecord(record, judge).standing === "void") return true;
+    const { standing } = judgeUserRecord(record, judge);
+    if (standing !== "counts") return standing === "void";
     if (key.kind === "container") return readCreate(record) === undefined;
     return key.kind === "wanted" && isContainerId(key.id) && deriveWanted(key.id, [record], judge) === undefined;
   }
