@@ -24,9 +24,6 @@ export function runHandlers(parts: HandlerParts, output: OutputParts, askAround:
 
   const placed = async (read: RunRead, caller: Caller, signal: AbortSignal): Promise<PlacementOutcome> => placement.requester.place(read.asked, caller.signed, signal);
 
-  const warningsOf = (outcome: PlacementOutcome): string[] =>
-    outcome.ok && outcome.copies < 2 ? ["no other host could be reached: the request is on one disk only"] : [];
-
   mesh.handleStreams(async (opening, stream) => {
     const open = fromBinary(StreamOpenSchema, opening);
     const { call, container, request } = open;
@@ -84,7 +81,6 @@ export function runHandlers(parts: HandlerParts, output: OutputParts, askAround:
         copies: outcome.copies,
         answers: read.explain ? [...outcome.answers] : [],
         wrote: outcome.records.map(toWritten),
-        warnings: warningsOf(outcome),
       };
     },
 
@@ -111,7 +107,7 @@ export function runHandlers(parts: HandlerParts, output: OutputParts, askAround:
     if (!outcome.ok) throw new CcError(outcome.code, outcome.message);
     const { holder } = outcome.holding;
     await channel.send(
-      encodeJsonFrame(Channel.event, { type: "placed", id: outcome.id, host: holder, copies: outcome.copies, wrote: outcome.records.map(toWritten), warnings: warningsOf(outcome) }),
+      encodeJsonFrame(Channel.event, { type: "placed", id: outcome.id, host: holder, copies: outcome.copies, wrote: outcome.records.map(toWritten), warnings: [] }),
     );
     await serveAt(holder, "Run", outcome.id, caller, channel, signal);
   }
