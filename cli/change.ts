@@ -33,4 +33,3 @@ export abstract class ChangeCommand extends CloudCommand {
     }
   }
 }
-

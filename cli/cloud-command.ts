@@ -1,18 +1,18 @@
 import { Command } from "@oclif/core/command";
-import * as Flags from "@oclif/core/flags";
 import type { Config } from "@oclif/core/config";
+import * as Flags from "@oclif/core/flags";
 import type { Input, ParserOutput } from "@oclif/core/interfaces";
 import { parse } from "@oclif/core/parser";
-import type { KeyId, MeshId } from "../src/base/index.ts";
 import { type CloudClient, createCloudClient } from "../src/api/client.ts";
 import type { ItemError, Written } from "../src/api/client-messages.ts";
-import { systemClock, systemRandom } from "./drivers/clock.ts";
 import { createDialer } from "../src/api/drivers/dialer.ts";
+import type { KeyId, MeshId } from "../src/base/index.ts";
+import { systemClock, systemRandom } from "./drivers/clock.ts";
 import { seenFile } from "./drivers/files.ts";
 import { provePeer, signWith } from "./drivers/identity.ts";
 import { ExitCode } from "./failure.ts";
 import { seenAbout } from "./seen.ts";
-import { type SettingFlags, type Settings, gatherSettings, parseSettings, stateFolder } from "./settings.ts";
+import { gatherSettings, parseSettings, type SettingFlags, type Settings, stateFolder } from "./settings.ts";
 import { type Column, plainText, renderFacts, renderTable } from "./terminal.ts";
 
 /** A name or id may come with several times: the parser must not take every following word for one more value. */
@@ -44,7 +44,10 @@ export abstract class CloudCommand extends Command {
   abstract override run(): Promise<number>;
 
   /** What the user typed, checked. Throws oclif's errors, which main.ts shows as wrong usage. */
-  protected override async parse<F extends Values, B extends Values, A extends Values>(options: Input<F, B, A> = {}, argv = this.argv): Promise<ParserOutput<F, B, A>> {
+  protected override async parse<F extends Values, B extends Values, A extends Values>(
+    options: Input<F, B, A> = {},
+    argv = this.argv,
+  ): Promise<ParserOutput<F, B, A>> {
     this.parsed = true;
     const flags = { ...options.baseFlags, ...options.flags };
     return await parse(argv, { ...options, flags } as Input<F, B, A>);
@@ -61,7 +64,8 @@ export abstract class CloudCommand extends Command {
         dialer: createDialer(provePeer(credentials.mesh)),
         clock: systemClock,
         random: systemRandom,
-        seen: (call, request) => (call !== "Run" && "container" in request && typeof request.container === "string" ? seenAbout(file.read(), request.container) : file.read()),
+        seen: (call, request) =>
+          call !== "Run" && "container" in request && typeof request.container === "string" ? seenAbout(file.read(), request.container) : file.read(),
         wrote: (written) => file.add(written),
         warn: (text) => this.warning(text),
       },
@@ -97,7 +101,8 @@ export abstract class CloudCommand extends Command {
 
   /** One line per item that failed; gives the exit code. */
   protected reportErrors(errors: readonly ItemError[]): number {
-    for (const { item, code, message } of errors) process.stderr.write(`Error [${plainText(code)}]: ${plainText(message.includes(item) ? message : `${item}: ${message}`)}\n`);
+    for (const { item, code, message } of errors)
+      process.stderr.write(`Error [${plainText(code)}]: ${plainText(message.includes(item) ? message : `${item}: ${message}`)}\n`);
     return errors.length === 0 ? ExitCode.done : ExitCode.failed;
   }
 

@@ -14,7 +14,13 @@ export function renderAnswers(answers: readonly BidAnswer[], width: number | und
     { title: "ZONE", text: (row) => row.zone },
     { title: "ANSWER", text: (row) => row.kind },
     { title: "PRICE", text: (row) => (row.kind === "bid" ? number(row.price) : ""), align: "right" },
-    ...terms.map((term): Column<BidAnswer> => ({ title: term.toUpperCase(), text: (row) => (Object.hasOwn(row.terms, term) ? number(row.terms[term] ?? 0) : ""), align: "right" })),
+    ...terms.map(
+      (term): Column<BidAnswer> => ({
+        title: term.toUpperCase(),
+        text: (row) => (Object.hasOwn(row.terms, term) ? number(row.terms[term] ?? 0) : ""),
+        align: "right",
+      }),
+    ),
     { title: "REASON", text: (row) => row.reason, shrinkTo: 12 },
   ];
   return renderTable(columns, sorted, width);

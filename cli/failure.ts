@@ -1,4 +1,4 @@
-import { CcError, type Refusal, asCcError } from "../src/base/index.ts";
+import { asCcError, CcError, type Refusal } from "../src/base/index.ts";
 import { plainText } from "./terminal.ts";
 
 export const ExitCode = { done: 0, failed: 1, usage: 2, cloudFailed: 125, notInvokable: 126, notFound: 127 } as const;
@@ -26,7 +26,12 @@ function fromOclif(error: Error): UsageError {
     .replace(/^The following errors? occurred:\s*/, "")
     .replace(/^Parsing (--\S+)\s*/, "$1: ")
     .replace(/^Missing required flag (\S+)/gm, "--$1 is missing");
-  return new UsageError(plainEscapes(text).trim().split(/\s*\n\s*/).join("; "));
+  return new UsageError(
+    plainEscapes(text)
+      .trim()
+      .split(/\s*\n\s*/)
+      .join("; "),
+  );
 }
 
 /** oclif colours parts of its messages where stderr is a terminal. */
@@ -44,7 +49,12 @@ export function asFailure(thrown: unknown): CcError {
 
 /** The one line on stderr. Lines of a longer text are joined, so that it is one. */
 export function failureLine(error: CcError): string {
-  return `Error [${error.code}]: ${plainText(error.message.trim().split(/\s*\n\s*/).join("; "))}`;
+  return `Error [${error.code}]: ${plainText(
+    error.message
+      .trim()
+      .split(/\s*\n\s*/)
+      .join("; "),
+  )}`;
 }
 
 /** `container` is for run and exec, whose 0 to 124 are the container's own. */

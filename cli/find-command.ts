@@ -11,7 +11,12 @@ export type Found =
  * What the words ask for: `host list --json` is the command `host:list`. Settings may stand before the command's words
  * too (`cc --json ps`). Help is asked for by --help, by `help`, or by a topic without a command.
  */
-export function findCommand(words: readonly string[], commands: { readonly [id: string]: unknown }, topics: { readonly [name: string]: unknown }, globals: { readonly [name: string]: FlagShape }): Found {
+export function findCommand(
+  words: readonly string[],
+  commands: { readonly [id: string]: unknown },
+  topics: { readonly [name: string]: unknown },
+  globals: { readonly [name: string]: FlagShape },
+): Found {
   const early: string[] = [];
   let at = 0;
   for (; at < words.length; at += 1) {
@@ -34,9 +39,11 @@ export function findCommand(words: readonly string[], commands: { readonly [id: 
   const rest = words.slice(at);
   const [first, second] = rest;
   if (first === undefined) return { kind: "help", words: [] };
-  if (second !== undefined && Object.hasOwn(commands, `${first}:${second}`)) return { kind: "command", id: `${first}:${second}`, argv: [...early, ...rest.slice(2)] };
+  if (second !== undefined && Object.hasOwn(commands, `${first}:${second}`))
+    return { kind: "command", id: `${first}:${second}`, argv: [...early, ...rest.slice(2)] };
   if (Object.hasOwn(commands, first)) return { kind: "command", id: first, argv: [...early, ...rest.slice(1)] };
-  if (Object.hasOwn(topics, first) && (second === undefined || second === "--help" || second === "-h" || second === "help")) return { kind: "help", words: [first] };
+  if (Object.hasOwn(topics, first) && (second === undefined || second === "--help" || second === "-h" || second === "help"))
+    return { kind: "help", words: [first] };
   return { kind: "unknown", words: Object.hasOwn(topics, first) && second !== undefined ? `${first} ${second}` : first };
 }
 

@@ -17,11 +17,31 @@ export async function showHelp(manifest: Manifest, words: readonly string[]): Pr
     description: "cc: run containers on a mesh of equal hosts",
     oclif: { bin: "cc", dirname: NAME, topicSeparator: " ", topics: TOPICS, helpOptions: { flagSortOrder: "none" } },
   };
-  const commands = Object.values(manifest.commands).map((command) => ({ ...command, pluginName: NAME, pluginType: "core", load: async () => (await COMMANDS[command.id]?.())?.default }));
+  const commands = Object.values(manifest.commands).map((command) => ({
+    ...command,
+    pluginName: NAME,
+    pluginType: "core",
+    load: async () => (await COMMANDS[command.id]?.())?.default,
+  }));
   const topics = Object.entries(TOPICS).map(([name, { description }]) => ({ name, description }));
   const plugin = {
-    _base: "", alias: NAME, name: NAME, version: manifest.version, root: __dirname, type: "core", moduleType: "commonjs", isRoot: true, valid: true,
-    hasManifest: true, commandsDir: undefined, hooks: {}, options: { root: __dirname }, pjson, topics, commands, commandIDs: Object.keys(manifest.commands),
+    _base: "",
+    alias: NAME,
+    name: NAME,
+    version: manifest.version,
+    root: __dirname,
+    type: "core",
+    moduleType: "commonjs",
+    isRoot: true,
+    valid: true,
+    hasManifest: true,
+    commandsDir: undefined,
+    hooks: {},
+    options: { root: __dirname },
+    pjson,
+    topics,
+    commands,
+    commandIDs: Object.keys(manifest.commands),
     load: async () => undefined,
     findCommand: async (id: string) => await commands.find((command) => command.id === id)?.load(),
   };

@@ -11,11 +11,16 @@
  */
 import manifest from "cc:manifest";
 import { COMMANDS, TOPICS } from "./commands.ts";
-import { ExitCode, UsageError, asFailure, exitCodeOf, failureLine } from "./failure.ts";
+import { asFailure, ExitCode, exitCodeOf, failureLine, UsageError } from "./failure.ts";
 import { findCommand, nearest } from "./find-command.ts";
 import { splitCommand } from "./split-command.ts";
 
-const GLOBALS = { "cc-endpoint-url": { type: "option" }, "cc-access-token": { type: "option" }, "cc-secret-key": { type: "option" }, json: { type: "boolean" } } as const;
+const GLOBALS = {
+  "cc-endpoint-url": { type: "option" },
+  "cc-access-token": { type: "option" },
+  "cc-secret-key": { type: "option" },
+  json: { type: "boolean" },
+} as const;
 /** What a shell reports of a program that wrote to a pipe without a reader. */
 const BROKEN_PIPE_EXIT = 141;
 
@@ -29,7 +34,8 @@ async function showHelp(words: readonly string[]): Promise<number> {
 function asksForHelp(id: string, argv: readonly string[]): boolean {
   const flags = manifest.commands[id]?.flags ?? {};
   const before = id === "run" ? 0 : id === "exec" ? 1 : undefined;
-  const own = before === undefined ? argv.slice(0, argv.includes("--") ? argv.indexOf("--") : argv.length) : splitCommand(argv, { ...GLOBALS, ...flags }, before).options;
+  const own =
+    before === undefined ? argv.slice(0, argv.includes("--") ? argv.indexOf("--") : argv.length) : splitCommand(argv, { ...GLOBALS, ...flags }, before).options;
   return own.includes("--help") || (own.includes("-h") && !Object.values(flags).some((flag) => flag.char === "h"));
 }
 
@@ -42,7 +48,11 @@ async function main(words: readonly string[]): Promise<number> {
   if (found.kind === "help") return await showHelp(found.words);
   if (found.kind === "unknown") {
     const near = nearest(found.words, Object.keys(COMMANDS));
-    return fail(new UsageError(`there is no command "${found.words}"; ${near === undefined ? "cc --help lists all" : `did you mean cc ${near}?`}`), "plain", []);
+    return fail(
+      new UsageError(`there is no command "${found.words}"; ${near === undefined ? "cc --help lists all" : `did you mean cc ${near}?`}`),
+      "plain",
+      [],
+    );
   }
   const { id, argv } = found;
   const load = COMMANDS[id];
@@ -63,7 +73,8 @@ function fail(thrown: unknown, exits: "plain" | "container", argv: readonly stri
   const error = asFailure(thrown);
   const hint = error instanceof UsageError && id !== undefined ? ` (cc ${id.replace(":", " ")} --help)` : "";
   const end = argv.indexOf("--");
-  if ((end < 0 ? argv : argv.slice(0, end)).includes("--json")) process.stdout.write(`${JSON.stringify({ error: { code: error.code, message: error.message, details: error.details } }, undefined, 2)}\n`);
+  if ((end < 0 ? argv : argv.slice(0, end)).includes("--json"))
+    process.stdout.write(`${JSON.stringify({ error: { code: error.code, message: error.message, details: error.details } }, undefined, 2)}\n`);
   process.stderr.write(`${failureLine(error)}${hint}\n`);
   if (process.env["CC_DEBUG"] === "1" && thrown instanceof Error) process.stderr.write(`${thrown.stack ?? ""}\n`);
   return exitCodeOf(error, exits);

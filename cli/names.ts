@@ -1,6 +1,6 @@
-import { isContainerId, isKeyId, isPeerId } from "../src/base/index.ts";
 import type { CloudClient } from "../src/api/client.ts";
 import type { ItemError } from "../src/api/client-messages.ts";
+import { isContainerId, isKeyId, isPeerId } from "../src/base/index.ts";
 
 export type Kind = "container" | "host" | "key";
 export type Resolved = {

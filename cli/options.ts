@@ -1,10 +1,10 @@
 import { constants } from "node:os";
-import { type Result, ok, parseDuration, parseSize, refuse } from "../src/base/index.ts";
+import { ok, parseDuration, parseSize, type Result, refuse } from "../src/base/index.ts";
 
 /** Values of options: what people type becomes what the contract says, or a refusal that says how it is written. */
 
 const ENV_NAME_BYTES_MAX = 256;
-export const ENV_FILE_BYTES_MAX = 1024 * 1024;
+const ENV_FILE_BYTES_MAX = 1024 * 1024;
 
 export type Environment = { readonly [name: string]: string | undefined };
 type Pair = readonly [name: string, value: string];
@@ -13,7 +13,8 @@ type Pair = readonly [name: string, value: string];
 export function parseEnv(text: string, environment: Environment): Result<Pair | undefined> {
   const equals = text.indexOf("=");
   const name = equals < 0 ? text : text.slice(0, equals);
-  if (name === "" || /[\s\0]/.test(name) || name.length > ENV_NAME_BYTES_MAX) return refuse("BAD_USAGE", `"${text.slice(0, 40)}" is not an environment variable; write NAME=value, or NAME to pass on its value here`);
+  if (name === "" || /[\s\0]/.test(name) || name.length > ENV_NAME_BYTES_MAX)
+    return refuse("BAD_USAGE", `"${text.slice(0, 40)}" is not an environment variable; write NAME=value, or NAME to pass on its value here`);
   const value = equals >= 0 ? text.slice(equals + 1) : Object.hasOwn(environment, name) ? environment[name] : undefined;
   if (value === undefined) return ok(undefined);
   if (value.includes("\0")) return refuse("BAD_USAGE", `the value of ${name} has a NUL in it, which no environment can hold`);
@@ -24,7 +25,10 @@ export function parseEnv(text: string, environment: Environment): Result<Pair | 
 export function parseEnvFile(text: string, environment: Environment, file: string): Result<readonly Pair[]> {
   if (text.length > ENV_FILE_BYTES_MAX) return refuse("BAD_USAGE", `${file} is larger than the ${ENV_FILE_BYTES_MAX} bytes that an environment file may have`);
   const pairs: Pair[] = [];
-  for (const [index, raw] of text.replace(/^\uFEFF/, "").split(/\r?\n/).entries()) {
+  for (const [index, raw] of text
+    .replace(/^\uFEFF/, "")
+    .split(/\r?\n/)
+    .entries()) {
     const line = raw.trimStart();
     if (line === "" || line.startsWith("#")) continue;
     const pair = parseEnv(line, environment);
@@ -38,7 +42,8 @@ export function parseEnvFile(text: string, environment: Environment, file: strin
 export function parseLabel(text: string): Result<Pair> {
   const equals = text.indexOf("=");
   const name = equals < 0 ? text : text.slice(0, equals);
-  if (!/^[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?$/.test(name)) return refuse("BAD_USAGE", `"${text.slice(0, 40)}" is not a label; write name=value, the name of letters, digits, dots, dashes and slashes`);
+  if (!/^[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?$/.test(name))
+    return refuse("BAD_USAGE", `"${text.slice(0, 40)}" is not a label; write name=value, the name of letters, digits, dots, dashes and slashes`);
   return ok([name, equals < 0 ? "" : text.slice(equals + 1)]);
 }
 
@@ -63,7 +68,9 @@ export function parseByteSize(text: string, smallest = 1): Result<number> {
 /** CPU shares: 1024 is one core's weight. */
 export function parseShares(text: string): Result<number> {
   const shares = /^\d{1,7}$/.test(text) ? Number(text) : 0;
-  return shares >= 2 && shares <= 262_144 ? ok(shares) : refuse("BAD_USAGE", `"${text}" is not a number of CPU shares; give 2 to 262144, 1024 being one core's weight`);
+  return shares >= 2 && shares <= 262_144
+    ? ok(shares)
+    : refuse("BAD_USAGE", `"${text}" is not a number of CPU shares; give 2 to 262144, 1024 being one core's weight`);
 }
 
 /** `SIGTERM`, `term` or `15` as `SIGTERM`. */
@@ -91,7 +98,12 @@ export function parseTail(text: string): Result<number> {
 
 /** Where an image comes from: what names files on this machine is for a later version. */
 export function checkImage(image: string): Result<string> {
-  if (/^(oci|docker-archive|dir):/.test(image)) return refuse("NOT_YET", `images from this machine (${image.slice(0, image.indexOf(":") + 1)}) cannot be run yet; push the image to a registry and name it there`);
-  if (image === "" || /[\s\0-\x1f]/.test(image)) return refuse("BAD_IMAGE_REFERENCE", `"${image}" is not an image; give for example alpine, ghcr.io/x/y:tag or name@sha256:...`);
+  if (/^(oci|docker-archive|dir):/.test(image))
+    return refuse(
+      "NOT_YET",
+      `images from this machine (${image.slice(0, image.indexOf(":") + 1)}) cannot be run yet; push the image to a registry and name it there`,
+    );
+  if (image === "" || /[\s\0-\x1f]/.test(image))
+    return refuse("BAD_IMAGE_REFERENCE", `"${image}" is not an image; give for example alpine, ghcr.io/x/y:tag or name@sha256:...`);
   return ok(image);
 }

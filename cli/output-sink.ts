@@ -4,7 +4,7 @@ import type { StreamEvent } from "../src/api/streams.ts";
 import { plainText } from "./terminal.ts";
 
 /** How much of each of stdout and stderr `--json` gathers. */
-export const GATHERED_BYTES_MAX = 16 * 1024 * 1024;
+const GATHERED_BYTES_MAX = 16 * 1024 * 1024;
 
 type Hooks = {
   readonly warn: (text: string) => void;
@@ -53,7 +53,12 @@ export function createOutputSink(hooks: Hooks): { readonly sink: StreamSink; rea
 type Line = { readonly stream: "stdout" | "stderr"; readonly text: string };
 
 /** Keeps the output for one JSON document, up to a bound a stream. */
-export function createGatheringSink(hooks: Partial<Hooks> = {}): { readonly sink: StreamSink; readonly text: (channel: "stdout" | "stderr") => string; readonly lines: () => Line[]; readonly truncated: () => boolean } {
+export function createGatheringSink(hooks: Partial<Hooks> = {}): {
+  readonly sink: StreamSink;
+  readonly text: (channel: "stdout" | "stderr") => string;
+  readonly lines: () => Line[];
+  readonly truncated: () => boolean;
+} {
   const sizes = { stdout: 0, stderr: 0 };
   const pieces: { channel: "stdout" | "stderr"; bytes: Uint8Array }[] = [];
   let cut = false;

@@ -1,8 +1,8 @@
-import { CcError } from "../src/base/index.ts";
 import type { CloudClient } from "../src/api/client.ts";
-import { type BidAnswer, type RequestOf, type Written, decodeAnswers, decodeWritten } from "../src/api/client-messages.ts";
+import { type BidAnswer, decodeAnswers, decodeWritten, type RequestOf, type Written } from "../src/api/client-messages.ts";
 import type { StreamHandle } from "../src/api/client-stream.ts";
 import type { StreamEvent } from "../src/api/streams.ts";
+import { CcError } from "../src/base/index.ts";
 import { ExitCode } from "./failure.ts";
 import { createGatheringSink, createOutputSink } from "./output-sink.ts";
 
@@ -80,13 +80,24 @@ export async function runAttached(
     }
     if (end.reason !== undefined && end.reason !== "") shown.note(`the container ended: ${end.reason}`);
     if (options.json) {
-      shown.json({ id: placed?.id ?? "", host: placed?.host ?? "", exitCode: end.exitCode ?? null, reason: end.reason ?? "", stdout: gathering.text("stdout"), stderr: gathering.text("stderr"), truncated: gathering.truncated() });
+      shown.json({
+        id: placed?.id ?? "",
+        host: placed?.host ?? "",
+        exitCode: end.exitCode ?? null,
+        reason: end.reason ?? "",
+        stdout: gathering.text("stdout"),
+        stderr: gathering.text("stderr"),
+        truncated: gathering.truncated(),
+      });
     }
     return end.exitCode === undefined ? ExitCode.cloudFailed : end.exitCode & 0xff;
   } catch (error) {
     output.clearProgress();
     if (placed !== undefined && error instanceof CcError && error.code === "PEER_UNREACHABLE") {
-      throw new CcError("PEER_UNREACHABLE", `the connection was lost (${error.message}), but ${placed.id} goes on; cc logs -f ${placed.id} follows it at any peer`);
+      throw new CcError(
+        "PEER_UNREACHABLE",
+        `the connection was lost (${error.message}), but ${placed.id} goes on; cc logs -f ${placed.id} follows it at any peer`,
+      );
     }
     throw error;
   } finally {

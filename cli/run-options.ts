@@ -1,9 +1,9 @@
 import * as Flags from "@oclif/core/flags";
-import { CcError, isName, isZone, parseDuration } from "../src/base/index.ts";
 import type { ContainerSpecMessage } from "../src/api/client-messages.ts";
+import { CcError, isName, isZone, parseDuration } from "../src/base/index.ts";
 import { many } from "./cloud-command.ts";
 import { UsageError, usable } from "./failure.ts";
-import { type Environment, checkImage, collectPairs, parseByteSize, parseEnv, parseEnvFile, parseLabel, parseShares, parseSignal } from "./options.ts";
+import { checkImage, collectPairs, type Environment, parseByteSize, parseEnv, parseEnvFile, parseLabel, parseShares, parseSignal } from "./options.ts";
 
 /** The smallest that anything can start with; what a host really needs is its own to say. */
 const MEMORY_BYTES_MIN = 4 * 1024 * 1024;
@@ -28,7 +28,11 @@ export const RUN_FLAGS = {
   label: Flags.string({ ...many, char: "l", helpValue: "NAME=VALUE", description: "a label of the container" }),
   host: Flags.string({ helpValue: "HOST", description: "run on this host, and never move" }),
   zone: Flags.string({ helpValue: "ZONE", description: "run in this zone" }),
-  restart: Flags.string({ options: ["no", "on-failure", "always"], default: "no", description: "whether it is started again when it ends, and moved when its host is lost" }),
+  restart: Flags.string({
+    options: ["no", "on-failure", "always"],
+    default: "no",
+    description: "whether it is started again when it ends, and moved when its host is lost",
+  }),
   "read-only": Flags.boolean({ description: "its file system cannot be written" }),
   init: Flags.boolean({ description: "a small init reaps what its process leaves behind" }),
   "stop-signal": Flags.string({ helpValue: "SIGNAL", description: "what asks it to end (default: the image's, else SIGTERM)" }),
@@ -39,7 +43,13 @@ export const RUN_FLAGS = {
   explain: Flags.boolean({ description: "show every host's answer on stderr" }),
   vpc: Flags.string({ helpGroup: "NOT YET", helpValue: "VPC", description: "the private network it is part of" }),
   volume: Flags.string({ ...many, char: "v", helpGroup: "NOT YET", helpValue: "VOLUME:PATH", description: "a volume and where it is mounted" }),
-  publish: Flags.string({ ...many, char: "p", helpGroup: "NOT YET", helpValue: "[[ADDRESS:]PORT:]PORT[/udp]", description: "a port of its host that leads to one of its own" }),
+  publish: Flags.string({
+    ...many,
+    char: "p",
+    helpGroup: "NOT YET",
+    helpValue: "[[ADDRESS:]PORT:]PORT[/udp]",
+    description: "a port of its host that leads to one of its own",
+  }),
   "publish-on": Flags.string({ helpGroup: "NOT YET", options: ["host", "all"], description: "which hosts publish" }),
   forward: Flags.boolean({ helpGroup: "NOT YET", description: "also open the port on the home router" }),
   replicas: Flags.string({ helpGroup: "NOT YET", helpValue: "COUNT", description: "so many of it" }),
@@ -62,17 +72,26 @@ const text = (value: RunFlags[keyof RunFlags]): string => (typeof value === "str
 const list = (value: RunFlags[keyof RunFlags]): readonly string[] => (Array.isArray(value) ? value.map(String) : []);
 
 function namedLike(flag: string, value: string, matches: (text: string) => boolean, form: string): string {
-  if (value !== "" && !matches(value)) throw new UsageError(`--${flag} "${value}" is not a name that a ${flag === "zone" ? "zone" : "container"} can have; ${form}`);
+  if (value !== "" && !matches(value))
+    throw new UsageError(`--${flag} "${value}" is not a name that a ${flag === "zone" ? "zone" : "container"} can have; ${form}`);
   return value;
 }
 
 /** What `cc run` asks for; what the user left open stays empty, and the peer's documented default holds. */
 export function buildSpec(flags: RunFlags, command: readonly string[], inputs: RunInputs): Partial<ContainerSpecMessage> {
-  const early = NOT_YET.find((flag) => flags[flag] !== undefined && flags[flag] !== false && list(flags[flag]).length + text(flags[flag]).length + Number(flags[flag] === true) > 0);
+  const early = NOT_YET.find(
+    (flag) => flags[flag] !== undefined && flags[flag] !== false && list(flags[flag]).length + text(flags[flag]).length + Number(flags[flag] === true) > 0,
+  );
   if (early !== undefined) throw new CcError("NOT_YET", `--${early} is not there yet; leave it out in this version`);
   const image = text(flags.image);
-  if (image === "") throw new UsageError(command.length > 0 ? `--image is missing; write cc run --image ${command[0]} ...` : "--image is missing; write for example cc run --image alpine echo hello");
-  const size = (flag: "memory" | "disk" | "log-size", smallest: number): number => (flags[flag] === undefined ? 0 : usable(parseByteSize(text(flags[flag]), smallest)));
+  if (image === "")
+    throw new UsageError(
+      command.length > 0
+        ? `--image is missing; write cc run --image ${command[0]} ...`
+        : "--image is missing; write for example cc run --image alpine echo hello",
+    );
+  const size = (flag: "memory" | "disk" | "log-size", smallest: number): number =>
+    flags[flag] === undefined ? 0 : usable(parseByteSize(text(flags[flag]), smallest));
   const { environment } = inputs;
   const fileLines = list(flags["env-file"]).flatMap((file) => usable(parseEnvFile(inputs.readFile(file), environment, file)));
   const env = { ...Object.fromEntries(fileLines), ...usable(collectPairs(list(flags.env), (pair) => parseEnv(pair, environment))) };
@@ -106,5 +125,9 @@ export function buildSpec(flags: RunFlags, command: readonly string[], inputs: R
     registryPassword: password === "" ? "" : inputs.resolveSecret(password, "the registry password"),
   };
   // What is empty says nothing on the wire: the request fits into one header.
-  return Object.fromEntries(Object.entries(spec).filter(([, value]) => value !== "" && value !== 0 && value !== false && !(typeof value === "object" && Object.keys(value).length === 0)));
+  return Object.fromEntries(
+    Object.entries(spec).filter(
+      ([, value]) => value !== "" && value !== 0 && value !== false && !(typeof value === "object" && Object.keys(value).length === 0),
+    ),
+  );
 }

@@ -19,7 +19,11 @@ export function parseSeen(text: string): Written[] {
     const written = parseLine(line);
     if (written === undefined) continue;
     const known = newest.get(written.key);
-    if (known !== undefined && (known.versionMajor > written.versionMajor || (known.versionMajor === written.versionMajor && known.versionMinor > written.versionMinor))) continue;
+    if (
+      known !== undefined &&
+      (known.versionMajor > written.versionMajor || (known.versionMajor === written.versionMajor && known.versionMinor > written.versionMinor))
+    )
+      continue;
     newest.delete(written.key);
     newest.set(written.key, written);
   }

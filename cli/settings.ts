@@ -1,21 +1,25 @@
 import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { CcError } from "../src/base/index.ts";
 import { type Endpoint, parseEndpoints } from "../src/api/client-connection.ts";
+import { CcError } from "../src/base/index.ts";
 import { type Credentials, readCredentials } from "./drivers/identity.ts";
 import { UsageError, usable } from "./failure.ts";
 import type { Environment } from "./options.ts";
 
 /** The three settings that reach a mesh, as text: flag before environment before what `cc login` saved. */
 export type SettingTexts = { readonly endpointUrl: string; readonly accessToken: string; readonly secretKey: string };
-export type SettingFlags = { readonly "cc-endpoint-url"?: string | undefined; readonly "cc-access-token"?: string | undefined; readonly "cc-secret-key"?: string | undefined };
+export type SettingFlags = {
+  readonly "cc-endpoint-url"?: string | undefined;
+  readonly "cc-access-token"?: string | undefined;
+  readonly "cc-secret-key"?: string | undefined;
+};
 export type Settings = { readonly endpoints: readonly Endpoint[]; readonly credentials: Credentials };
 
 const SETTING_FILE_BYTES_MAX = 64 * 1024;
 const CONTEXT_VERSION = 1;
 
-export function configFolder(environment: Environment): string {
+function configFolder(environment: Environment): string {
   return join(environment["XDG_CONFIG_HOME"] || join(environment["HOME"] || homedir(), ".config"), "container-cloud");
 }
 
@@ -34,14 +38,16 @@ export function resolveSetting(text: string, what: string): string {
   try {
     content = readFileSync(text.slice(1), "utf8");
   } catch (error) {
-    throw new UsageError(`${what} is to be read from ${text.slice(1)}, which cannot be read (${error instanceof Error && "code" in error ? String(error.code) : "unknown"})`);
+    throw new UsageError(
+      `${what} is to be read from ${text.slice(1)}, which cannot be read (${error instanceof Error && "code" in error ? String(error.code) : "unknown"})`,
+    );
   }
   if (content.length > SETTING_FILE_BYTES_MAX) throw new UsageError(`${what} is to be read from ${text.slice(1)}, which is too long for it`);
   return content.trim();
 }
 
 /** What `cc login` saved, or nothing. */
-export function readContext(environment: Environment): Partial<SettingTexts> {
+function readContext(environment: Environment): Partial<SettingTexts> {
   const file = contextFile(environment);
   let text: string;
   try {
@@ -90,6 +96,9 @@ export function parseSettings(texts: SettingTexts): Settings {
     texts.accessToken === "" ? "CC_ACCESS_TOKEN" : "",
     texts.secretKey === "" ? "CC_SECRET_KEY" : "",
   ].filter((name) => name !== "");
-  if (missing.length > 0) throw new UsageError(`${missing.join(", ")} ${missing.length === 1 ? "is" : "are"} not set; set ${missing.length === 1 ? "it" : "them"}, give the flags of the same names, or run cc login once`);
+  if (missing.length > 0)
+    throw new UsageError(
+      `${missing.join(", ")} ${missing.length === 1 ? "is" : "are"} not set; set ${missing.length === 1 ? "it" : "them"}, give the flags of the same names, or run cc login once`,
+    );
   return { endpoints: usable(parseEndpoints(texts.endpointUrl)), credentials: usable(readCredentials(texts.accessToken, texts.secretKey)) };
 }

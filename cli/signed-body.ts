@@ -7,9 +7,10 @@ export function signedBody(to: { readonly call: string; readonly mesh: string; r
   try {
     given = JSON.parse(fields);
   } catch {
-    throw new UsageError("the body is not JSON; give the request's fields as one object, for example {\"all\":true}");
+    throw new UsageError('the body is not JSON; give the request\'s fields as one object, for example {"all":true}');
   }
-  if (typeof given !== "object" || given === null || Array.isArray(given)) throw new UsageError("the body is not a JSON object; give the request's fields, for example {\"all\":true}");
+  if (typeof given !== "object" || given === null || Array.isArray(given))
+    throw new UsageError('the body is not a JSON object; give the request\'s fields, for example {"all":true}');
   const { token, ...addressing } = to;
   const withToken = WRITE_CALLS.has(to.call) && !("token" in given) ? { token } : {};
   return JSON.stringify({ ...withToken, ...given, to: addressing });

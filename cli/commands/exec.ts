@@ -1,9 +1,9 @@
 import * as Args from "@oclif/core/args";
 import * as Flags from "@oclif/core/flags";
-import { NotYetCommand } from "../not-yet.ts";
-import { splitCommand } from "../split-command.ts";
 import { many } from "../cloud-command.ts";
 import { UsageError } from "../failure.ts";
+import { NotYetCommand } from "../not-yet.ts";
+import { splitCommand } from "../split-command.ts";
 
 export default class Exec extends NotYetCommand {
   static override summary = "Run one more command in a running container (not yet).";

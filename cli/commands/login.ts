@@ -1,15 +1,19 @@
-import * as Flags from "@oclif/core/flags";
 import { rmSync } from "node:fs";
+import * as Flags from "@oclif/core/flags";
 import { CloudCommand } from "../cloud-command.ts";
 import { writeSecretFile } from "../drivers/files.ts";
 import { ask } from "../drivers/prompt.ts";
 import { ExitCode } from "../failure.ts";
-import { type SettingTexts, contextFile, contextText, gatherSettings, parseSettings, resolveSetting } from "../settings.ts";
+import { contextFile, contextText, gatherSettings, parseSettings, resolveSetting, type SettingTexts } from "../settings.ts";
 
 export default class Login extends CloudCommand {
   static override summary = "Save the three settings for this user, after a peer has accepted them.";
-  static override description = "They are kept in ~/.config/container-cloud/context.json, readable for you only. Flags and environment go before them. What is missing is asked for on a terminal.";
-  static override examples = ["<%= config.bin %> login --cc-endpoint-url https://attic:8443 --cc-access-token k....mesh --cc-secret-key @laptop.key", "<%= config.bin %> login --forget"];
+  static override description =
+    "They are kept in ~/.config/container-cloud/context.json, readable for you only. Flags and environment go before them. What is missing is asked for on a terminal.";
+  static override examples = [
+    "<%= config.bin %> login --cc-endpoint-url https://attic:8443 --cc-access-token k....mesh --cc-secret-key @laptop.key",
+    "<%= config.bin %> login --forget",
+  ];
   static override flags = { forget: Flags.boolean({ description: "remove what was saved" }) };
 
   override async run(): Promise<number> {

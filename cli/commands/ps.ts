@@ -1,6 +1,6 @@
 import * as Flags from "@oclif/core/flags";
-import { formatDuration } from "../../src/base/index.ts";
 import type { ContainerState } from "../../src/api/client-messages.ts";
+import { formatDuration } from "../../src/base/index.ts";
 import { CloudCommand, many } from "../cloud-command.ts";
 import { ExitCode, usable } from "../failure.ts";
 import { collectPairs, parseLabel } from "../options.ts";
@@ -49,6 +49,8 @@ export default class Ps extends CloudCommand {
       const name = rows[0]?.hostName || host;
       return heardMs > 0 ? `${name} (last heard ${formatDuration(reply.asOfMs - heardMs)} ago)` : name;
     });
-    this.warning(`${named.length === 1 ? "a host is" : "hosts are"} unreachable, what is shown of ${named.length === 1 ? "it" : "them"} may be old: ${named.join(", ")}`);
+    this.warning(
+      `${named.length === 1 ? "a host is" : "hosts are"} unreachable, what is shown of ${named.length === 1 ? "it" : "them"} may be old: ${named.join(", ")}`,
+    );
   }
 }

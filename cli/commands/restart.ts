@@ -8,7 +8,13 @@ export default class Restart extends ChangeCommand {
   static override summary = "Stop containers and start them again where they are.";
   static override examples = ["<%= config.bin %> restart web", "<%= config.bin %> restart web --timeout 0s"];
   static override args = { containers: Args.string({ required: true, multiple: true, ignoreStdin: true, description: "ids or names" }) };
-  static override flags = { timeout: Flags.string({ char: "t", helpValue: "TIME", description: "how long its process may take before it is killed (default: the container's own, else the image's, else 10s)" }) };
+  static override flags = {
+    timeout: Flags.string({
+      char: "t",
+      helpValue: "TIME",
+      description: "how long its process may take before it is killed (default: the container's own, else the image's, else 10s)",
+    }),
+  };
 
   override async run(): Promise<number> {
     const { flags, argv } = await this.parse(Restart);

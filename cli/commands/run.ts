@@ -1,17 +1,18 @@
 import { readFileSync } from "node:fs";
-import { CcError } from "../../src/base/index.ts";
 import { type BidAnswer, decodeAnswers } from "../../src/api/client-messages.ts";
+import { CcError } from "../../src/base/index.ts";
 import { CloudCommand } from "../cloud-command.ts";
 import { renderAnswers } from "../explain.ts";
 import { ExitCode, UsageError } from "../failure.ts";
 import { runAttached } from "../run-attached.ts";
-import { RUN_FLAGS, buildSpec } from "../run-options.ts";
+import { buildSpec, RUN_FLAGS } from "../run-options.ts";
 import { resolveSetting } from "../settings.ts";
 import { splitCommand } from "../split-command.ts";
 
 export default class Run extends CloudCommand {
   static override summary = "Run a command in a new container, on the host that suits it best.";
-  static override description = `Without --detach its output comes here, stdout and stderr apart, and its exit status is this command's: 125 when the cloud failed, 126 and 127 when the command could not be invoked or was not found. SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are passed on to it; three Ctrl-C within 2 seconds leave it to itself. Options end at the command.`;
+  static override description =
+    `Without --detach its output comes here, stdout and stderr apart, and its exit status is this command's: 125 when the cloud failed, 126 and 127 when the command could not be invoked or was not found. SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are passed on to it; three Ctrl-C within 2 seconds leave it to itself. Options end at the command.`;
   static override usage = "run --image IMAGE [OPTION...] [--] [COMMAND [ARG...]]";
   static override examples = [
     "<%= config.bin %> run --image alpine echo hello",
@@ -32,18 +33,30 @@ export default class Run extends CloudCommand {
     try {
       const request = { spec, explain: flags.explain } as const;
       if (!flags.detach) {
-        return await runAttached(client, request, { input: flags.interactive, json: flags.json, remember, nowMs: () => performance.now() }, {
-          note: (text) => this.note(text),
-          warn: (text) => this.warning(text),
-          copies: (copies) => this.reportCopies(copies),
-          answers: (answers) => this.showAnswers(answers),
-          json: (value) => this.printJson(value),
-        });
+        return await runAttached(
+          client,
+          request,
+          { input: flags.interactive, json: flags.json, remember, nowMs: () => performance.now() },
+          {
+            note: (text) => this.note(text),
+            warn: (text) => this.warning(text),
+            copies: (copies) => this.reportCopies(copies),
+            answers: (answers) => this.showAnswers(answers),
+            json: (value) => this.printJson(value),
+          },
+        );
       }
       const reply = await client.call("Run", request);
       if (flags.explain) this.showAnswers(reply.answers);
       for (const warning of reply.warnings) this.warning(warning);
-      if (flags.json) this.printJson({ id: reply.id, host: reply.host, copies: reply.copies, warnings: reply.warnings, ...(flags.explain ? { answers: reply.answers } : {}) });
+      if (flags.json)
+        this.printJson({
+          id: reply.id,
+          host: reply.host,
+          copies: reply.copies,
+          warnings: reply.warnings,
+          ...(flags.explain ? { answers: reply.answers } : {}),
+        });
       else this.print(reply.id);
       this.reportCopies(reply.copies);
       return ExitCode.done;

@@ -1,10 +1,10 @@
-import * as Flags from "@oclif/core/flags";
 import { readFileSync } from "node:fs";
-import { callUnsigned, callPath } from "../../src/api/client.ts";
+import * as Flags from "@oclif/core/flags";
+import { callPath, callUnsigned } from "../../src/api/client.ts";
+import { createDialer } from "../../src/api/drivers/dialer.ts";
 import { CcError } from "../../src/base/index.ts";
 import { CloudCommand } from "../cloud-command.ts";
 import { systemClock, systemRandom } from "../drivers/clock.ts";
-import { createDialer } from "../../src/api/drivers/dialer.ts";
 import { writeSecretFile } from "../drivers/files.ts";
 import { provePeer, signWith } from "../drivers/identity.ts";
 import { ExitCode, UsageError } from "../failure.ts";
@@ -15,7 +15,8 @@ const BODY_BYTES_MAX = 256 * 1024;
 
 export default class Sign extends CloudCommand {
   static override summary = "Sign a request for curl: prints what curl's --config reads.";
-  static override description = "The request's fields are read as JSON from --body or standard input; call, mesh, peer and token are put in. --peer is the addressed peer's id; left out, the peer at the endpoint is asked. The output holds one signed request, good once and for 5 minutes; it contains no secret.";
+  static override description =
+    "The request's fields are read as JSON from --body or standard input; call, mesh, peer and token are put in. --peer is the addressed peer's id; left out, the peer at the endpoint is asked. The output holds one signed request, good once and for 5 minutes; it contains no secret.";
   static override examples = [
     "<%= config.bin %> sign --call WhoAmI | curl --insecure --config -",
     `<%= config.bin %> sign --call ListContainers --body '{"all":true}' | curl --insecure --config -`,
@@ -35,9 +36,16 @@ export default class Sign extends CloudCommand {
     const endpoint = endpoints.find((each) => each.kind === "tls") ?? endpoints[0];
     if (endpoint === undefined) throw new CcError("INTERNAL", "no endpoint");
     const peer = flags.peer ?? (await callUnsigned({ dialer: createDialer(provePeer(credentials.mesh)), clock: systemClock }, endpoint, "Hello", {})).peer;
-    const body = signedBody({ call, mesh: credentials.mesh, peer, token: Buffer.from(systemRandom.bytes(18)).toString("base64url") }, this.readBody(flags.body ?? "{}"));
+    const body = signedBody(
+      { call, mesh: credentials.mesh, peer, token: Buffer.from(systemRandom.bytes(18)).toString("base64url") },
+      this.readBody(flags.body ?? "{}"),
+    );
     const bytes = Buffer.from(body);
-    const headers = signWith(credentials)({ body: bytes, createdS: Math.floor(systemClock.nowMs() / 1000), nonce: Buffer.from(systemRandom.bytes(16)).toString("base64url") });
+    const headers = signWith(credentials)({
+      body: bytes,
+      createdS: Math.floor(systemClock.nowMs() / 1000),
+      nonce: Buffer.from(systemRandom.bytes(16)).toString("base64url"),
+    });
     const url = `${endpoint.kind === "tls" ? endpoint.url : "http://localhost"}${callPath(call)}`;
     const all = { "content-type": "application/json", ...headers };
     if (flags["body-out"] !== undefined) writeSecretFile(flags["body-out"], body);

@@ -1,12 +1,16 @@
 import * as Args from "@oclif/core/args";
-import { formatDuration, formatSize } from "../../src/base/index.ts";
 import type { ContainerState } from "../../src/api/client-messages.ts";
+import { formatDuration, formatSize } from "../../src/base/index.ts";
 import { CloudCommand } from "../cloud-command.ts";
 import { phaseText } from "../phases.ts";
 import { formatTime } from "../terminal.ts";
 
-const pairs = (map: Readonly<Record<string, string>>): string => Object.entries(map).map(([name, value]) => `${name}=${value}`).join(" ");
-const promise = (state: ContainerState): string => (state.restart === "always" || state.restart === "on-failure" ? `restart ${state.restart}` : "not restarted");
+const pairs = (map: Readonly<Record<string, string>>): string =>
+  Object.entries(map)
+    .map(([name, value]) => `${name}=${value}`)
+    .join(" ");
+const promise = (state: ContainerState): string =>
+  state.restart === "always" || state.restart === "on-failure" ? `restart ${state.restart}` : "not restarted";
 
 export default class Status extends CloudCommand {
   static override summary = "Show all that is known of containers.";

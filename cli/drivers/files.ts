@@ -1,7 +1,7 @@
 import { appendFileSync, chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Written } from "../../src/api/client-messages.ts";
-import { SEEN_FILE_BYTES_MAX, parseSeen, seenLine } from "../seen.ts";
+import { parseSeen, SEEN_FILE_BYTES_MAX, seenLine } from "../seen.ts";
 
 /** Writes a file that holds a secret: 0600 from its first byte, whole or not at all. */
 export function writeSecretFile(file: string, text: string): void {

@@ -1,13 +1,22 @@
-import { CcError, type KeyId, type MeshId, type Result, isInviteId, isZone, ok } from "../../src/base/index.ts";
-import { formatAccessToken, formatSecretKey, generateKeyPair, keyIdOf, meshIdOf, parseAccessToken, parseRecoveryKey, parseSecretKey } from "../../src/identity/access.ts";
+import type { Sign } from "../../src/api/client.ts";
+import type { ProvenPeer } from "../../src/api/client-connection.ts";
+import type { ProvePeer } from "../../src/api/drivers/dialer.ts";
+import { CcError, isInviteId, isZone, type KeyId, type MeshId, ok, type Result } from "../../src/base/index.ts";
+import {
+  formatAccessToken,
+  formatSecretKey,
+  generateKeyPair,
+  keyIdOf,
+  meshIdOf,
+  parseAccessToken,
+  parseRecoveryKey,
+  parseSecretKey,
+} from "../../src/identity/access.ts";
 import { base64Url } from "../../src/identity/encodings.ts";
 import { encodeInvite } from "../../src/identity/invite.ts";
 import { verifyPeerCertificate } from "../../src/identity/peer-certificate.ts";
 import { signRequest } from "../../src/identity/request-signature.ts";
-import type { ProvenPeer } from "../../src/api/client-connection.ts";
-import type { Sign } from "../../src/api/client.ts";
 import { systemRandom } from "./clock.ts";
-import type { ProvePeer } from "../../src/api/drivers/dialer.ts";
 
 /**
  * Identity as the command line needs it: only its light files, because the folder's index would bring in what makes
@@ -65,7 +74,8 @@ export function makeInvite(parts: {
   readonly expiresAtMs: number;
 }): { readonly invite: string; readonly zone: string } {
   const zone = parts.zone ?? parts.issuer?.zone ?? "";
-  if (!isInviteId(parts.id) || !isZone(zone) || parts.issuer === undefined) throw new CcError("INTERNAL", "the peer's answer does not make an invite; is its version much older than this program's?");
+  if (!isInviteId(parts.id) || !isZone(zone) || parts.issuer === undefined)
+    throw new CcError("INTERNAL", "the peer's answer does not make an invite; is its version much older than this program's?");
   const { seed, endpoints, addresses, expiresAtMs } = parts;
   return { invite: encodeInvite({ meshId: parts.mesh, inviteId: parts.id, zone, seed, issuer: parts.issuer.peerId, endpoints, addresses, expiresAtMs }), zone };
 }

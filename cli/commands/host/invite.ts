@@ -16,18 +16,36 @@ export default class HostInvite extends CloudCommand {
 
   override async run(): Promise<number> {
     const { flags } = await this.parse(HostInvite);
-    if (flags.zone !== undefined && !isZone(flags.zone)) throw new UsageError(`"${flags.zone}" is not a zone's name; use small letters, digits and hyphens, at most 32`);
+    if (flags.zone !== undefined && !isZone(flags.zone))
+      throw new UsageError(`"${flags.zone}" is not a zone's name; use small letters, digits and hyphens, at most 32`);
     const validForMs = usable(parseDuration(flags["valid-for"] ?? "24h"));
     if (validForMs < 1000) throw new UsageError("an invite has to be valid for a second at least");
     const { client, mesh } = this.connect(flags);
     try {
       const key = newKeyPair();
-      const reply = await client.call("CreateInvite", (peer) => ({ zone: flags.zone ?? peer.zone, uses: flags.uses ?? 1, validForMs, publicKey: key.publicKey }));
+      const reply = await client.call("CreateInvite", (peer) => ({
+        zone: flags.zone ?? peer.zone,
+        uses: flags.uses ?? 1,
+        validForMs,
+        publicKey: key.publicKey,
+      }));
       const expiresAtMs = Math.floor(client.nowMs()) + validForMs;
-      const { invite, zone } = makeInvite({ mesh, id: reply.id, zone: flags.zone, seed: key.seed, issuer: client.answeredBy, endpoints: reply.endpoints, addresses: reply.addresses, expiresAtMs });
+      const { invite, zone } = makeInvite({
+        mesh,
+        id: reply.id,
+        zone: flags.zone,
+        seed: key.seed,
+        issuer: client.answeredBy,
+        endpoints: reply.endpoints,
+        addresses: reply.addresses,
+        expiresAtMs,
+      });
       if (flags.json) this.printJson({ id: reply.id, zone, uses: flags.uses, expiresAtMs, invite, copies: reply.copies });
       else this.print(invite);
-      if (process.stdout.isTTY && !flags.json) this.note(`On the host that joins: cc-peer join ${"<this invite>"}   (zone ${zone}, ${flags.uses} use${flags.uses === 1 ? "" : "s"}, valid for ${flags["valid-for"]}; keep it secret)`);
+      if (process.stdout.isTTY && !flags.json)
+        this.note(
+          `On the host that joins: cc-peer join ${"<this invite>"}   (zone ${zone}, ${flags.uses} use${flags.uses === 1 ? "" : "s"}, valid for ${flags["valid-for"]}; keep it secret)`,
+        );
       return ExitCode.done;
     } finally {
       client.close();

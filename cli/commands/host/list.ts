@@ -1,11 +1,14 @@
-import { formatDuration, formatSize } from "../../../src/base/index.ts";
 import type { HostState } from "../../../src/api/client-messages.ts";
+import { formatDuration, formatSize } from "../../../src/base/index.ts";
 import { CloudCommand } from "../../cloud-command.ts";
 import { ExitCode } from "../../failure.ts";
 
 const cores = (shares: number): string => String(Math.round((shares / 1024) * 10) / 10);
 const usedOf = (used: number, all: number, format: (value: number) => string): string => (all > 0 ? `${format(used)} / ${format(all)}` : "");
-const offset = (host: HostState): string => (host.self && host.clockOffsetMs === 0 ? "" : `${host.clockOffsetMs >= 0 ? "+" : "-"}${Math.abs(host.clockOffsetMs) >= 1000 ? `${Math.round(Math.abs(host.clockOffsetMs) / 100) / 10}s` : `${Math.round(Math.abs(host.clockOffsetMs))}ms`}${host.clockWarning ? "!" : ""}`);
+const offset = (host: HostState): string =>
+  host.self && host.clockOffsetMs === 0
+    ? ""
+    : `${host.clockOffsetMs >= 0 ? "+" : "-"}${Math.abs(host.clockOffsetMs) >= 1000 ? `${Math.round(Math.abs(host.clockOffsetMs) / 100) / 10}s` : `${Math.round(Math.abs(host.clockOffsetMs))}ms`}${host.clockWarning ? "!" : ""}`;
 
 export default class HostList extends CloudCommand {
   static override summary = "List the mesh's hosts as the asked peer sees them.";
@@ -37,7 +40,9 @@ export default class HostList extends CloudCommand {
           hosts,
         );
       }
-      for (const host of hosts) if (host.clockWarning) this.warning(`the clock of ${host.name || host.id} is ${offset(host).replace("!", "")} off; set it right (chrony, systemd-timesyncd)`);
+      for (const host of hosts)
+        if (host.clockWarning)
+          this.warning(`the clock of ${host.name || host.id} is ${offset(host).replace("!", "")} off; set it right (chrony, systemd-timesyncd)`);
       return ExitCode.done;
     } finally {
       client.close();

@@ -1,14 +1,15 @@
 import * as Args from "@oclif/core/args";
 import * as Flags from "@oclif/core/flags";
-import { CcError } from "../../../src/base/index.ts";
 import type { CloudClient } from "../../../src/api/client.ts";
+import { CcError } from "../../../src/base/index.ts";
 import { CloudCommand, many } from "../../cloud-command.ts";
 import { ExitCode } from "../../failure.ts";
 import { notFound, resolveNames } from "../../names.ts";
 
 export default class HostRemove extends CloudCommand {
   static override summary = "Remove a host from the mesh for good.";
-  static override description = "What it ran may be started elsewhere, and it can never come back under its id. A host that cannot be reached is removed only by who sees more than half of the members, else with --force.";
+  static override description =
+    "What it ran may be started elsewhere, and it can never come back under its id. A host that cannot be reached is removed only by who sees more than half of the members, else with --force.";
   static override examples = ["<%= config.bin %> host remove attic-2", "<%= config.bin %> host remove attic-2 --force"];
   static override args = { host: Args.string({ required: true, ignoreStdin: true, description: "id or name" }) };
   static override flags = {
@@ -28,7 +29,14 @@ export default class HostRemove extends CloudCommand {
       // What it writes later than this does not count: its records up to here are what a removal of today means.
       const known = (await client.call("ListHosts", {})).hosts.find(({ id }) => id === host);
       const countsTo = { countsToMajor: known?.lastMajor ?? 0, countsToMinor: known?.lastMinor ?? 0 };
-      const reply = await client.call("RemoveHost", { host, ...countsTo, force: flags.force, allCertificates: flags.keep === undefined, certificatesKept: kept, ...(heir === undefined ? {} : { heir }) });
+      const reply = await client.call("RemoveHost", {
+        host,
+        ...countsTo,
+        force: flags.force,
+        allCertificates: flags.keep === undefined,
+        certificatesKept: kept,
+        ...(heir === undefined ? {} : { heir }),
+      });
       if (flags.json) this.printJson({ id: host, copies: reply.copies });
       else this.print(args.host);
       this.reportCopies(reply.copies);

@@ -1,15 +1,16 @@
 import * as Flags from "@oclif/core/flags";
-import { CcError, isName } from "../../../src/base/index.ts";
 import { parseEndpoints } from "../../../src/api/client-connection.ts";
+import { CcError, isName } from "../../../src/base/index.ts";
 import { CloudCommand } from "../../cloud-command.ts";
 import { createSecretFile } from "../../drivers/files.ts";
 import { accessTokenFor, newKeyPair, readRecoveryKey } from "../../drivers/identity.ts";
 import { ExitCode, UsageError, usable } from "../../failure.ts";
-import { type SettingFlags, gatherSettings, resolveSetting } from "../../settings.ts";
+import { gatherSettings, resolveSetting, type SettingFlags } from "../../settings.ts";
 
 export default class KeyCreate extends CloudCommand {
   static override summary = "Make an access key; its secret is made here and shown once.";
-  static override description = "The peers get the public half only. Roles: viewer sees lists and status, operator does everything with containers, admin also keys and hosts.";
+  static override description =
+    "The peers get the public half only. Roles: viewer sees lists and status, operator does everything with containers, admin also keys and hosts.";
   static override examples = [
     "<%= config.bin %> key create --role operator --name laptop --out laptop.key",
     "<%= config.bin %> key create --role admin --name rescue --recovery-key-file recovery.key",
@@ -34,7 +35,10 @@ export default class KeyCreate extends CloudCommand {
       const accessToken = accessTokenFor(key.keyId, mesh);
       const secret = flags.out === undefined ? key.secretKey : `@${flags.out}`;
       if (flags.json) this.printJson({ id: reply.id || key.keyId, role: flags.role, name, accessToken, secretKey: secret, copies: reply.copies });
-      else this.print(`export CC_ACCESS_TOKEN=${accessToken}\nexport CC_SECRET_KEY=${/^[\w@./-]+$/.test(secret) ? secret : `'${secret.replaceAll("'", `'\\''`)}'`}`);
+      else
+        this.print(
+          `export CC_ACCESS_TOKEN=${accessToken}\nexport CC_SECRET_KEY=${/^[\w@./-]+$/.test(secret) ? secret : `'${secret.replaceAll("'", `'\\''`)}'`}`,
+        );
       if (flags.out === undefined) this.note("The secret is shown only now and kept nowhere.");
       this.reportCopies(reply.copies);
       return ExitCode.done;
@@ -46,7 +50,10 @@ export default class KeyCreate extends CloudCommand {
   private connectFor(flags: SettingFlags, recoveryKeyFile: string | undefined): ReturnType<CloudCommand["connectAs"]> {
     if (recoveryKeyFile === undefined) return this.connect(flags);
     const { endpointUrl } = gatherSettings(flags, process.env);
-    return this.connectAs({ endpoints: usable(parseEndpoints(endpointUrl)), credentials: usable(readRecoveryKey(resolveSetting(`@${recoveryKeyFile}`, "the recovery key"))) });
+    return this.connectAs({
+      endpoints: usable(parseEndpoints(endpointUrl)),
+      credentials: usable(readRecoveryKey(resolveSetting(`@${recoveryKeyFile}`, "the recovery key"))),
+    });
   }
 
   private writeSecret(file: string, secretKey: string): void {
@@ -54,7 +61,10 @@ export default class KeyCreate extends CloudCommand {
       createSecretFile(file, `${secretKey}\n`);
     } catch (error) {
       const code = error instanceof Error && "code" in error ? String(error.code) : "unknown";
-      throw new CcError("BAD_REQUEST", code === "EEXIST" ? `${file} is there already; nothing was made, choose another name` : `${file} cannot be written (${code}); nothing was made`);
+      throw new CcError(
+        "BAD_REQUEST",
+        code === "EEXIST" ? `${file} is there already; nothing was made, choose another name` : `${file} cannot be written (${code}); nothing was made`,
+      );
     }
   }
 }

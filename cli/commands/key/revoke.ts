@@ -7,10 +7,13 @@ import { notFound, resolveNames } from "../../names.ts";
 
 export default class KeyRevoke extends CloudCommand {
   static override summary = "Revoke an access key for good.";
-  static override description = "What it asked for stays. Of the keys, invites and hosts that it signed, all that are known stay and are listed; with --keep only those named do.";
+  static override description =
+    "What it asked for stays. Of the keys, invites and hosts that it signed, all that are known stay and are listed; with --keep only those named do.";
   static override examples = ["<%= config.bin %> key revoke laptop", "<%= config.bin %> key revoke k2fzq... --keep none"];
   static override args = { key: Args.string({ required: true, ignoreStdin: true, description: "id or name" }) };
-  static override flags = { keep: Flags.string({ ...many, helpValue: "RECORD|none", description: "of the records that it signed only these stay (default: all that are known)" }) };
+  static override flags = {
+    keep: Flags.string({ ...many, helpValue: "RECORD|none", description: "of the records that it signed only these stay (default: all that are known)" }),
+  };
 
   override async run(): Promise<number> {
     const { flags, args } = await this.parse(KeyRevoke);
