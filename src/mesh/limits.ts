@@ -17,6 +17,8 @@ export const STREAM_FRAME_BYTES_MAX = 64 * 1024 + 1;
 /** Frames received that nobody took yet: above the high mark the sender is stopped, below the low one it goes on. */
 export const STREAM_QUEUE_HIGH_BYTES = 256 * 1024;
 export const STREAM_QUEUE_LOW_BYTES = 64 * 1024;
+/** What may be under way on one stream unread by the other side (yamux). */
+export const WINDOW_BYTES_MAX = 1024 * 1024;
 /** Byte streams open at once per connection and direction (attached outputs, tunnels, blobs). */
 export const STREAMS_MAX = 512;
 /** Everyone is connected to everyone up to here. */

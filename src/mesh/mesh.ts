@@ -43,6 +43,11 @@ export interface Mesh {
   connected(): readonly PeerId[];
   /** Tells of connections opened and closed. Gives a function that ends the telling. */
   onConnection(listener: (peer: PeerId, open: boolean) => void): () => void;
+  /**
+   * When (monotonic) something last proved a round trip to the peer: a reply, or room on a stream. Where a network has
+   * this, liveness doesn't cut off a host that is under load and answers late, but answers.
+   */
+  answeredAtMs?(peer: PeerId): number | undefined;
   /** Gossip: best effort, at most once per content, not to oneself. */
   publish(topic: string, data: Uint8Array): void;
   subscribe(topic: string, listener: (data: Uint8Array, from: PeerId) => GossipVerdict): () => void;

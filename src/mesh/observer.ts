@@ -46,7 +46,7 @@ export type ObserverFacts = {
 };
 
 export type ObserverParts = {
-  readonly mesh: Pick<Mesh, "self" | "call" | "handle" | "connected" | "disconnect" | "onConnection">;
+  readonly mesh: Pick<Mesh, "self" | "call" | "handle" | "connected" | "disconnect" | "onConnection" | "answeredAtMs">;
   /** All admitted hosts, oneself included or not. */
   readonly members: () => readonly PeerId[];
   readonly facts: ObserverFacts;
@@ -225,6 +225,11 @@ export function createObserver(parts: ObserverParts, settings: ObserverSettings 
   const missed = (peer: PeerId, of: Watched, error: unknown): void => {
     noticeStall();
     const before = of.evidence;
+    // Something else was answered since: the host is late, not gone.
+    if ((mesh.answeredAtMs?.(peer) ?? Number.NEGATIVE_INFINITY) >= of.probedAtMs) {
+      of.evidence = probeAnswered(before, clock.monotonicMs());
+      return;
+    }
     of.evidence = probeMissed(before, clock.monotonicMs(), withholds());
     if (!of.evidence.down) return;
     if (!before.down) {

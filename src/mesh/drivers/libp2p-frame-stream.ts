@@ -1,7 +1,7 @@
 import type { Stream, StreamMessageEvent } from "@libp2p/interface";
 import { CcError, type PeerId } from "../../base/index.ts";
 import { createFrameCutter, withLength } from "../frame-cutter.ts";
-import { OPENING_BYTES_MAX, STREAM_FRAME_BYTES_MAX, STREAM_QUEUE_HIGH_BYTES, STREAM_QUEUE_LOW_BYTES } from "../limits.ts";
+import { OPENING_BYTES_MAX, STREAM_FRAME_BYTES_MAX, STREAM_QUEUE_HIGH_BYTES, STREAM_QUEUE_LOW_BYTES, WINDOW_BYTES_MAX } from "../limits.ts";
 import type { FrameStream } from "../mesh.ts";
 import { sendDrained } from "./drained-send.ts";
 
@@ -23,11 +23,16 @@ export class Libp2pFrameStream implements FrameStream {
   #outcome: "open" | "ended" | CcError = "open";
   #wake: (() => void) | undefined;
   #sending: Promise<void> = Promise.resolve();
+  readonly #answered: () => void;
+  #unprovenBytes = 0;
 
-  /** `inbound`: the first frame is the opening, with its own limit. */
-  constructor(peer: PeerId, stream: Stream, inbound: boolean) {
+  /** `inbound`: the first frame is the opening, with its own limit. `answered` is told of each proof of a round trip. */
+  constructor(peer: PeerId, stream: Stream, inbound: boolean, answered: () => void) {
     this.peer = peer;
     this.#stream = stream;
+    // Room again means that the other side read: as good as the answer to a probe.
+    stream.addEventListener("drain", answered);
+    this.#answered = answered;
     this.#cutter = createFrameCutter({ firstBytesMax: inbound ? OPENING_BYTES_MAX : STREAM_FRAME_BYTES_MAX, bytesMax: STREAM_FRAME_BYTES_MAX });
     stream.addEventListener("remoteCloseWrite", () => {
       this.#remoteEnded = true;
@@ -51,6 +56,12 @@ export class Libp2pFrameStream implements FrameStream {
   }
 
   #onMessage(event: StreamMessageEvent): void {
+    this.#unprovenBytes += event.data.byteLength;
+    if (this.#unprovenBytes > WINDOW_BYTES_MAX) {
+      // More than a window came: the other side must have got this side's window updates.
+      this.#unprovenBytes = 0;
+      this.#answered();
+    }
     if (this.#discarding) return;
     try {
       const chunks = event.data instanceof Uint8Array ? [event.data] : event.data;

@@ -7,7 +7,7 @@ import { yamux } from "@libp2p/yamux";
 import type { GossipSub } from "@libp2p/gossipsub";
 import type { ConnectionGater, Libp2p, PrivateKey } from "@libp2p/interface";
 import { createLibp2p } from "libp2p";
-import { FULL_MESH_HOSTS_MAX } from "../limits.ts";
+import { FULL_MESH_HOSTS_MAX, WINDOW_BYTES_MAX } from "../limits.ts";
 import type { Gossip } from "./gossip.ts";
 
 const DHT_PROTOCOL = "/cc/kad/1.0.0";
@@ -35,7 +35,7 @@ export async function createNode({ privateKey, listen, announce, gater, gossip }
     streamMuxers: [
       yamux({
         // The window grows to 16 MiB by default, beyond the read limit of 4 MiB: a paused reader's stream was reset.
-        streamOptions: { maxStreamWindowSize: 1024 * 1024, maxReadBufferLength: 4 * 1024 * 1024, maxWriteBufferLength: 8 * 1024 * 1024 },
+        streamOptions: { maxStreamWindowSize: WINDOW_BYTES_MAX, maxReadBufferLength: 4 * 1024 * 1024, maxWriteBufferLength: 8 * 1024 * 1024 },
         // More than 10 streams right after a dial are reset by default.
         maxEarlyStreams: 128,
         maxInboundStreams: 2_048,

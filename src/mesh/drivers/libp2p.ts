@@ -54,9 +54,14 @@ export async function createLibp2pMesh(parts: Libp2pMeshParts): Promise<Libp2pMe
   if (!isPeerId(self)) throw new CcError("INTERNAL", "an Ed25519 key gave a peer id of another kind");
   const listeners = new Set<(peer: PeerId, open: boolean) => void>();
   const gossip = createGossip(admitted, clock, log);
+  const answeredAtMs = new Map<PeerId, number>();
   let streamHandler: StreamHandler | undefined;
   let node: CcNode | undefined;
   let cancelCheck: (() => void) | undefined;
+
+  const answered = (peer: PeerId): void => {
+    answeredAtMs.set(peer, clock.monotonicMs());
+  };
 
   const connectionsTo = (peer: PeerId): Connection[] => node?.getConnections(peerIdFromString(peer)).filter((connection) => connection.status === "open") ?? [];
 
@@ -71,7 +76,7 @@ export async function createLibp2pMesh(parts: Libp2pMeshParts): Promise<Libp2pMe
     }
   };
 
-  const calls = createPeerCalls({ openStream: (peer, signal) => openStreamOf(peer, CALLS_PROTOCOL, signal), log });
+  const calls = createPeerCalls({ openStream: (peer, signal) => openStreamOf(peer, CALLS_PROTOCOL, signal), answered, log });
 
   const disconnect = async (peer: PeerId): Promise<void> => {
     // Abort, not close: a dead link's close would wait for what sits in TCP's queue.
@@ -118,14 +123,15 @@ export async function createLibp2pMesh(parts: Libp2pMeshParts): Promise<Libp2pMe
   };
 
   const onInboundStream = async (stream: Stream, connection: Connection): Promise<void> => {
-    const frames = new Libp2pFrameStream(connection.remotePeer.toString() as PeerId, stream, true);
+    const peer = connection.remotePeer.toString() as PeerId;
+    const frames = new Libp2pFrameStream(peer, stream, true, () => answered(peer));
     try {
       const opening = await frames.opening(OPENING_MS);
       if (streamHandler === undefined) throw new CcError("STARTING", "this peer takes no streams yet");
       await streamHandler(opening, frames);
       await frames.retire();
     } catch (error) {
-      log.debug({ peer: frames.peer, err: error }, "a peer's stream failed");
+      log.debug({ peer, err: error }, "a peer's stream failed");
       frames.abort(error);
     }
   };
@@ -184,7 +190,10 @@ export async function createLibp2pMesh(parts: Libp2pMeshParts): Promise<Libp2pMe
       node = undefined;
     },
     listenAddresses: () => node?.getMultiaddrs().map((address) => withoutPeer(address.toString())) ?? [],
+    answeredAtMs: (peer) => answeredAtMs.get(peer),
     async membersChanged() {
+      const current = new Set(members());
+      for (const peer of answeredAtMs.keys()) if (!current.has(peer)) answeredAtMs.delete(peer);
       for (const peer of node?.getPeers() ?? []) if (denied(peer)) await disconnect(peer.toString() as PeerId);
       redial.poke();
     },
@@ -201,7 +210,7 @@ export async function createLibp2pMesh(parts: Libp2pMeshParts): Promise<Libp2pMe
       if (opening.length > OPENING_BYTES_MAX) throw new CcError("TOO_LARGE", `an opening of ${opening.length} bytes is above the limit of ${OPENING_BYTES_MAX}`);
       const timeout = AbortSignal.timeout(options.timeoutMs);
       const signal = options.signal === undefined ? timeout : AbortSignal.any([timeout, options.signal]);
-      const stream = new Libp2pFrameStream(peer, await openStreamOf(peer, STREAMS_PROTOCOL, signal), false);
+      const stream = new Libp2pFrameStream(peer, await openStreamOf(peer, STREAMS_PROTOCOL, signal), false, () => answered(peer));
       const onAbort = (): void => stream.abort(signal.reason);
       signal.addEventListener("abort", onAbort, { once: true });
       try {

@@ -38,10 +38,12 @@ export type PeerCalls = {
 export type PeerCallsParts = {
   /** Opens a stream on the newest connection to the peer. Throws PEER_UNREACHABLE without one. */
   readonly openStream: (peer: PeerId, signal: AbortSignal) => Promise<Stream>;
+  /** Told at each reply: the peer lives, and both directions work. */
+  readonly answered: (peer: PeerId) => void;
   readonly log: Logger;
 };
 
-export function createPeerCalls({ openStream, log }: PeerCallsParts): PeerCalls {
+export function createPeerCalls({ openStream, answered, log }: PeerCallsParts): PeerCalls {
   const handlers = new Map<string, AnyHandler>();
   const sessions = new Map<PeerId, Promise<CallSession>>();
   const turns = new Map<PeerId, Turns>();
@@ -76,11 +78,14 @@ export function createPeerCalls({ openStream, log }: PeerCallsParts): PeerCalls 
     let session: CallSession | undefined;
     let release: (() => void) | undefined;
     try {
-      release = await turnsFor(peer).take(signal);
+      // Probes don't queue: behind 200 calls of a busy minute they would time out, and liveness would cut a good link.
+      if (name !== "observe") release = await turnsFor(peer).take(signal);
       session = await orAborted(sessionTo(peer), signal);
       // Whole milliseconds of at most 8 digits: a fraction is refused by the other side as an invalid grpc-timeout.
       const leftMs = Math.min(Math.max(1, Math.ceil(options.timeoutMs - (performance.now() - startedMs))), 99_999_999);
-      return await session.unary(name, request, leftMs, signal);
+      const reply = await session.unary(name, request, leftMs, signal);
+      answered(peer);
+      return reply;
     } catch (error) {
       throw explainFailure(error, `${name} at ${peer}`, options.timeoutMs, options.signal?.aborted === true, session);
     } finally {

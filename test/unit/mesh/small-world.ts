@@ -83,6 +83,10 @@ export class Host {
   readonly disconnected: PeerId[] = [];
   readonly changes: Sighting[] = [];
   readonly world: SmallWorld;
+  /** Other calls than probes that were answered. */
+  readonly answeredAtMs = new Map<PeerId, number>();
+  /** Probes of this host get no answer (its others may). */
+  deaf = false;
   /** Set: dead, its calls answer nothing. */
   dead = false;
   startNumber = 1;
@@ -100,7 +104,8 @@ export class Host {
       monotonicMs: () => world.nowMs,
       after: (delayMs, fire) => world.after(delayMs, () => this.whenRunning(fire)),
     };
-    const mesh: Pick<Mesh, "self" | "call" | "handle" | "connected" | "disconnect" | "onConnection"> = {
+    const mesh: Pick<Mesh, "self" | "call" | "handle" | "connected" | "disconnect" | "onConnection" | "answeredAtMs"> = {
+      answeredAtMs: (peer) => this.answeredAtMs.get(peer),
       self: id,
       call: (peer, _name, request, options) => this.#call(peer, request, options.timeoutMs) as never,
       handle: (_name, handler) => {
@@ -141,7 +146,7 @@ export class Host {
         reject(new CcError("PEER_UNREACHABLE", "no connection"));
         return;
       }
-      if (this.world.cuts.has(`${this.id}>${peer}`)) return;
+      if (this.world.cuts.has(`${this.id}>${peer}`) || this.deaf) return;
       this.world.after(1, () =>
         callee.whenRunning(() => {
           callee.answer?.(withDefaults(request) as never, this.id, new AbortController().signal).then((reply) => {
