@@ -1,8 +1,6 @@
 import type { PeerId } from "../base/index.ts";
 import type { Standing } from "../mesh/index.ts";
 
-/** An award's epoch is at most this: a liar's claims cannot climb above all others. */
-export const AWARD_EPOCH_MAX = 64;
 /** After this long without word from the award's host the user is told 'unknown'. */
 export const UNKNOWN_AFTER_MS = 4_000;
 /** One attempt to reach the award's host, directly or through another. */

@@ -1,10 +1,8 @@
 import { create } from "@bufbuild/protobuf";
 import { type BidAnswer, BidAnswerSchema } from "../api/gen/cc/v1/cloud_pb.ts";
 import { type BidMessage, BidMessageSchema } from "../api/gen/cc/v1/mesh_pb.ts";
-import { assertNever, type ContainerId, type ErrorCode, isContainerId, isErrorCode, isPeerId, type PeerId } from "../base/index.ts";
-
-/** Where a container is, or may be. */
-export type Holding = { readonly holder: PeerId; readonly epoch: number };
+import { assertNever, type ContainerId, type ErrorCode, isContainerId, isErrorCode, isPeerId } from "../base/index.ts";
+import type { Holding } from "../state/index.ts";
 
 /** What one host answers to a bid request. */
 export type Answer =

@@ -1,7 +1,7 @@
 import type { BidRequest } from "../api/gen/cc/v1/mesh_pb.ts";
 import type { Award } from "../api/gen/cc/v1/records_pb.ts";
 import type { ContainerId, PeerId } from "../base/index.ts";
-import type { Holding } from "./answers.ts";
+import type { Holding } from "../state/index.ts";
 import { BoundedMemory } from "./bounded-memory.ts";
 
 /** An award of which this peer does not know whether it was taken. The same bytes sent again get the same answer. */

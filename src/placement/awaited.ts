@@ -1,5 +1,6 @@
 import type { ContainerId, ErrorCode, PeerId } from "../base/index.ts";
-import type { Answer, Holding } from "./answers.ts";
+import type { Holding } from "../state/index.ts";
+import type { Answer } from "./answers.ts";
 
 /** Answers are collected for this long, less if all have come. */
 export const WINDOW_MS = 50;

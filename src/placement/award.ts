@@ -3,8 +3,7 @@ import { DeclineTermsSchema } from "../api/gen/cc/v1/mesh_pb.ts";
 import { type Award, AwardSchema, type AwardTerms, AwardTermsSchema, type SignedRequest, StampedRequestSchema } from "../api/gen/cc/v1/records_pb.ts";
 import { type ContainerId, isContainerId, isPeerId, ok, type PeerId, type Result, refuse } from "../base/index.ts";
 import { publicKeyOfPeer, type Signer, type Verifier } from "../identity/index.ts";
-import { checkFrame, parseRecordKey, type StoredRecord } from "../state/index.ts";
-import { AWARD_EPOCH_MAX } from "./after-award.ts";
+import { AWARD_EPOCH_MAX, checkFrame, parseRecordKey, type StoredRecord } from "../state/index.ts";
 
 const AWARD_PREFIX = Buffer.from("cc-award-1\n");
 const DECLINE_PREFIX = Buffer.from("cc-decline-1\n");

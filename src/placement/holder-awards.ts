@@ -2,7 +2,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { type AwardReply, AwardReplySchema, type AwardRequest } from "../api/gen/cc/v1/mesh_pb.ts";
 import { ClaimSchema, PhaseSchema, type RecordFrame } from "../api/gen/cc/v1/records_pb.ts";
 import { asCcError, CcError, type ContainerId, type ErrorCode, ok, type PeerId, type Refusal, type Result, refuse } from "../base/index.ts";
-import { hostKey } from "../state/index.ts";
+import { containerIdOf, hostKey } from "../state/index.ts";
 import { AWARD_CALL_MS } from "./after-award.ts";
 import { isStampedInTime, makeDecline, type OpenAward, openAward } from "./award.ts";
 import { BoundedMemory } from "./bounded-memory.ts";
@@ -11,7 +11,6 @@ import { readClaim } from "./counted-claims.ts";
 import type { HolderBids } from "./holder-bids.ts";
 import type { PlacementParts, RunAsked } from "./ports.ts";
 import { isAskedFor, needsOf } from "./requirements.ts";
-import { containerIdOf } from "./token-memory.ts";
 
 /** What an award came to; `copies`: disks that have the claim fsynced as far as this host knows. */
 export type AwardOutcome = { readonly reply: AwardReply; readonly copies: number };

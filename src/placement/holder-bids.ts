@@ -1,13 +1,13 @@
 import type { BidRequest } from "../api/gen/cc/v1/mesh_pb.ts";
 import { type ContainerId, isContainerId, isPeerId, type PeerId } from "../base/index.ts";
-import { type Answer, BID_VALID_MS, type Holding } from "./answers.ts";
+import { containerIdOf, type Holding } from "../state/index.ts";
+import { type Answer, BID_VALID_MS } from "./answers.ts";
 import type { Attempts } from "./attempts.ts";
 import { priceBid } from "./bid.ts";
 import { BoundedMemory } from "./bounded-memory.ts";
 import type { CapacityLedger } from "./capacity.ts";
 import { NameHolds } from "./name-holds.ts";
 import type { PlacementParts, RunAsked } from "./ports.ts";
-import { containerIdOf } from "./token-memory.ts";
 
 type Offer = { readonly atWallMs: number };
 

@@ -21,8 +21,10 @@ import { Holder } from "./holder.ts";
 import type { PlacementParts } from "./ports.ts";
 import { Requester } from "./requester.ts";
 
-export { AWARD_EPOCH_MAX, UNKNOWN_AFTER_MS } from "./after-award.ts";
-export { type Answer, BID_VALID_MS, type Holding } from "./answers.ts";
+export type { Holding } from "../state/index.ts";
+export { containerIdOf } from "../state/index.ts";
+export { UNKNOWN_AFTER_MS } from "./after-award.ts";
+export { type Answer, BID_VALID_MS } from "./answers.ts";
 export { SILENCE_MS, WINDOW_MS } from "./awaited.ts";
 export { type BiddingHost, type PriceTerms, priceBid } from "./bid.ts";
 export { CapacityLedger, type DeclaredCapacity, type UsedCapacity } from "./capacity.ts";
@@ -31,7 +33,6 @@ export type { NotPlaced, Placed, PlacementOutcome } from "./outcome.ts";
 export type { GiveWay, KnownContainer, OwnHost, PlacementParts, PlacementView, RunAsked, RunRequests } from "./ports.ts";
 export type { Requester } from "./requester.ts";
 export type { KnownHost, Needs, Requirements } from "./requirements.ts";
-export { containerIdOf } from "./token-memory.ts";
 
 /** Both halves of one peer. `start` once the replica is ready; `start` and `stop` may be repeated. */
 export type Placement = { readonly requester: Requester; readonly holder: Holder; start(): void; stop(): void };

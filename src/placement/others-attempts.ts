@@ -1,6 +1,7 @@
 import type { ContainerId, PeerId } from "../base/index.ts";
+import type { Holding } from "../state/index.ts";
 import { afterSilence, UNKNOWN_AFTER_MS } from "./after-award.ts";
-import { BID_VALID_MS, type Holding, unsettledIn } from "./answers.ts";
+import { BID_VALID_MS, unsettledIn } from "./answers.ts";
 import type { Asking } from "./asking.ts";
 import type { Attempts } from "./attempts.ts";
 import type { Bell } from "./bell.ts";

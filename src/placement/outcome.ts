@@ -1,7 +1,6 @@
 import type { BidAnswer } from "../api/gen/cc/v1/cloud_pb.ts";
 import { type ContainerId, type ErrorCode, type Refusal, refuse } from "../base/index.ts";
-import type { StoredRecord } from "../state/index.ts";
-import type { Holding } from "./answers.ts";
+import type { Holding, StoredRecord } from "../state/index.ts";
 import { explainRefusal } from "./explain.ts";
 
 export type Placed = {

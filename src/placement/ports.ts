@@ -2,8 +2,7 @@ import type { SignedRequest } from "../api/gen/cc/v1/records_pb.ts";
 import type { Clock, ContainerId, KeyId, Logger, PeerId, Random, Result } from "../base/index.ts";
 import type { Signer, Verifier } from "../identity/index.ts";
 import type { Liveness, Mesh } from "../mesh/index.ts";
-import type { Replica } from "../state/index.ts";
-import type { Holding } from "./answers.ts";
+import type { Holding, Replica } from "../state/index.ts";
 import type { DeclaredCapacity } from "./capacity.ts";
 import type { KnownHost, Requirements } from "./requirements.ts";
 

@@ -1,12 +1,13 @@
 import type { SignedRequest } from "../api/gen/cc/v1/records_pb.ts";
 import { CcError, type ContainerId, isContainerId, type Result } from "../base/index.ts";
+import { containerIdOf } from "../state/index.ts";
 import { Attempt, type SilentHosts } from "./attempt.ts";
 import type { Attempts } from "./attempts.ts";
 import { BoundedMemory } from "./bounded-memory.ts";
 import type { Holder } from "./holder.ts";
 import { notPlaced, type PlacementOutcome } from "./outcome.ts";
 import type { PlacementParts, RunAsked } from "./ports.ts";
-import { containerIdOf, sameSpec, TokenMemory } from "./token-memory.ts";
+import { sameSpec, TokenMemory } from "./token-memory.ts";
 
 /** Several calls with one token are one attempt; it is cut off when the last of them is. */
 type Underway = { readonly attempt: Attempt; readonly outcome: Promise<PlacementOutcome>; readonly cut: AbortController; callers: number };

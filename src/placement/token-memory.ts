@@ -1,16 +1,5 @@
-import { hash } from "node:crypto";
-import { base32, type ContainerId, isContainerId, type KeyId, ok, type Result, refuse } from "../base/index.ts";
+import { type ContainerId, ok, type Result, refuse } from "../base/index.ts";
 import { BoundedMemory } from "./bounded-memory.ts";
-
-const ID_CHARACTERS = 20;
-
-/** `c` and 20 characters of base32(SHA-256(key id, token)): a retry at any peer means the same container. */
-export function containerIdOf(key: KeyId, token: string): ContainerId {
-  const digest = hash("sha256", `cc-container-1\n${key}\n${token}`, "buffer");
-  const id = `c${base32(digest).slice(0, ID_CHARACTERS)}`;
-  if (!isContainerId(id)) throw new TypeError("a container's id is not one");
-  return id;
-}
 
 /** A token stands for one spec: the same again is a retry, another spec under it a mistake that must not become either of the two. */
 export function sameSpec(known: string, asked: string): Result<true> {

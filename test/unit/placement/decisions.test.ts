@@ -7,9 +7,10 @@ import { type BiddingHost, priceBid } from "../../../src/placement/bid.ts";
 import { BoundedMemory } from "../../../src/placement/bounded-memory.ts";
 import { CapacityLedger } from "../../../src/placement/capacity.ts";
 import { chooseAward } from "../../../src/placement/choose-award.ts";
+import { containerIdOf } from "../../../src/placement/index.ts";
 import { NAME_HOLD_MS, NameHolds } from "../../../src/placement/name-holds.ts";
 import type { Requirements } from "../../../src/placement/requirements.ts";
-import { containerIdOf, TokenMemory } from "../../../src/placement/token-memory.ts";
+import { TokenMemory } from "../../../src/placement/token-memory.ts";
 import { KEY, keysOf, MIB } from "./fake-requests.ts";
 import { seeded } from "./virtual-time.ts";
 

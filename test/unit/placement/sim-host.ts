@@ -79,6 +79,11 @@ export class SimHost {
     this.placement.stop();
   }
 
+  /** Containers of which this host has a claim that it did not give up. */
+  claimed(): ContainerId[] {
+    return [...this.replica.byContainer.keys()].filter((id) => this.world.holders(id).includes(this));
+  }
+
   async #giveWay(id: ContainerId): Promise<void> {
     this.gaveWay.push(id);
     const phase = create(PhaseSchema, { container: id, phase: "yielded" });
