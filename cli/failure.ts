@@ -36,7 +36,6 @@ function fromOclif(error: Error): UsageError {
 
 /** oclif colours parts of its messages where stderr is a terminal. */
 function plainEscapes(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: an escape sequence begins with one.
   return text.replace(/\u001b\[[\d;]*m/g, "");
 }
 

@@ -1,7 +1,6 @@
 /**
  * What people see. Texts of others (names, reasons, labels) may hold anything: what a terminal would obey is replaced.
  */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not reach a terminal.
 const CONTROL = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
 export function plainText(text: string): string {

@@ -1,12 +1,12 @@
-import { type PeerId, type Result, type Zone, ok, refuse } from "../base/index.ts";
+import { ok, type PeerId, type Result, refuse, type Zone } from "../base/index.ts";
 
 /** Where a peer can be reached: over TLS, or on the host itself through the peer's Unix socket. */
 export type Endpoint =
   | { readonly kind: "tls"; readonly url: string; readonly host: string; readonly port: number }
   | { readonly kind: "unix"; readonly url: string; readonly path: string };
 
-export const ENDPOINTS_MAX = 64;
-export const DEFAULT_PORT = 8443;
+const ENDPOINTS_MAX = 64;
+const DEFAULT_PORT = 8443;
 
 function parseEndpoint(text: string): Result<Endpoint> {
   const unix = /^unix:(?:\/\/)?(\/.*)$/.exec(text);

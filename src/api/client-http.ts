@@ -4,8 +4,8 @@ import { CcError, type ErrorCode, isErrorCode } from "../base/index.ts";
  * HTTP/1.1 by hand on one connection: a third of what node:http costs a short-lived process. Only what our own peers
  * send is understood: a length or chunks, no trailers worth keeping, no compression.
  */
-export const HEAD_BYTES_MAX = 64 * 1024;
-export const BODY_BYTES_MAX = 64 * 1024 * 1024;
+const HEAD_BYTES_MAX = 64 * 1024;
+const BODY_BYTES_MAX = 64 * 1024 * 1024;
 
 export type HttpResponse = {
   readonly status: number;
@@ -197,7 +197,9 @@ export function errorOf(response: HttpResponse): CcError {
   const body = parseJson(Buffer.from(response.body).toString("utf8")) ?? {};
   const named = response.headers.get("cc-error-code") ?? "";
   const status = typeof body["code"] === "string" ? body["code"] : "";
-  const code = isErrorCode(named) ? named : (BY_STATUS_NAME[status] ?? (response.status === 404 ? "NOT_YET" : response.status === 429 ? "RATE_LIMITED" : "INTERNAL"));
+  const code = isErrorCode(named)
+    ? named
+    : (BY_STATUS_NAME[status] ?? (response.status === 404 ? "NOT_YET" : response.status === 429 ? "RATE_LIMITED" : "INTERNAL"));
   const message = typeof body["message"] === "string" && body["message"] !== "" ? body["message"] : `the peer answered with status ${response.status}`;
   return new CcError(code, message, { details: stringDetails(parseJson(decodeHeader(response.headers.get("cc-error-details") ?? ""))) });
 }

@@ -57,9 +57,7 @@ export type AttachRequest = Partial<Omit<Plain<wire.AttachRequest>, "to">>;
 export type StreamRequestOf<C extends StreamCall> = C extends "Run" ? RequestOf<"Run"> : C extends "Logs" ? LogsRequest : AttachRequest;
 
 /** Calls that change something: they carry the client's token, and what they wrote is remembered. */
-export const WRITE_CALLS: ReadonlySet<string> = new Set([
-  "Run", "Stop", "Start", "Restart", "Remove", "CreateInvite", "RemoveHost", "CreateKey", "RevokeKey",
-]);
+export const WRITE_CALLS: ReadonlySet<string> = new Set(["Run", "Stop", "Start", "Restart", "Remove", "CreateInvite", "RemoveHost", "CreateKey", "RevokeKey"]);
 
 // Shapes: an example value a field. "" string, 0 number, false boolean, [item] list, MAP string map, NUMBERS map of
 // numbers, undefined an optional number.
@@ -69,14 +67,49 @@ const WRITTEN: Written = { key: "", versionMajor: 0, versionMinor: 0, host: "" }
 const ITEM_ERROR: ItemError = { item: "", code: "", message: "" };
 const NEIGHBOUR = { peer: "", addresses: [""], endpoints: [""], certificate: "" };
 const CONTAINER: ContainerState = {
-  id: "", name: "", image: "", imageDigest: "", phase: "", wanted: "", host: "", hostName: "", zone: "", address: "", reason: "",
-  restarts: 0, createdAtMs: 0, startedAtMs: 0, endedAtMs: 0, command: [""], labels: MAP, env: MAP, memoryBytes: 0, cpuShares: 0,
-  diskBytes: 0, hostReachable: false, heardAtMs: 0, restart: "", epoch: 0,
+  id: "",
+  name: "",
+  image: "",
+  imageDigest: "",
+  phase: "",
+  wanted: "",
+  host: "",
+  hostName: "",
+  zone: "",
+  address: "",
+  reason: "",
+  restarts: 0,
+  createdAtMs: 0,
+  startedAtMs: 0,
+  endedAtMs: 0,
+  command: [""],
+  labels: MAP,
+  env: MAP,
+  memoryBytes: 0,
+  cpuShares: 0,
+  diskBytes: 0,
+  hostReachable: false,
+  heardAtMs: 0,
+  restart: "",
+  epoch: 0,
 };
 const CAPACITY = { memoryBytes: 0, diskBytes: 0, cpuShares: 0, containersMax: 0 };
 const HOST: HostState = {
-  id: "", name: "", zone: "", state: "", sinceMs: 0, seenBy: [""], version: "", capacity: CAPACITY, used: CAPACITY, clockOffsetMs: 0,
-  self: false, endpoints: [""], clockWarning: false, lastMajor: 0, lastMinor: 0,
+  id: "",
+  name: "",
+  zone: "",
+  state: "",
+  sinceMs: 0,
+  seenBy: [""],
+  version: "",
+  capacity: CAPACITY,
+  used: CAPACITY,
+  clockOffsetMs: 0,
+  self: false,
+  endpoints: [""],
+  clockWarning: false,
+  lastMajor: 0,
+  lastMinor: 0,
 };
 const KEY: KeyState = { id: "", name: "", role: "", signedBy: "", createdAtMs: 0, revoked: false, revokedAtMs: 0 };
 const ANSWER: BidAnswer = { host: "", name: "", zone: "", kind: "", price: 0, terms: NUMBERS, reason: "", chosen: false };

@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
-import { CcError, type Clock, type ErrorCode, type Random, isErrorCode } from "../base/index.ts";
+import { CcError, type Clock, type ErrorCode, isErrorCode, type Random } from "../base/index.ts";
 import type { Connection } from "./client-connection.ts";
-import { type HttpResponse, createResponseParser, encodeRequest, errorOf, stringDetails } from "./client-http.ts";
-import { Opcode, createFrameParser, encodeClientFrame } from "./client-websocket.ts";
-import { Channel, HEADER_REQUEST_BYTES_MAX, FRAME_BYTES_MAX, type StreamEvent, decodeFrame, decodeJson, encodeFrame, encodeJsonFrame } from "./streams.ts";
+import { createResponseParser, encodeRequest, errorOf, type HttpResponse, stringDetails } from "./client-http.ts";
+import { createFrameParser, encodeClientFrame, Opcode } from "./client-websocket.ts";
+import { Channel, decodeFrame, decodeJson, encodeFrame, encodeJsonFrame, FRAME_BYTES_MAX, HEADER_REQUEST_BYTES_MAX, type StreamEvent } from "./streams.ts";
 
 /** A peer that leaves this many pings unanswered is gone. Counted, not timed: a blocked stdout stops this process too. */
 const PINGS_UNANSWERED_MAX = 3;
@@ -64,7 +64,12 @@ export function runStream(
     const header = Buffer.from(call.request.body).toString("base64url");
     const inHeader = header.length <= HEADER_REQUEST_BYTES_MAX;
     if (call.request.body.length > REQUEST_BYTES_MAX) {
-      return reject(new CcError("TOO_LARGE", `the request is ${call.request.body.length} bytes, more than the ${REQUEST_BYTES_MAX} that it may be; give fewer or shorter environment values`));
+      return reject(
+        new CcError(
+          "TOO_LARGE",
+          `the request is ${call.request.body.length} bytes, more than the ${REQUEST_BYTES_MAX} that it may be; give fewer or shorter environment values`,
+        ),
+      );
     }
     const responses = createResponseParser();
     const frames = createFrameParser();
@@ -151,8 +156,11 @@ export function runStream(
     };
     const onUpgrade = (response: HttpResponse): void => {
       if (response.status !== 101) return fail(errorOf(response));
-      const expected = createHash("sha1").update(key + WEBSOCKET_GUID).digest("base64");
-      if (response.headers.get("sec-websocket-accept") !== expected) return fail(new CcError("PEER_UNREACHABLE", "the endpoint does not answer the upgrade as a peer does; check CC_ENDPOINT_URL"));
+      const expected = createHash("sha1")
+        .update(key + WEBSOCKET_GUID)
+        .digest("base64");
+      if (response.headers.get("sec-websocket-accept") !== expected)
+        return fail(new CcError("PEER_UNREACHABLE", "the endpoint does not answer the upgrade as a peer does; check CC_ENDPOINT_URL"));
       phase = "open";
       cancelTimer();
       cancelTimer = parts.clock.after(PING_EVERY_MS, watch);

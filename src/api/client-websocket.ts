@@ -7,7 +7,7 @@ import { CcError } from "../base/index.ts";
 export const Opcode = { continuation: 0x0, text: 0x1, binary: 0x2, close: 0x8, ping: 0x9, pong: 0xa } as const;
 
 /** A frame's payload, and a message put together from several, may be this long. */
-export const MESSAGE_BYTES_MAX = 1024 * 1024;
+const MESSAGE_BYTES_MAX = 1024 * 1024;
 
 /** `mask` is four random bytes: a client must mask what it sends. */
 export function encodeClientFrame(opcode: number, payload: Uint8Array, mask: Uint8Array): Uint8Array {

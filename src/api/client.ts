@@ -1,8 +1,18 @@
-import { CcError, type Clock, type Random, isPeerId, isZone, sleep } from "../base/index.ts";
+import { CcError, type Clock, isPeerId, isZone, type Random, sleep } from "../base/index.ts";
 import type { Connection, Dialer, Endpoint, ProvenPeer } from "./client-connection.ts";
 import { createResponseParser, encodeRequest, errorOf, jsonBody } from "./client-http.ts";
-import { type ReplyOf, type RequestOf, type SignedCall, type StreamCall, type StreamRequestOf, type UnsignedCall, WRITE_CALLS, type Written, decodeReply } from "./client-messages.ts";
-import { ConnectionLost, type SignedBody, type StreamEnd, type StreamSink, runStream } from "./client-stream.ts";
+import {
+  decodeReply,
+  type ReplyOf,
+  type RequestOf,
+  type SignedCall,
+  type StreamCall,
+  type StreamRequestOf,
+  type UnsignedCall,
+  WRITE_CALLS,
+  type Written,
+} from "./client-messages.ts";
+import { ConnectionLost, runStream, type SignedBody, type StreamEnd, type StreamSink } from "./client-stream.ts";
 
 /**
  * The light client of a peer's API: the contract's JSON form over one connection that has proven its peer, without
@@ -14,7 +24,7 @@ import { ConnectionLost, type SignedBody, type StreamEnd, type StreamSink, runSt
  *
  * Rejected: retrying refusals (an answer is an answer), remembering which endpoint worked last (the order is the user's).
  */
-export const RETRY_UNKNOWN_MS = 30_000;
+const RETRY_UNKNOWN_MS = 30_000;
 const RETRY_PAUSE_MS = 500;
 const CALL_MS_MAX = 20_000;
 
@@ -87,15 +97,29 @@ function exchange(clock: Clock, connection: Connection, endpoint: Endpoint, path
       end(error) {
         const response = error === undefined ? parser.end() : undefined;
         if (response !== undefined) return take(response);
-        finish(() => reject(new ConnectionLost(`${endpoint.url} closed the connection before it answered${error === undefined ? "" : ` (${error.message})`}`, false)));
+        finish(() =>
+          reject(new ConnectionLost(`${endpoint.url} closed the connection before it answered${error === undefined ? "" : ` (${error.message})`}`, false)),
+        );
       },
     });
-    connection.write(encodeRequest("POST", path, { host: hostHeader(endpoint), "content-type": "application/json", "connect-protocol-version": "1", ...request.headers }, request.body));
+    connection.write(
+      encodeRequest(
+        "POST",
+        path,
+        { host: hostHeader(endpoint), "content-type": "application/json", "connect-protocol-version": "1", ...request.headers },
+        request.body,
+      ),
+    );
   });
 }
 
 /** Hello, Admit and Introduce: unsigned, to one endpoint, on a connection of their own. */
-export async function callUnsigned<C extends UnsignedCall>(parts: Pick<ClientParts, "dialer" | "clock">, endpoint: Endpoint, call: C, request: RequestOf<C>): Promise<ReplyOf<C>> {
+export async function callUnsigned<C extends UnsignedCall>(
+  parts: Pick<ClientParts, "dialer" | "clock">,
+  endpoint: Endpoint,
+  call: C,
+  request: RequestOf<C>,
+): Promise<ReplyOf<C>> {
   const connection = await parts.dialer.dial(endpoint);
   try {
     return decodeReply(call, await exchange(parts.clock, connection, endpoint, callPath(call), { body: encoder.encode(JSON.stringify(request)), headers: {} }));
@@ -122,7 +146,8 @@ export function createCloudClient(parts: ClientParts, settings: ClientSettings):
     let peer = connection.peer;
     if (peer === undefined) {
       const hello = decodeReply("Hello", await exchange(clock, connection, endpoint, callPath("Hello"), { body: encoder.encode("{}"), headers: {} }));
-      if (hello.mesh !== settings.mesh) throw new CcError("WRONG_MESH", `the peer at ${endpoint.url} belongs to another mesh; check CC_ENDPOINT_URL and CC_ACCESS_TOKEN`);
+      if (hello.mesh !== settings.mesh)
+        throw new CcError("WRONG_MESH", `the peer at ${endpoint.url} belongs to another mesh; check CC_ENDPOINT_URL and CC_ACCESS_TOKEN`);
       if (!isPeerId(hello.peer) || !isZone(hello.zone)) throw new CcError("PEER_UNREACHABLE", `${endpoint.url} does not answer as a peer does`);
       peer = { peerId: hello.peer, zone: hello.zone };
     }
@@ -151,7 +176,9 @@ export function createCloudClient(parts: ClientParts, settings: ClientSettings):
       const timeMs = error instanceof CcError && error.code === "CLOCK_SKEW" ? Number(error.details["timeMs"] ?? Number.NaN) : Number.NaN;
       if (!Number.isFinite(timeMs) || clockOffsetMs !== 0) throw error;
       clockOffsetMs = timeMs - clock.nowMs();
-      parts.warn(`this machine's clock is ${Math.abs(Math.round(clockOffsetMs / 1000))} s ${clockOffsetMs > 0 ? "behind" : "ahead of"} the peer's; signed with the peer's time, but set the clock right`);
+      parts.warn(
+        `this machine's clock is ${Math.abs(Math.round(clockOffsetMs / 1000))} s ${clockOffsetMs > 0 ? "behind" : "ahead of"} the peer's; signed with the peer's time, but set the clock right`,
+      );
       const { connection, peer } = await connect(attempt.endpoint);
       return await run({ ...attempt, connection, peer });
     }
@@ -192,7 +219,10 @@ export function createCloudClient(parts: ClientParts, settings: ClientSettings):
       }
       const elapsedMs = clock.monotonicMs() - startedMs;
       if (unknown !== undefined && elapsedMs + RETRY_PAUSE_MS >= RETRY_UNKNOWN_MS) {
-        throw new CcError("OUTCOME_UNKNOWN", `whether this was done is unknown after ${Math.round(elapsedMs / 1000)} s (${unknown}); look with cc ps before you try again`);
+        throw new CcError(
+          "OUTCOME_UNKNOWN",
+          `whether this was done is unknown after ${Math.round(elapsedMs / 1000)} s (${unknown}); look with cc ps before you try again`,
+        );
       }
       // A read whose connection broke is asked once more everywhere; nobody reachable at all is said at once.
       if (unknown === undefined && !(lost && round === 0)) throw unreachable(failures);

@@ -42,7 +42,7 @@ export function createUpgradeListener(parts: ApiServerParts, stopping: AbortSign
     } catch (thrown) {
       const error = asCcError(thrown);
       if (error.code === "INTERNAL") parts.log.error({ err: error, call }, "a stream failed");
-      if (!signal.aborted || stopping.aborted) await channel.send(encodeJsonFrame(Channel.event, { type: "error", code: error.code, message: error.message }));
+      if (!signal.aborted || stopping.aborted) await channel.send(encodeJsonFrame(Channel.event, { type: "error", code: error.code, message: error.message, details: error.details }));
     }
     await channel.end();
   }

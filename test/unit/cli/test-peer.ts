@@ -1,14 +1,14 @@
 import { generateKeyPairSync, sign } from "node:crypto";
 import { once } from "node:events";
-import { type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { createServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import { type WebSocket, WebSocketServer } from "ws";
+import { Channel, encodeFrame, encodeJsonFrame, type StreamEvent } from "../../../src/api/streams.ts";
 import { CcError, statusOf } from "../../../src/base/index.ts";
-import { Channel, type StreamEvent, encodeFrame, encodeJsonFrame } from "../../../src/api/streams.ts";
 import { chainUri, ed25519Verifier, formatAccessToken, formatSecretKey, signedRequestOf, verifyRequest } from "../../../src/identity/index.ts";
 import { pem, selfSignedCertificate } from "../../../src/identity/x509.ts";
-import { MESH, ROOT, certificateOf, grant, keyId, keyPair, peerId } from "../identity/fixtures.ts";
+import { certificateOf, grant, keyId, keyPair, MESH, peerId, ROOT } from "../identity/fixtures.ts";
 
 export type Json = Record<string, unknown>;
 export type Answer = Json | CcError | "hang" | "drop" | { readonly raw: string };
@@ -25,7 +25,7 @@ export type Stream = {
 };
 export type StreamHandler = (stream: Stream) => void | Promise<void>;
 
-export const OPERATOR = "ann";
+const OPERATOR = "ann";
 export const SETTINGS = { accessToken: formatAccessToken({ keyId: keyId(OPERATOR), meshId: MESH }), secretKey: formatSecretKey(keyPair(OPERATOR).seed) };
 export const placed = (id: string): StreamEvent => ({ type: "placed", id, host: peerId("peer 2"), copies: 2, wrote: [], warnings: [] });
 
@@ -58,18 +58,29 @@ const tlsIdentity = (host: string, stranger: boolean): { key: string; cert: stri
   return { key: privateKey.export({ type: "pkcs8", format: "pem" }).toString(), cert: pem("CERTIFICATE", certificate) };
 };
 
-const HTTP_STATUS: Record<string, number> = { invalid_argument: 400, unauthenticated: 401, permission_denied: 403, not_found: 404, already_exists: 409, unavailable: 503, resource_exhausted: 429, unimplemented: 501 };
+const HTTP_STATUS: Record<string, number> = {
+  invalid_argument: 400,
+  unauthenticated: 401,
+  permission_denied: 403,
+  not_found: 404,
+  already_exists: 409,
+  unavailable: 503,
+  resource_exhausted: 429,
+  unimplemented: 501,
+};
 
-export async function startTestPeer(options: {
-  readonly name?: string;
-  readonly stranger?: boolean;
-  readonly calls?: Record<string, Handler>;
-  readonly streams?: Record<string, StreamHandler>;
-  /** Answers are sent in chunks of this many bytes, as a slow network would. */
-  readonly chunked?: boolean;
-  /** Wall clock that signatures are judged by. */
-  readonly nowMs?: () => number;
-} = {}): Promise<TestPeer> {
+export async function startTestPeer(
+  options: {
+    readonly name?: string;
+    readonly stranger?: boolean;
+    readonly calls?: Record<string, Handler>;
+    readonly streams?: Record<string, StreamHandler>;
+    /** Answers are sent in chunks of this many bytes, as a slow network would. */
+    readonly chunked?: boolean;
+    /** Wall clock that signatures are judged by. */
+    readonly nowMs?: () => number;
+  } = {},
+): Promise<TestPeer> {
   const name = options.name ?? "peer 2";
   const id = peerId(name);
   const requests: TestPeer["requests"] = [];
@@ -83,7 +94,8 @@ export async function startTestPeer(options: {
     if (!signed.ok) throw new CcError(signed.code, signed.message);
     const by = [OPERATOR, "root"].find((each) => signed.value.signatureInput.includes(`keyid="${keyId(each)}"`));
     const publicKey = by === "root" ? ROOT.signer.publicKey : keyPair(by ?? OPERATOR).signer.publicKey;
-    if (by === undefined || !verifyRequest(signed.value, publicKey, ed25519Verifier)) throw new CcError("UNAUTHENTICATED", "the signature does not hold; is it the right key?");
+    if (by === undefined || !verifyRequest(signed.value, publicKey, ed25519Verifier))
+      throw new CcError("UNAUTHENTICATED", "the signature does not hold; is it the right key?");
     const createdMs = Number(/created=(\d+)/.exec(signed.value.signatureInput)?.[1]) * 1000;
     if (Math.abs(createdMs - now()) > 300_000) throw new CcError("CLOCK_SKEW", "your clock is off", { details: { timeMs: String(now()) } });
     const nonce = /nonce="([^"]+)"/.exec(signed.value.signatureInput)?.[1] ?? "";
@@ -173,7 +185,8 @@ export async function startTestPeer(options: {
             try {
               begin(check(call, request.headers, payload), websocket, frames, listeners);
             } catch (error) {
-              if (error instanceof CcError) websocket.send(encodeJsonFrame(Channel.event, { type: "error", code: error.code, message: error.message, details: error.details }));
+              if (error instanceof CcError)
+                websocket.send(encodeJsonFrame(Channel.event, { type: "error", code: error.code, message: error.message, details: error.details }));
             }
             return;
           }
@@ -186,7 +199,9 @@ export async function startTestPeer(options: {
       const refusal = error instanceof CcError ? error : new CcError("INTERNAL", String(error));
       const body = JSON.stringify({ code: statusOf(refusal.code), message: refusal.message });
       const details = Object.keys(refusal.details).length > 0 ? `cc-error-details: ${encodeURIComponent(JSON.stringify(refusal.details))}\r\n` : "";
-      socket.end(`HTTP/1.1 ${HTTP_STATUS[statusOf(refusal.code)] ?? 500} no\r\ncc-error-code: ${refusal.code}\r\n${details}content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`);
+      socket.end(
+        `HTTP/1.1 ${HTTP_STATUS[statusOf(refusal.code)] ?? 500} no\r\ncc-error-code: ${refusal.code}\r\n${details}content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+      );
     }
   });
   server.on("secureConnection", (socket: Socket) => {

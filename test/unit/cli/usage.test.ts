@@ -1,6 +1,6 @@
-import t from "tap";
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
+import t from "tap";
 import { COMMANDS } from "../../../cli/commands.ts";
 import { installCc } from "./run-cc.ts";
 
@@ -67,7 +67,12 @@ t.test("wrong usage: exit code 2, one line, what to do", async (t) => {
     t.equal(stderr.trimEnd().split("\n").length, 1, `${words.join(" ")}: one line`);
     if (!words.includes("--json")) t.equal(stdout, "");
   }
-  for (const bad of [{ CC_ACCESS_TOKEN: "nonsense" }, { CC_SECRET_KEY: "ccs_short" }, { CC_SECRET_KEY: "@/nonexistent" }, { CC_ENDPOINT_URL: "http://localhost:1" }]) {
+  for (const bad of [
+    { CC_ACCESS_TOKEN: "nonsense" },
+    { CC_SECRET_KEY: "ccs_short" },
+    { CC_SECRET_KEY: "@/nonexistent" },
+    { CC_ENDPOINT_URL: "http://localhost:1" },
+  ]) {
     const outcome = await cc(["ps"], { peers: ["https://127.0.0.1:1"], env: bad });
     t.equal(outcome.code, 2, JSON.stringify(bad));
     t.match(outcome.stderr, /^Error \[BAD_USAGE\]: /);
@@ -77,8 +82,22 @@ t.test("wrong usage: exit code 2, one line, what to do", async (t) => {
 
 t.test("what comes later says so in one line", async (t) => {
   const cases = [
-    "vpc create --cidr 10.0.0.0/16 --name a", "vpc list", "vpc delete a b", "volume create --size 1g --persistent --name d", "volume list", "volume delete d", "metrics web --watch",
-    "local-remote serve --container-id web --container-port 80 --bind 127.0.0.1:8080", "exec -it web ls -l", "image list", "events", "doctor", "inspect web", "scale web --replicas 2", "firewall allow x", "host drain attic",
+    "vpc create --cidr 10.0.0.0/16 --name a",
+    "vpc list",
+    "vpc delete a b",
+    "volume create --size 1g --persistent --name d",
+    "volume list",
+    "volume delete d",
+    "metrics web --watch",
+    "local-remote serve --container-id web --container-port 80 --bind 127.0.0.1:8080",
+    "exec -it web ls -l",
+    "image list",
+    "events",
+    "doctor",
+    "inspect web",
+    "scale web --replicas 2",
+    "firewall allow x",
+    "host drain attic",
   ];
   const outcomes = await Promise.all(cases.map((words) => cc(words.split(" "))));
   for (const [at, words] of cases.entries()) {
@@ -92,4 +111,3 @@ t.test("what comes later says so in one line", async (t) => {
   }
   t.match((await cc(["run", "--image", "oci:build", "ls"])).stderr, /NOT_YET/);
 });
-
