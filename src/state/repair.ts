@@ -5,7 +5,7 @@ import { compareBytes } from "./merge.ts";
 import { answerReconciliation, checkReconciliation, isEmptyReconciliation, openReconciliation } from "./reconcile.ts";
 import type { RecordIndex } from "./record-index.ts";
 
-const CALL_MS_MAX = 5_000;
+const CALL_MS_MAX = 3_000;
 /** 64 messages of 512 KiB: a longer refill goes on in the next session. */
 const ROUNDS_MAX = 64;
 /** Between two repairs (half to one and a half of it): while something differs, and while nothing does. */
@@ -73,12 +73,13 @@ export class RepairLoop {
     this.#stopped.abort(new CcError("CANCELLED", "the replica is stopped"));
   }
 
-  /** A neighbour told the digest of all that it has, with its observation. */
-  heardDigest(peer: PeerId, digest: Uint8Array): void {
+  /** A neighbour told the digest of all that it has; `urgent`: it says that it has what we have to know at once. */
+  heard(peer: PeerId, digest: Uint8Array, urgent: boolean): void {
     const before = this.#digests.get(peer);
     this.#digests.set(peer, digest);
     // Once may be a delta on its way; the same difference twice is something to repair.
-    if (before !== undefined && compareBytes(before, digest) === 0 && compareBytes(digest, this.#parts.index.digest()) !== 0) this.#soon(peer);
+    const differs = before !== undefined && compareBytes(before, digest) === 0 && compareBytes(digest, this.#parts.index.digest()) !== 0;
+    if (differs || urgent) this.#soon(peer);
   }
 
   #soon(peer: PeerId): void {
@@ -103,6 +104,7 @@ export class RepairLoop {
     const session = await this.#session();
     this.#running = false;
     if (session?.complete === false) this.#schedule(UNFINISHED_MS);
+    else if (this.#next !== undefined) this.#schedule(DIFFERING_MS / 2);
     else this.#schedule(session !== undefined && session.took + session.gave > 0 ? DIFFERING_MS : IDLE_MS);
   }
 

@@ -179,9 +179,9 @@ class ReplicaOnHost implements ReplicaService {
   }
 
   heard(peer: PeerId, told: { readonly digest: Uint8Array; readonly highestStartOfYours: number }): void {
-    this.#repair.heardDigest(peer, told.digest);
-    // It has records of ours that are on their way to us; the number is taken back before they come.
-    if (this.#standing !== "ready") this.#rememberedStart = Math.max(this.#rememberedStart, told.highestStartOfYours);
+    // A number alone is a neighbour's word: one that lies must not drive ours to its end. The records that prove it are ours.
+    const lacksOwn = told.highestStartOfYours > Math.max(this.highestStartOf(this.self), this.#own.startNumber);
+    this.#repair.heard(peer, told.digest, lacksOwn);
   }
 
   counts(): ReplicaCounts {

@@ -46,8 +46,9 @@ export type Written = {
 export interface Replica {
   readonly self: PeerId;
   readonly zone: Zone;
+  /** Of several peers' stamps of one admin/ or user/ key the one that merging would leave; which of them counts is a view's decision. */
   get(key: RecordKey): StoredRecord | undefined;
-  /** Records whose key begins so, in key order. */
+  /** Records whose key begins so, in key order; every peer's stamp of an admin/ or user/ key. What is ahead of time is left out. */
   list(prefix: string): readonly StoredRecord[];
   /**
    * Signs, versions, fsyncs, gossips, and asks one more reachable host to fsync too. All drafts in one batch, atomically.

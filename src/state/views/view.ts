@@ -1,6 +1,7 @@
 import { HostFactsSchema, type HostFacts } from "../../api/gen/cc/v1/records_pb.ts";
 import { type ContainerId, isContainerId, type PeerId, type RecordKey, type Zone } from "../../base/index.ts";
 import { type Authority, computeAuthority, type HostCertificate, type KeyStanding, meshIdOf, type StampedRecord, type Verifier } from "../../identity/index.ts";
+import { compareBytes } from "../merge.ts";
 import { isHostKey, type KeyParts, parseRecordKey } from "../record-key.ts";
 import type { Replica, StoredRecord, Version } from "../replica.ts";
 import { stampedContentOf } from "../stamped-request.ts";
@@ -79,6 +80,9 @@ class RecordView implements View {
   readonly #keys = new Map<ContainerId, Set<RecordKey>>();
   readonly #containers = new Map<ContainerId, ContainerView>();
   readonly #gone = new Set<ContainerId>();
+  /** Containers with a record that does not count, or not yet. */
+  readonly #incomplete = new Set<ContainerId>();
+  readonly #certificates = new Map<PeerId, StoredRecord>();
   readonly #dirty = new Set<ContainerId>();
   #judge: Judge | undefined;
   #members: readonly Member[] | undefined;
@@ -189,19 +193,30 @@ class RecordView implements View {
   #changed(records: readonly StoredRecord[]): void {
     for (const record of records) {
       const key = parseRecordKey(record.key);
-      if (key === undefined) continue;
-      if (key.family === "admin" || (key.family === "host" && key.kind === "certificate")) this.#judge = undefined;
-      if (key.family === "host" && key.kind === "facts") this.#members = undefined;
+      if (key?.family === "admin") this.#judgeAnew(this.#keys.keys());
+      if (key?.family === "host" && key.kind === "facts") this.#members = undefined;
       this.#note(record, key);
     }
-    if (this.#judge !== undefined) return;
-    // Who may what has changed: everything is judged anew, from what was read before.
+  }
+
+  /** Who may what has changed: these containers are judged anew, from what was read of them before. */
+  #judgeAnew(ids: Iterable<ContainerId>): void {
+    this.#judge = undefined;
     this.#members = undefined;
     this.#memberIds = undefined;
-    for (const id of this.#keys.keys()) this.#dirty.add(id);
+    for (const id of ids) this.#dirty.add(id);
+  }
+
+  /** A host writes its certificate at every start: mostly nothing changes, and a newcomer makes count only what did not yet. */
+  #noteCertificate(record: StoredRecord): void {
+    const before = this.#certificates.get(record.writer);
+    if (before !== undefined && compareBytes(before.content, record.content) === 0) return;
+    this.#certificates.set(record.writer, record);
+    this.#judgeAnew(before === undefined ? this.#incomplete : this.#keys.keys());
   }
 
   #note(record: StoredRecord, key: KeyParts | undefined): void {
+    if (key?.family === "host" && key.kind === "certificate" && key.id === "self") this.#noteCertificate(record);
     if (key === undefined || key.family === "admin" || !CONTAINER_KINDS.has(key.kind) || !isContainerId(key.id)) return;
     const keys = this.#keys.get(key.id) ?? new Set();
     keys.add(record.key);
@@ -226,6 +241,9 @@ class RecordView implements View {
     const creates = ofKind("user", "container").flatMap((record) => (judgeUserRecord(record, judge).standing === "counts" ? (readCreate(record) ?? []) : []));
     const wanted = deriveWanted(id, ofKind("user", "wanted"), judge);
     const view = deriveContainer(id, claims, creates, wanted);
+    const counting = claims.length + creates.length + (wanted === undefined ? 0 : 1) + phases.size;
+    if (counting < records.length) this.#incomplete.add(id);
+    else this.#incomplete.delete(id);
     if (view === undefined) this.#containers.delete(id);
     else this.#containers.set(id, view);
     if (view?.gone ?? wanted?.kind === "removed") this.#gone.add(id);
@@ -247,8 +265,7 @@ class RecordView implements View {
       return content === undefined ? [] : [{ key: record.key, request: content.request, stamp: { writer: record.writer, timeMs: major, counter: minor } }];
     });
     const authority = computeAuthority({ rootPublicKey, records, verifier });
-    const certificates = replica.list("host/").filter((record) => record.key.endsWith("/certificate/self"));
-    this.#judge = { authority, hosts: judgeHosts(certificates, authority, meshIdOf(rootPublicKey), verifier), verifier, stampOf };
+    this.#judge = { authority, hosts: judgeHosts([...this.#certificates.values()], authority, meshIdOf(rootPublicKey), verifier), verifier, stampOf };
     return this.#judge;
   }
 

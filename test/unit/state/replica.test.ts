@@ -3,7 +3,8 @@ import t from "tap";
 import { RecordsSchema } from "../../../src/api/gen/cc/v1/mesh_pb.ts";
 import { buildRecord, type StoredRecord } from "../../../src/state/index.ts";
 import { forgedForeign } from "./forged.ts";
-import { fact, keyPair, wish } from "./fixtures.ts";
+import type { RecordKey } from "../../../src/base/index.ts";
+import { fact, keyPair, peerId, request, stampedBy, wish } from "./fixtures.ts";
 import { type Host, World, WORLD_START_MS } from "./world.ts";
 
 type Three = [Host, Host, Host];
@@ -52,7 +53,7 @@ t.test("a cut heals: equal digests within 10 s, the later write stays, both edit
   await world.until(b.replica.write([b.wish("list-b", "two")]));
   for (let at = 0; at < 50; at += 1) await world.until(b.replica.write([b.draft(`c${at}`, "x")]));
   t.notOk(world.equal());
-  world.network.healAll();
+  world.wires.healAll();
   await world.run(10_000);
   t.ok(world.equal());
   t.equal(a.replica.list("user/").length, 2);
@@ -61,13 +62,13 @@ t.test("a cut heals: equal digests within 10 s, the later write stays, both edit
 
 t.test("what gossip lost, repair brings", async (t) => {
   const { world, hosts } = await three(7);
-  world.network.faults.lossRate = 0.4;
-  world.network.faults.duplicateRate = 0.2;
+  world.wires.lossRate = 0.4;
+  world.wires.duplicateRate = 0.2;
   for (let at = 0; at < 40; at += 1) {
     const host = hosts[at % 3] as Host;
     await world.until(host.replica.write([host.draft(`c${at % 7}`, `v${at}`)]));
   }
-  world.network.faults.lossRate = 0;
+  world.wires.lossRate = 0;
   await world.run(10_000);
   t.ok(world.equal());
 });
@@ -96,7 +97,7 @@ t.test("gap-by-overwrite: a record that was overwritten before a neighbour saw i
   world.cut(a, c);
   world.cut(b, c);
   for (const text of ["1", "2", "3"]) await world.until(a.replica.write([a.draft("c1", text), a.draft(`d${text}`, text)]));
-  world.network.healAll();
+  world.wires.healAll();
   await world.run(10_000);
   t.ok(world.equal());
   t.equal(c.text(a.key("phase", "d2")), "2");
@@ -151,7 +152,7 @@ t.test("rolled back and alone: own newer records that it meets later are written
   await world.run(12_000);
   t.equal(a.replica.standing(), "ready", "10 s at most");
   await world.until(a.replica.write([a.draft("c1", "alone"), a.draft("c3", "alone")]));
-  world.network.healAll();
+  world.wires.healAll();
   await world.run(10_000);
   t.ok(world.equal());
   for (const host of hosts) {
@@ -228,6 +229,45 @@ t.test("admin records lie beside the store too, and come back from there", async
   t.equal(a.replica.list("admin/").length, 1);
 });
 
+t.test("a lone host without its store still knows what other peers stamped for admins", async (t) => {
+  const world = new World();
+  const [a] = (await world.add("peer 1")) as [Host];
+  await world.run(1_000);
+  const elsewhere = stampedBy("peer 2", "admin/-/key/k1" as RecordKey, request("CreateKey", {}, { peer: peerId("peer 2") }), WORLD_START_MS);
+  a.crash();
+  a.disk.lose();
+  a.remembered = { adminFrames: [elsewhere.frame], storeId: "lost", startNumber: 4 };
+  a.settings = { acceptLostStore: true };
+  await a.boot();
+  await world.run(11_000);
+  t.match(a.replica.list("admin/"), [{ writer: peerId("peer 2") }]);
+  t.equal(a.replica.startNumber(), 5);
+});
+
+t.test("liar: a neighbour's word about our start number moves nothing but a look at its records", async (t) => {
+  const { world, hosts } = await three();
+  const [a, b, c] = hosts;
+  const start = a.replica.startNumber();
+  a.replica.heard(b.peer, { digest: b.replica.digest(), highestStartOfYours: 2 ** 53 - 1 });
+  await world.run(3_000);
+  t.equal(a.replica.startNumber(), start);
+  await t.resolves(world.until(a.replica.write([a.draft("c1", "x")])));
+  t.equal(c.replica.highestStartOf(a.peer), start);
+});
+
+t.test("a neighbour whose digest differs twice is repaired with", async (t) => {
+  const { world, hosts } = await three();
+  const [a, b] = hosts;
+  const before = a.replica.counts().records;
+  world.wires.lossRate = 1;
+  await world.until(b.replica.write([b.draft("c1", "x")], { copies: 1 }));
+  await world.run(100);
+  world.wires.lossRate = 0;
+  for (let at = 0; at < 2; at += 1) a.replica.heard(b.peer, { digest: b.replica.digest(), highestStartOfYours: 0 });
+  await world.run(900);
+  t.equal(a.replica.counts().records, before + 1);
+});
+
 t.test("future-clock: a host far ahead or behind wins nothing, and all converge when it is put right", async (t) => {
   for (const offMs of [600_000, 86_400_000, -86_400_000]) {
     const { world, hosts } = await three();
@@ -237,13 +277,13 @@ t.test("future-clock: a host far ahead or behind wins nothing, and all converge 
     await a.boot();
     await world.run(5_000);
     const [early] = (await world.until(a.replica.write([a.wish("w1", "by the mesh's time")]))).records;
-    t.ok(Math.abs((early?.version.major ?? 0) - WORLD_START_MS - world.timeline.nowMs) < 60_000, "stamps use the median of the clocks");
+    t.ok(Math.abs((early?.version.major ?? 0) - WORLD_START_MS - world.time.nowMs) < 60_000, "stamps use the median of the clocks");
     world.cut(a, b);
     world.cut(a, c);
     await world.run(2_000);
-    for (const peer of [b.peer, c.peer]) await a.mesh.disconnect(peer);
+    for (const peer of [b.peer, c.peer]) a.end.drop(peer);
     await world.until(a.replica.write([a.wish("w2", "by its own clock alone")]));
-    world.network.healAll();
+    world.wires.healAll();
     await world.run(10_000);
     t.ok(world.equal(), `${offMs} ms`);
     t.equal(b.replica.list("user/").length, offMs > 0 ? 1 : 2, "what is ahead is kept, and read by nobody yet");
@@ -337,7 +377,7 @@ t.test("a stamp that is not stored; another's frame in one batch with own record
 t.test("restamp: of two stamps of one request the lower counts, also after a restart", async (t) => {
   const { world, hosts } = await three();
   const [a, b] = hosts;
-  const now = WORLD_START_MS + world.timeline.nowMs;
+  const now = WORLD_START_MS + world.time.nowMs;
   const { key, content } = b.wish("c1", "stop");
   const [signed, again] = [now, now + 20_000].map((major) => buildRecord({ key, version: { major, minor: 0 }, final: false, content }, b.peer, keyPair(b.name).signer)) as [StoredRecord, StoredRecord];
   for (const order of [[signed, again], [again, signed]]) {
@@ -381,7 +421,7 @@ t.test("the same seed gives the same history", async (t) => {
       const host = hosts[at % 3] as Host;
       await world.until(host.replica.write([host.draft(`c${at}`, "x")]));
     }
-    return `${world.timeline.fired} ${Buffer.from(hosts[0].replica.digest()).toString("hex")}`;
+    return `${world.time.fired} ${Buffer.from(hosts[0].replica.digest()).toString("hex")}`;
   };
   t.equal(await history(), await history());
 });

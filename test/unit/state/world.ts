@@ -1,9 +1,7 @@
-import { SeededRandom } from "../../../nodes/simulated/random.ts";
-import { Network, SimulatedMesh } from "../../../nodes/simulated/network.ts";
-import { HostClock, Timeline, WORLD_START_MS } from "../../../nodes/simulated/timeline.ts";
+import { Chance, LifeClock, Time, WireEnd, Wires, WORLD_START_MS } from "./wires.ts";
 import { type Logger, type PeerId, silentLogger } from "../../../src/base/index.ts";
 import { ed25519Verifier } from "../../../src/identity/index.ts";
-import { createReplica, type Draft, hostKey, type IdentityFile, type Remembered, type ReplicaParts, type ReplicaService, type ReplicaSettings, userKey } from "../../../src/state/index.ts";
+import { createReplica, type Draft, hostKey, type IdentityFile, type Remembered, type ReplicaService, type ReplicaSettings, userKey } from "../../../src/state/index.ts";
 import { MemoryDisk } from "../../../src/state/drivers/memory.ts";
 import { keyPair, peerId, request, stamped, ZONE } from "./fixtures.ts";
 
@@ -11,14 +9,14 @@ export { WORLD_START_MS };
 
 /** Hosts with the real replica on a simulated network, clock and disk. A certificate is whatever says "member". */
 export class World {
-  readonly timeline = new Timeline();
-  readonly random: SeededRandom;
-  readonly network: Network;
+  readonly time = new Time();
+  readonly chance: Chance;
+  readonly wires: Wires;
   readonly hosts = new Map<string, Host>();
 
   constructor(seed = 1) {
-    this.random = new SeededRandom(seed);
-    this.network = new Network(this.timeline, this.random);
+    this.chance = new Chance(seed);
+    this.wires = new Wires(this.time, this.chance);
   }
 
   async add(...names: readonly string[]): Promise<Host[]> {
@@ -31,7 +29,7 @@ export class World {
   }
 
   async run(ms: number): Promise<void> {
-    await this.timeline.runUntil(this.timeline.nowMs + ms);
+    await this.time.run(ms);
   }
 
   /** Runs until the promise settles, a minute of virtual time at most. */
@@ -47,8 +45,8 @@ export class World {
   }
 
   cut(a: Host, b: Host): void {
-    this.network.cut(a.peer, b.peer);
-    this.network.cut(b.peer, a.peer);
+    this.wires.cut(a.peer, b.peer);
+    this.wires.cut(b.peer, a.peer);
   }
 
   /** Whether these hosts hold the same records. */
@@ -67,24 +65,24 @@ export class Host {
   said: string[] = [];
   skewMs = 0;
   settings: Partial<ReplicaSettings> = {};
-  clock: HostClock;
-  mesh: SimulatedMesh;
+  clock: LifeClock;
+  end: WireEnd;
   replica: ReplicaService;
 
   constructor(world: World, name: string) {
     this.world = world;
     this.name = name;
     this.peer = peerId(name);
-    this.clock = new HostClock(world.timeline);
-    this.mesh = new SimulatedMesh(world.network, this.peer, this.clock, () => true);
+    this.clock = new LifeClock(world.time);
+    this.end = new WireEnd(world.wires, this.peer, this.clock);
     this.replica = this.#make();
   }
 
   /** Starts the peer; once it is ready it writes what makes it a member. */
   async boot(): Promise<void> {
     if (!this.clock.alive) {
-      this.clock = new HostClock(this.world.timeline);
-      this.mesh = new SimulatedMesh(this.world.network, this.peer, this.clock, () => true);
+      this.clock = new LifeClock(this.world.time);
+      this.end = new WireEnd(this.world.wires, this.peer, this.clock);
       this.replica = this.#make();
     }
     this.clock.skewMs = this.skewMs;
@@ -95,10 +93,10 @@ export class Host {
 
   /** Power fails: what was not fsynced is gone. */
   crash(): void {
-    this.mesh.reset();
-    this.clock.die();
+    this.end.reset();
+    this.clock.alive = false;
     this.disk.crash();
-    this.world.network.nodes.delete(this.peer);
+    this.world.wires.ends.delete(this.peer);
   }
 
   key(kind: string, id: string): ReturnType<typeof hostKey> {
@@ -117,29 +115,12 @@ export class Host {
 
   /** Gossip as it comes from a neighbour: what this host says to it. */
   hear(data: Uint8Array, from: Host): string {
-    return this.#gossip?.(data, from.peer) ?? "nobody listens";
+    return this.end.hear(data, from.peer);
   }
 
   text(key: ReturnType<typeof hostKey>): string | undefined {
     const record = this.replica.get(key);
     return record === undefined ? undefined : Buffer.from(record.content).toString();
-  }
-
-  #gossip: ((data: Uint8Array, from: PeerId) => string) | undefined;
-
-  /** The mesh, with the replica's ear for gossip open to the tests. */
-  #withEars(mesh: SimulatedMesh): ReplicaParts["mesh"] {
-    return {
-      call: (...of) => mesh.call(...of),
-      connected: () => mesh.connected(),
-      onConnection: (listener) => mesh.onConnection(listener),
-      publish: (topic, data) => mesh.publish(topic, data),
-      handle: (name, handler) => mesh.handle(name, handler),
-      subscribe: (topic, listener) => {
-        this.#gossip = listener;
-        return mesh.subscribe(topic, listener);
-      },
-    };
   }
 
   #make(): ReplicaService {
@@ -151,7 +132,7 @@ export class Host {
     };
     const note = (_fields: object, message: string): void => void this.said.push(message);
     const log: Logger = { ...silentLogger, warn: note, error: note };
-    const offsets = (): number[] => [0, ...this.mesh.connected().map((peer) => (this.world.network.nodes.get(peer)?.clock.skewMs ?? 0) - this.clock.skewMs)].sort((a, b) => a - b);
+    const offsets = (): number[] => [0, ...[...this.end.open].map((peer) => (this.world.wires.ends.get(peer)?.clock.skewMs ?? 0) - this.clock.skewMs)].sort((a, b) => a - b);
     return createReplica(
       {
         signer: keyPair(this.name).signer,
@@ -159,10 +140,10 @@ export class Host {
         admits: (record) => record.key.endsWith("/certificate/self") && Buffer.from(record.content).toString() === "member",
         slot: this.disk,
         identityFile: file,
-        mesh: this.#withEars(this.mesh),
-        liveness: { reachable: () => this.mesh.connected(), medianOffsetMs: () => offsets()[Math.floor((offsets().length - 1) / 2)] ?? 0 },
+        mesh: this.end.port,
+        liveness: { reachable: () => [...this.end.open], medianOffsetMs: () => offsets()[Math.floor((offsets().length - 1) / 2)] ?? 0 },
         clock: this.clock,
-        random: this.world.random,
+        random: this.world.chance,
         log,
       },
       { self: this.peer, zone: ZONE, acceptLostStore: false, neighboursExpected: false, ...this.settings },
