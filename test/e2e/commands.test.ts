@@ -1,0 +1,125 @@
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { eventually, withLab } from "./lab.ts";
+
+type Container = {
+  readonly id: string;
+  readonly name: string;
+  readonly phase: string;
+  readonly wanted: string;
+  readonly hostName: string;
+  readonly exitCode?: number;
+  readonly restarts: number;
+  readonly env: Readonly<Record<string, string>>;
+};
+type Host = { readonly id: string; readonly name: string; readonly state: string };
+const HOSTS = [1, 2, 3];
+const FOREVER = ["--", "sh", "-c", "trap 'exit 0' TERM; echo begun; while :; do sleep 0.2; done"];
+
+withLab("every command through each of three peers", { hosts: 3, zones: "a,a,b" }, async (t, lab) => {
+  const image = await lab.image();
+  const only = async (item: string, host: number): Promise<Container | undefined> => (await lab.json<Container[]>(["status", item], { host }))[0];
+
+  for (const host of HOSTS) {
+    await t.test(`through host ${host}`, async (t) => {
+      const name = `job-${host}`;
+      const ran = await lab.cc(["run", "--detach", "--name", name, "--label", "team=web", "--env", "COLOUR=blue", "--image", image, ...FOREVER], { host });
+      t.equal(ran.code, 0, ran.stderr);
+      const id = ran.stdout.trim();
+      t.match(id, /^c[a-z2-7]{20}$/, "run --detach prints the id alone");
+      await eventually(`${name} runs`, async () => (await only(name, host))?.phase === "running");
+      t.equal((await only(id, host))?.env["COLOUR"], "blue", "its environment is shown to an admin");
+
+      t.match((await lab.cc(["ps"], { host })).stdout, new RegExp(`^${id} +${name} `, "m"));
+      t.equal((await lab.json<Container[]>(["ps"], { host })).filter((one) => one.name === name).length, 1);
+      t.match((await eventually("its output", async () => (await lab.cc(["logs", name], { host })).stdout)), /^begun$/m);
+      t.match((await lab.cc(["logs", "--timestamps", "--tail", "1", name], { host })).stdout, /^\d{4}-\d\d-\d\dT[\d:.]+Z begun$/m);
+
+      t.equal((await lab.cc(["stop", name], { host })).stdout, `${name}\n`);
+      const stopped = await only(id, host);
+      t.match(stopped, { phase: "ended", wanted: "stopped", exitCode: 0 }, "the process had its TERM");
+      t.equal((await lab.cc(["stop", name], { host })).code, 0, "stopping twice is stopping once");
+
+      t.equal((await lab.cc(["start", name], { host })).code, 0);
+      await eventually(`${name} runs again`, async () => (await only(name, host))?.phase === "running");
+      t.equal((await lab.cc(["restart", name], { host })).code, 0);
+      await eventually(`${name} was restarted`, async () => {
+        const log = (await lab.cc(["logs", name], { host })).stdout;
+        return log.match(/^begun$/gm)?.length === 3;
+      });
+
+      const busy = await lab.cc(["rm", name], { host });
+      t.equal(busy.code, 1);
+      t.match(busy.stderr, /^Error \[CONFLICT\]: .*cc stop/m);
+      t.equal((await lab.cc(["rm", "--force", name], { host })).code, 0);
+      t.equal((await lab.cc(["rm", id], { host })).code, 0, "removing twice is removing once");
+      const gone = await lab.cc(["status", id], { host });
+      t.equal(gone.code, 1);
+      t.match(gone.stderr, /^Error \[NOT_FOUND\]/m);
+    });
+  }
+
+  await t.test("an attached run: input, signals, exit status, pipes", async (t) => {
+    const counted = await lab.cc(["run", "--rm", "-i", "--image", image, "--", "wc", "-c"], { input: "x".repeat(200_000), host: 2 });
+    t.match(counted, { code: 0, stdout: "200000\n" }, "standard input arrives whole");
+    t.equal((await lab.cc(["run", "--rm", "--image", image, "/no/such/program"], { host: 3 })).code, 127);
+    t.equal((await lab.cc(["run", "--rm", "--image", image, "/etc/passwd"], { host: 3 })).code, 126);
+
+    const child = await lab.start(["run", "--rm", "--image", image, "--", "sh", "-c", "trap 'echo caught; exit 5' INT; echo ready; while :; do sleep 0.1; done"]);
+    const [text, code] = await new Promise<[string, number | null]>((resolve) => {
+      let seen = "";
+      child.stdout?.on("data", (data: Buffer) => {
+        if (!seen.includes("ready") && `${seen}${data}`.includes("ready")) child.kill("SIGINT");
+        seen += String(data);
+      });
+      child.on("close", (status) => resolve([seen, status]));
+    });
+    t.equal(text, "ready\ncaught\n", "Ctrl-C reaches the process");
+    t.equal(code, 5);
+  });
+
+  await t.test("what a container is given", async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), "cc-e2e-"));
+    writeFileSync(join(folder, "env"), "# a comment\nFROM_FILE=yes\n");
+    const run = (...words: string[]) => lab.cc(["run", "--rm", "--image", image, ...words], { host: 2 });
+    t.equal((await run("--user", "1000:1000", "id", "-u")).stdout, "1000\n");
+    t.equal((await run("--dir", "/made/here", "pwd")).stdout, "/made/here\n");
+    t.equal((await run("--env-file", join(folder, "env"), "--", "sh", "-c", "echo $FROM_FILE")).stdout, "yes\n");
+    t.match((await run("--read-only", "--", "sh", "-c", "touch /x")).stderr, /Read-only/);
+    t.equal((await run("--memory", "64m", "--", "sh", "-c", "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null | head -1")).stdout, `${64 * 1024 ** 2}\n`);
+    t.equal((await run("--init", "--", "sh", "-c", "cat /proc/1/comm")).stdout.trim().length > 0, true);
+    const retried = await lab.cc(["run", "--detach", "--name", "again", "--restart", "on-failure", "--image", image, "--", "sh", "-c", "exit 3"]);
+    t.equal(retried.code, 0, retried.stderr);
+    await eventually("it was started again and again", async () => ((await only("again", 3))?.restarts ?? 0) >= 2);
+    t.equal((await lab.cc(["rm", "--force", "again"])).code, 0);
+  });
+
+  await t.test("hosts and keys", async (t) => {
+    for (const host of HOSTS) {
+      const hosts = await lab.json<Host[]>(["host", "list"], { host });
+      t.same(hosts.map((one) => [one.name, one.state]), [["h1", "alive"], ["h2", "alive"], ["h3", "alive"]], `asked at host ${host}`);
+    }
+    const made = await lab.cc(["key", "create", "--role", "viewer", "--name", "eve"], { host: 2 });
+    t.equal(made.code, 0, made.stderr);
+    const settings = Object.fromEntries([...made.stdout.matchAll(/(CC_\w+)=(\S+)/g)].map(([, name = "", value = ""]) => [name, value]));
+    for (const host of HOSTS) {
+      await eventually(`her key is known at host ${host}`, async () => (await lab.cc(["ps"], { host, env: settings })).code === 0);
+      const refused = await lab.cc(["run", "--image", image, "true"], { host, env: settings });
+      t.equal(refused.code, 125);
+      t.match(refused.stderr, /^Error \[FORBIDDEN\]: .*operator/m);
+    }
+    t.equal((await lab.cc(["key", "revoke", "eve"], { host: 3 })).code, 0);
+    for (const host of HOSTS) {
+      await eventually(`her key is refused at host ${host}`, async () => /KEY_REVOKED/.test((await lab.cc(["ps"], { host, env: settings })).stderr));
+    }
+  });
+
+  await t.test("what is not there yet says so in one line", async (t) => {
+    for (const words of [["vpc", "list"], ["volume", "list"], ["exec", "x", "true"], ["metrics", "x"], ["events"], ["doctor"]]) {
+      const outcome = await lab.cc(words);
+      t.equal(outcome.code, 1, words.join(" "));
+      t.match(outcome.stderr, /^Error \[NOT_YET\]: [^\n]+\n$/, words.join(" "));
+    }
+  });
+});

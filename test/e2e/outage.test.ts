@@ -1,0 +1,69 @@
+import { eventually, withLab } from "./lab.ts";
+
+type Container = { readonly id: string; readonly name: string; readonly phase: string; readonly hostName: string; readonly hostReachable: boolean; readonly exitCode?: number };
+type Host = { readonly name: string; readonly state: string };
+const TICKS = ["--", "sh", "-c", "n=0; while :; do n=$((n+1)); echo tick $n; sleep 0.1; done"];
+
+withLab("peers and hosts that die, stores that are lost", { hosts: 3, zones: "a,a,a" }, async (t, lab) => {
+  const image = await lab.image();
+  const one = async (name: string, host = 1): Promise<Container | undefined> => (await lab.json<Container[]>(["status", name], { host }))[0];
+  const runsAt = async (name: string, host: number): Promise<void> => {
+    const run = await lab.cc(["run", "--detach", "--name", name, "--host", `h${host}`, "--image", image, ...TICKS]);
+    if (run.code !== 0) throw new Error(run.stderr);
+    await eventually(`${name} runs`, async () => (await one(name))?.phase === "running");
+  };
+
+  await t.test("a peer killed: its containers go on, and every line is there once", async (t) => {
+    await runsAt("steady", 2);
+    await runsAt("brief", 2);
+    const pid = await lab.peerPid(2);
+    await lab.run("exec", "2", "--", "kill", "-9", String(pid));
+    const short = await one("brief", 1);
+    t.equal(short?.hostName, "h2");
+    await new Promise((resolve) => setTimeout(resolve, 2_000));
+    await lab.must("restart", "2");
+    await eventually("it is back and knows its containers", async () => (await lab.json<Host[]>(["host", "list"], { host: 2 })).every(({ state }) => state === "alive"), 30_000);
+    t.equal((await one("steady", 3))?.phase, "running");
+    const lines = (await lab.cc(["logs", "steady"], { host: 3 })).stdout.trim().split("\n");
+    t.same(lines, lines.map((_, at) => `tick ${at + 1}`), "no line lost, none twice");
+    t.ok(lines.length > 20, `${lines.length} lines`);
+    t.equal((await lab.cc(["rm", "--force", "brief"])).code, 0);
+  });
+
+  await t.test("a store deleted: refilled from the neighbours, and every container goes on", async (t) => {
+    const before = await lab.json<Container[]>(["ps", "--all"], { host: 1 });
+    const pid = await lab.peerPid(2);
+    await lab.run("exec", "2", "--", "kill", "-9", String(pid));
+    await lab.must("exec", "2", "--", "sh", "-c", "rm -rf \"$(ls -d " + `${lab.folder}` + "/*/h2/data/store " + `${lab.folder}` + "/h2/data/store 2>/dev/null | head -1)\"");
+    await lab.must("restart", "2");
+    await eventually("it knows all again", async () => {
+      const after = await lab.json<Container[]>(["ps", "--all"], { host: 2 });
+      return JSON.stringify(after.map(({ id, phase }) => [id, phase])) === JSON.stringify(before.map(({ id, phase }) => [id, phase]));
+    }, 30_000);
+    const lines = (await lab.cc(["logs", "steady"], { host: 1 })).stdout.trim().split("\n");
+    t.same(lines, lines.map((_, at) => `tick ${at + 1}`), "the container never noticed");
+  });
+
+  await t.test("one of three hosts down", async (t) => {
+    await runsAt("elsewhere", 1);
+    await lab.must("kill", "2");
+    await eventually("it is held unreachable", async () => (await lab.json<Host[]>(["host", "list"], { host: 3 })).some(({ name, state }) => name === "h2" && state === "unreachable"), 20_000);
+    for (const host of [1, 3]) {
+      t.equal((await lab.cc(["run", "--rm", "--image", image, "echo", "still"], { host })).stdout, "still\n", `run through host ${host}`);
+      const list = await lab.cc(["ps"], { host });
+      t.match(list.stdout, /elsewhere/);
+      t.match(list.stderr, /h2/, "the list says whose part may be old");
+      t.match(await one("steady", host), { hostName: "h2", hostReachable: false });
+      t.match((await lab.cc(["logs", "elsewhere"], { host })).stdout, /tick 1/);
+      t.match(await lab.cc(["logs", "steady"], { host }), { code: 1, stderr: /HOST_UNREACHABLE/ });
+      t.match(await lab.cc(["start", "steady"], { host }), { code: 1, stderr: /HOST_UNREACHABLE/ });
+    }
+    t.equal((await lab.cc(["rm", "--force", "steady"], { host: 3 })).code, 0, "a removal needs nobody");
+    await lab.must("start", "2");
+    await eventually("what was removed stays removed when its host returns", async () => {
+      const list = await lab.json<Container[]>(["ps", "--all"], { host: 2 });
+      return list.every(({ name }) => name !== "steady") && list.some(({ name }) => name === "elsewhere");
+    }, 40_000);
+    await eventually("and nothing of it lies there", async () => (await lab.on(2, "sh", "-c", "ls /run/cc/containers 2>/dev/null | grep -c ^c")).stdout.trim() === "0", 40_000);
+  });
+});
