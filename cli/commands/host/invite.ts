@@ -44,7 +44,7 @@ export default class HostInvite extends CloudCommand {
       else this.print(invite);
       if (process.stdout.isTTY && !flags.json)
         this.note(
-          `On the host that joins: cc-peer join ${"<this invite>"}   (zone ${zone}, ${flags.uses} use${flags.uses === 1 ? "" : "s"}, valid for ${flags["valid-for"]}; keep it secret)`,
+          `On the host that joins: cc-peer join INVITE   (zone ${zone}, ${flags.uses} use${flags.uses === 1 ? "" : "s"}, valid for ${flags["valid-for"]}; keep it secret)`,
         );
       return ExitCode.done;
     } finally {

@@ -5,7 +5,7 @@ import { CcError } from "../../../src/base/index.ts";
 import { decodeInvite, formatRecoveryKey, formatSecretKey, parseAccessToken, parseSecretKey } from "../../../src/identity/index.ts";
 import { keyId, keyPair, MESH, peerId, ROOT } from "../identity/fixtures.ts";
 import { installCc } from "./run-cc.ts";
-import { type Handler, type Json, SETTINGS, startTestPeer } from "./test-peer.ts";
+import { type Handler, SETTINGS, startTestPeer } from "./test-peer.ts";
 
 const C1 = "caaaaaaaaaaaaaaaaaaaa";
 const C2 = "cbbbbbbbbbbbbbbbbbbbb";

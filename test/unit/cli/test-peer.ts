@@ -42,7 +42,7 @@ export type TestPeer = {
   stop(): Promise<void>;
 };
 
-const tlsIdentity = (host: string, stranger: boolean): { key: string; cert: string } => {
+export const testTls = (host: string, stranger: boolean): { key: string; cert: string } => {
   const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const spki = new Uint8Array(publicKey.export({ type: "spki", format: "der" }));
   // A stranger shows a real host's chain, but has not that host's key.
@@ -116,7 +116,7 @@ export async function startTestPeer(
     response.end(JSON.stringify({ code: statusOf(error.code), message: error.message }));
   };
 
-  const server: Server = createServer(tlsIdentity(name, options.stranger === true), (request, response) => {
+  const server: Server = createServer(testTls(name, options.stranger === true), (request, response) => {
     const chunks: Buffer[] = [];
     request.on("data", (chunk: Buffer) => chunks.push(chunk));
     request.on("end", async () => {
