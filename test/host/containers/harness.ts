@@ -46,7 +46,7 @@ export async function makeScene(shared?: { readonly folder: string }): Promise<S
   await pin.ready();
   const base = pin.uidMap.hostId;
   if (shared === undefined) await makeLayers(layers, base);
-  const opened: { close(): Promise<void> }[] = [];
+  const opened: CrunConmon[] = [];
   return {
     folder,
     stateDir,
@@ -69,6 +69,9 @@ export async function makeScene(shared?: { readonly folder: string }): Promise<S
       return driver;
     },
     close: async () => {
+      const last = opened.at(-1);
+      // Also after a test that failed in the middle: nothing may stay on the machine.
+      for (const id of (await last?.list()) ?? []) await last?.remove(id);
       for (const driver of opened) await driver.close();
       await pin.close();
       await rm(folder, { recursive: true });

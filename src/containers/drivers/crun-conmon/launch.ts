@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { chown, mkdir, rm, writeFile } from "node:fs/promises";
-import { CcError, type ContainerId, type Result } from "../../../base/index.ts";
+import { CcError, type ContainerId, type Result, sleep } from "../../../base/index.ts";
 import type { ImageOnHost } from "../../../images/index.ts";
 import { ociConfig } from "../../bundle.ts";
 import { segmentBytesMax } from "../../log-history.ts";
@@ -18,6 +18,7 @@ import type { Stored } from "./stored.ts";
 import { clearRun, removeAll, settleRun } from "./teardown.ts";
 
 const SCRIPT_MS_MAX = 60_000;
+const FILTER_MS_MAX = 2_000;
 
 /** Measures steps that may go side by side, in whole and tenths of milliseconds. */
 class Steps {
@@ -214,12 +215,20 @@ async function writeConfig(context: Context, { spec, image }: Start): Promise<vo
   await writeFile(`${paths.bundle(id)}/config.json`, JSON.stringify(config), { mode: 0o600 });
 }
 
-/** The annotation is an extension of crun: one that passes it over would run the process without a filter. */
+/**
+ * The annotation is an extension of crun: one that passes it over would run the process without a filter. It is set
+ * just before the process's own program begins, a moment after `crun start` has returned.
+ */
 async function checkFilter(context: Context, id: ContainerId, pid: number): Promise<void> {
-  const mode = /^Seccomp:\s*(\d)/m.exec(await textOf(`/proc/${pid}/status`))?.[1];
-  // Gone already: nothing to protect.
-  if (mode === undefined || mode === "2") return;
-  if ((await startTicks(pid)) === undefined) return;
+  const { clock } = context.deps;
+  const until = clock.monotonicMs() + FILTER_MS_MAX;
+  for (;;) {
+    const status = await textOf(`/proc/${pid}/status`);
+    // Gone already: nothing to protect.
+    if (!/^State:\s+[^ZX]/m.test(status) || /^Seccomp:\s*2/m.test(status)) return;
+    if (clock.monotonicMs() > until) break;
+    await sleep(clock, 1);
+  }
   context.seccomp.distrust();
   throw new CcError("CONTAINER_FAILED", `this host's crun ignores compiled seccomp filters; ${id} was stopped at once, start it again`);
 }
