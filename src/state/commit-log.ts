@@ -7,7 +7,7 @@ type Group = {
   readonly meta: Record<string, string>;
   bytes: number;
   readonly done: Deferred<void>;
-  readonly then: (() => void)[];
+  readonly afterwards: (() => void)[];
 };
 
 /** Above this, gossip is not taken in (repair brings it later): a disk that stalls must not fill the memory. */
@@ -39,7 +39,8 @@ export class CommitLog {
   /** Resolves when the batch is fsynced; `then` is called first, in the order of staging. */
   stage(batch: StoreBatch, then: () => void = () => undefined): Promise<void> {
     if (this.failed) return Promise.reject(this.#failure);
-    const group = (this.#next ??= emptyGroup());
+    this.#next ??= emptyGroup();
+    const group = this.#next;
     for (const id of batch.remove ?? []) {
       group.put.delete(id);
       group.remove.add(id);
@@ -50,7 +51,7 @@ export class CommitLog {
       group.bytes += frame.length;
     }
     Object.assign(group.meta, batch.meta);
-    group.then.push(then);
+    group.afterwards.push(then);
     if (this.#writing === undefined) this.#write();
     return group.done.promise;
   }
@@ -70,7 +71,7 @@ export class CommitLog {
     this.#store.write(batch).then(
       () => {
         this.#writing = undefined;
-        for (const then of group.then) then();
+        for (const then of group.afterwards) then();
         group.done.resolve();
         this.#write();
       },
@@ -87,5 +88,5 @@ function emptyGroup(): Group {
   const done = deferred<void>();
   // Whoever staged awaits it; a group that nobody awaits must not end the process.
   done.promise.catch(() => undefined);
-  return { put: new Map(), remove: new Set(), meta: {}, bytes: 0, done, then: [] };
+  return { put: new Map(), remove: new Set(), meta: {}, bytes: 0, done, afterwards: [] };
 }

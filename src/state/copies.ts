@@ -18,7 +18,11 @@ export type CopyParts = {
 /** Asks one more host after another to fsync these frames. The host that did, or undefined: there is none, or none answered. */
 export async function askForCopy(frames: readonly RecordFrame[], parts: CopyParts, signal: AbortSignal): Promise<PeerId | undefined> {
   const connected = new Set(parts.mesh.connected());
-  const hosts = sample(parts.random, parts.liveness.reachable().filter((peer) => connected.has(peer)), HOSTS_ASKED_MAX);
+  const hosts = sample(
+    parts.random,
+    parts.liveness.reachable().filter((peer) => connected.has(peer)),
+    HOSTS_ASKED_MAX,
+  );
   for (const host of hosts) {
     try {
       if (await copyTo(host, frames, parts, signal)) return host;

@@ -4,8 +4,8 @@ import type { RecordFrame } from "../api/gen/cc/v1/records_pb.ts";
 import { CcError, type PeerId } from "../base/index.ts";
 import type { Verifier } from "../identity/index.ts";
 import type { GossipVerdict, Mesh } from "../mesh/index.ts";
-import { frameBytes, isSigned, readFrame } from "./record.ts";
 import { answerReconciliation, checkReconciliation, MESSAGE_BYTES_MAX } from "./reconcile.ts";
+import { frameBytes, isSigned, readFrame } from "./record.ts";
 import type { RecordIndex } from "./record-index.ts";
 
 /** Frames of one message: more than 512 KiB of the smallest records has. */

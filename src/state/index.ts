@@ -18,9 +18,10 @@
  * xoring hashes for digests (a liar can make collisions), CRDT libraries (their merge can't know a tombstone is final).
  */
 export * from "./admission.ts";
+export { containerIdOf } from "./container-id.ts";
 export * from "./merge.ts";
 export * from "./ports.ts";
-export { buildRecord, checkFrame, type DropReason, RECORD_BYTES_MAX, readFrame, REQUEST_BODY_BYTES_MAX } from "./record.ts";
+export { buildRecord, checkFrame, type DropReason, RECORD_BYTES_MAX, REQUEST_BODY_BYTES_MAX, readFrame } from "./record.ts";
 export * from "./record-key.ts";
 export * from "./record-store.ts";
 export * from "./replica.ts";
@@ -28,7 +29,6 @@ export * from "./replica-parts.ts";
 export * from "./replica-service.ts";
 export { type StampedContent, stampedContentOf } from "./stamped-request.ts";
 export { AHEAD_MS_MAX, compareVersions } from "./version.ts";
-export { containerIdOf } from "./container-id.ts";
 export { AWARD_EPOCH_MAX, type CountedClaim, type CreateRead, readCreate } from "./views/claims.ts";
 export { type ContainerView, type Holding, KEEP_ENDED_MS_DEFAULT } from "./views/container.ts";
 export { createView, type Member, type Used, type View, type ViewParts } from "./views/view.ts";

@@ -38,9 +38,11 @@ export class OwnVersions {
     return true;
   }
 
-  /** Whether this process wrote it: then it is what this host holds to be true. */
-  isOfThisLife(record: StoredRecord): boolean {
-    return this.#firstStart > 0 && record.version.major >= this.#firstStart;
+  /** Own records that came back from others, to be written above: what this life wrote is true, what it had forgotten is adopted. */
+  rewritten(own: readonly { readonly met: StoredRecord; readonly before: StoredRecord | undefined }[]): readonly Draft[] {
+    const contentOf = (met: StoredRecord, before: StoredRecord | undefined): Uint8Array =>
+      (before !== undefined && this.#isOfThisLife(before) ? before : met).content;
+    return own.filter(({ met }) => !met.final).map(({ met, before }) => ({ key: met.key, content: contentOf(met, before) }));
   }
 
   observe(record: StoredRecord, nowMs: number): void {
@@ -67,6 +69,10 @@ export class OwnVersions {
     } catch (error) {
       throw new CcError("BAD_REQUEST", error instanceof Error ? error.message : "the record can't be made", { cause: error });
     }
+  }
+
+  #isOfThisLife(record: StoredRecord): boolean {
+    return this.#firstStart > 0 && record.version.major >= this.#firstStart;
   }
 
   #nextOfHost(): Version {

@@ -1,10 +1,10 @@
 import type { KeyRange } from "../api/gen/cc/v1/mesh_pb.ts";
 import type { RecordFrame } from "../api/gen/cc/v1/records_pb.ts";
-import { type Result, ok, refuse } from "../base/index.ts";
+import { ok, type Result, refuse } from "../base/index.ts";
 import { compareBytes } from "./merge.ts";
 import { frameBytes } from "./record.ts";
-import type { EntryId } from "./record-key.ts";
 import type { RecordIndex } from "./record-index.ts";
+import type { EntryId } from "./record-key.ts";
 
 /*
  * Range-based set reconciliation (Meyer, "Range-Based Set Reconciliation", 2022): both sides compare hashes of ranges of

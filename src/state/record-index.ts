@@ -34,7 +34,11 @@ export class RecordIndex {
     else this.#unhash(before.hash);
     this.#records.set(id, record);
     const bucket = this.#bucketOf(record.hash);
-    bucket.hashes.splice(lowerBound(bucket.hashes, (hash) => compareBytes(hash, record.hash) < 0), 0, record.hash);
+    bucket.hashes.splice(
+      lowerBound(bucket.hashes, (hash) => compareBytes(hash, record.hash) < 0),
+      0,
+      record.hash,
+    );
     bucket.digest = undefined;
     this.#digest = undefined;
   }
@@ -92,7 +96,10 @@ export class RecordIndex {
 
   #unhash(hash: Uint8Array): void {
     const bucket = this.#bucketOf(hash);
-    bucket.hashes.splice(lowerBound(bucket.hashes, (other) => compareBytes(other, hash) < 0), 1);
+    bucket.hashes.splice(
+      lowerBound(bucket.hashes, (other) => compareBytes(other, hash) < 0),
+      1,
+    );
     bucket.digest = undefined;
     this.#digest = undefined;
   }

@@ -1,5 +1,12 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { type RecordFrame, RecordFrameSchema, type RecordPayload, RecordPayloadSchema, type StampedRequest, StampedRequestSchema } from "../api/gen/cc/v1/records_pb.ts";
+import {
+  type RecordFrame,
+  RecordFrameSchema,
+  type RecordPayload,
+  RecordPayloadSchema,
+  type StampedRequest,
+  StampedRequestSchema,
+} from "../api/gen/cc/v1/records_pb.ts";
 import { isPeerId, type PeerId, type RecordKey } from "../base/index.ts";
 import { publicKeyOfPeer, readAddressing, SIGNATURE_BYTES, type Signer, sha256, type Verifier } from "../identity/index.ts";
 import { type KeyParts, parseRecordKey } from "./record-key.ts";
@@ -31,7 +38,9 @@ export type DropReason =
   | "bad-signature";
 
 /** `writer` is who the frame says wrote it, where it could be read: not proven. */
-export type Checked = { readonly ok: true; readonly record: StoredRecord } | { readonly ok: false; readonly reason: DropReason; readonly writer: PeerId | undefined };
+export type Checked =
+  | { readonly ok: true; readonly record: StoredRecord }
+  | { readonly ok: false; readonly reason: DropReason; readonly writer: PeerId | undefined };
 
 /** Signs a record. Throws TypeError for a key, version or size that the frame's own rules would drop. */
 export function buildRecord(

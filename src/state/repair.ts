@@ -32,7 +32,12 @@ export async function reconcileWith(peer: PeerId, parts: Pick<RepairParts, "mesh
   let took = 0;
   let gave = 0;
   for (let rounds = 1; rounds <= ROUNDS_MAX; rounds += 1) {
-    const reply = await parts.mesh.call(peer, "reconcile", { ranges: [...message.ranges].map(({ items, ...range }) => ({ ...range, items: [...items] })), frames: [...message.frames], wanted: [...message.wanted] }, { timeoutMs: CALL_MS_MAX, signal });
+    const reply = await parts.mesh.call(
+      peer,
+      "reconcile",
+      { ranges: [...message.ranges].map(({ items, ...range }) => ({ ...range, items: [...items] })), frames: [...message.frames], wanted: [...message.wanted] },
+      { timeoutMs: CALL_MS_MAX, signal },
+    );
     const checked = checkReconciliation(reply);
     if (!checked.ok) throw new CcError(checked.code, checked.message);
     if (reply.frames.length > 0) took += await parts.take(reply.frames, peer);

@@ -4,16 +4,17 @@ import { asCcError, CcError, type PeerId, type RecordKey, type Zone } from "../b
 import { RECORDS_TOPIC } from "../mesh/index.ts";
 import { COMMIT_BACKLOG_BYTES_MAX, CommitLog } from "./commit-log.ts";
 import { askForCopy } from "./copies.ts";
-import { decodeGossip, gossipVerdict, serveRecords } from "./exchange.ts";
 import { deferred, settledUnless } from "./deferred.ts";
+import { decodeGossip, gossipVerdict, serveRecords } from "./exchange.ts";
 import { IdentityCopy } from "./identity-copy.ts";
 import { Intake, type Intaken } from "./intake.ts";
 import { META_STORE_ID, type Opened, openRecords } from "./opening.ts";
+import { mustHaveRoom, whyNotReady } from "./own-refusals.ts";
 import { OwnVersions } from "./own-versions.ts";
-import { checkFrame, frameBytes } from "./record.ts";
+import { checkFrame } from "./record.ts";
 import { type EntryId, entryIdOf, isHostKey } from "./record-key.ts";
 import { refill } from "./refill.ts";
-import { RepairLoop, reconcileWith, type RepairParts } from "./repair.ts";
+import { RepairLoop, type RepairParts, reconcileWith } from "./repair.ts";
 import type { Draft, StoredRecord, Version, WriteOptions, Written } from "./replica.ts";
 import type { ReplicaCounts, ReplicaParts, ReplicaService, ReplicaSettings, ReplicaStanding } from "./replica-parts.ts";
 import { Spread } from "./spread.ts";
@@ -124,7 +125,7 @@ class ReplicaOnHost implements ReplicaService {
       if (!checked.ok) throw new CcError("BAD_REQUEST", `a record beside the others is not one: ${checked.reason}`);
     }
     const records = this.#sign(drafts, nowMs);
-    this.#mustHaveRoom(records);
+    mustHaveRoom(this.#intake.book, records);
     const others = this.#intake.take(beside, this.self, nowMs);
     const own = this.#intake.put(records, nowMs);
     const fsynced = this.#commit(this.#log(), [others, own]);
@@ -198,12 +199,14 @@ class ReplicaOnHost implements ReplicaService {
       neighboursExpected: this.#settings.neighboursExpected || this.#intake.admitted.size > 1,
     });
     const onStuck = (stuck: boolean): void => {
-      if (stuck && this.#standing === "refilling") log.warn({}, "the store is lost and no neighbour is reached: waiting; cc-peer run --accept-lost-store goes on without what was lost");
+      if (stuck && this.#standing === "refilling")
+        log.warn({}, "the store is lost and no neighbour is reached: waiting; cc-peer run --accept-lost-store goes on without what was lost");
       this.#standing = stuck ? "waiting-lost" : "refilling";
     };
     await refill({ mesh, clock, log, facts, onStuck, reconcile: (peer) => reconcileWith(peer, this.#repairParts, this.#stopped.signal) }, this.#stopped.signal);
     const highest = Math.max(this.#rememberedStart, this.highestStartOf(this.self));
-    if (highest > before) log.warn({ remembered: before, neighboursHold: highest }, "this host's store was older than what its neighbours hold of it: refilled");
+    if (highest > before)
+      log.warn({ remembered: before, neighboursHold: highest }, "this host's store was older than what its neighbours hold of it: refilled");
     await this.#log().stage({ meta: { [META_START]: String(highest + 1) } });
     this.#own.begin(highest + 1);
     this.#standing = "ready";
@@ -236,8 +239,7 @@ class ReplicaOnHost implements ReplicaService {
     const highest = own.reduce((major, { met }) => Math.max(major, met.version.major), 0);
     this.#own.raiseAbove(highest);
     this.#parts.log.warn({ records: own.length, startNumber: this.#own.startNumber }, "met own records newer than this host remembers; they are written above");
-    const drafts = own.filter(({ met }) => !met.final).map(({ met, before }) => ({ key: met.key, content: before !== undefined && this.#own.isOfThisLife(before) ? before.content : met.content }));
-    const records = this.#sign(drafts, nowMs);
+    const records = this.#sign(this.#own.rewritten(own), nowMs);
     this.#spread.add(records.map((record) => record.frame));
     return this.#intake.put(records, nowMs);
   }
@@ -287,19 +289,7 @@ class ReplicaOnHost implements ReplicaService {
   }
 
   #mustBeReady(): void {
-    if (this.#standing === "ready") return;
-    if (this.#standing === "waiting-lost") throw new CcError("STORE_LOST", "this host lost its records and reaches no other host; wait, or restart it with cc-peer run --accept-lost-store");
-    if (this.#standing === "failed") throw new CcError("INTERNAL", "this host's disk refused a write; its peer has to be restarted");
-    throw new CcError("STARTING", "this host is still asking its neighbours what it missed; try again in a few seconds");
-  }
-
-  /** What this host itself may make others keep: refused here, else the others would drop it. */
-  #mustHaveRoom(records: readonly StoredRecord[]): void {
-    for (const family of ["host", "stamps"] as const) {
-      const added = records.filter((record) => isHostKey(record.key) === (family === "host") && this.#intake.book.index.get(entryIdOf(record)) === undefined);
-      const bytes = added.reduce((sum, record) => sum + frameBytes(record.frame), 0);
-      if (this.#intake.book.wouldExceed(this.self, family, added.length, bytes)) throw new CcError("TOO_LARGE", "this host has as many records as others keep of one host; ask another peer");
-    }
+    if (this.#standing !== "ready") throw whyNotReady(this.#standing);
   }
 
   #log(): CommitLog {

@@ -1,6 +1,6 @@
 import { requestParameters } from "../identity/index.ts";
-import { stampedContentOf } from "./stamped-request.ts";
 import type { StoredRecord, Version } from "./replica.ts";
+import { stampedContentOf } from "./stamped-request.ts";
 import { compareVersions } from "./version.ts";
 
 /** A request may be stamped until 5 minutes after its signed time; twice that, because the two clocks differ. */

@@ -35,7 +35,12 @@ export class WriterTallies {
   /** Counts a record that took its entry's place; gives the entries that are above the limit now, which the caller drops. */
   add(record: StoredRecord, replaced: StoredRecord | undefined, bytesOf: (id: EntryId) => number): readonly EntryId[] {
     const tally = this.#tallyOf(record);
-    if (replaced === undefined) tally.ids.splice(lowerBound(tally.ids, (id) => id < entryIdOf(record)), 0, entryIdOf(record));
+    if (replaced === undefined)
+      tally.ids.splice(
+        lowerBound(tally.ids, (id) => id < entryIdOf(record)),
+        0,
+        entryIdOf(record),
+      );
     else tally.bytes -= frameBytes(replaced.frame);
     tally.bytes += frameBytes(record.frame);
     const limits = isHostKey(record.key) ? this.#limits.host : this.#limits.stamps;

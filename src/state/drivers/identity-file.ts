@@ -14,7 +14,9 @@ export function createIdentityFile(paths: { readonly adminRecords: string; reado
     load: async () => {
       const frames = framesIn(await contents(paths.adminRecords));
       const mark = markIn(await contents(paths.storeMark));
-      return frames === undefined && mark === undefined ? undefined : { adminFrames: frames ?? [], storeId: mark?.storeId, startNumber: mark?.startNumber ?? 0 };
+      return frames === undefined && mark === undefined
+        ? undefined
+        : { adminFrames: frames ?? [], storeId: mark?.storeId, startNumber: mark?.startNumber ?? 0 };
     },
     save: async ({ adminFrames, storeId, startNumber }) => {
       await writeFileDurably(paths.adminRecords, toBinary(RecordsSchema, create(RecordsSchema, { frames: [...adminFrames] })));

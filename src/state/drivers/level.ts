@@ -72,7 +72,8 @@ class LevelStore implements RecordStore {
       throw new StoreDamagedError(`the store can't be read: ${textOf(error)}`, { cause: error });
     }
     const empty = records.length === 0 && Object.keys(meta).length === 0;
-    if (layout !== LAYOUT && !(layout === undefined && empty)) throw new StoreDamagedError(`the store has layout ${layout ?? "none"}, this version reads ${LAYOUT}`);
+    if (layout !== LAYOUT && !(layout === undefined && empty))
+      throw new StoreDamagedError(`the store has layout ${layout ?? "none"}, this version reads ${LAYOUT}`);
     return { records, meta };
   }
 
@@ -95,7 +96,8 @@ function put(key: string, value: Uint8Array): { type: "put"; key: string; value:
 
 function unseal(key: string, sealed: Uint8Array): Uint8Array {
   const value = sealed.subarray(CHECKSUM_BYTES);
-  if (sealed.length < CHECKSUM_BYTES || !checksum(key, value).equals(sealed.subarray(0, CHECKSUM_BYTES))) throw new StoreDamagedError(`the value of ${key} is not what was written`);
+  if (sealed.length < CHECKSUM_BYTES || !checksum(key, value).equals(sealed.subarray(0, CHECKSUM_BYTES)))
+    throw new StoreDamagedError(`the value of ${key} is not what was written`);
   return value;
 }
 

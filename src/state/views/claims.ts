@@ -1,5 +1,5 @@
-import { AwardTermsSchema, ClaimSchema, type Claim, type Phase, PhaseSchema } from "../../api/gen/cc/v1/records_pb.ts";
-import { RunRequestSchema, type RunRequest } from "../../api/gen/cc/v1/cloud_pb.ts";
+import { type RunRequest, RunRequestSchema } from "../../api/gen/cc/v1/cloud_pb.ts";
+import { AwardTermsSchema, type Claim, ClaimSchema, type Phase, PhaseSchema } from "../../api/gen/cc/v1/records_pb.ts";
 import { type ContainerId, isContainerId, type KeyId, type PeerId, type Zone } from "../../base/index.ts";
 import type { SignedRequest, Verifier } from "../../identity/index.ts";
 import { requestParameters } from "../../identity/index.ts";
@@ -17,7 +17,13 @@ export const AWARD_EPOCH_MAX = 64;
 const AWARD_PREFIX = Buffer.from("cc-award-1\n");
 
 /** A user's create of a container, read; whether it counts is another question. */
-export type CreateRead = { readonly id: ContainerId; readonly keyId: KeyId; readonly request: SignedRequest; readonly run: RunRequest; readonly record: StoredRecord };
+export type CreateRead = {
+  readonly id: ContainerId;
+  readonly keyId: KeyId;
+  readonly request: SignedRequest;
+  readonly run: RunRequest;
+  readonly record: StoredRecord;
+};
 
 /** A claim whose form and signatures hold. */
 type ClaimRead = { readonly claim: Claim; readonly id: ContainerId; readonly zone: Zone; readonly create: CreateRead };
@@ -63,7 +69,16 @@ export function judgeClaim(record: StoredRecord, phaseRecord: StoredRecord | und
   const user = judgeUserRecord(read.create.record, judge);
   if (user.standing !== "counts" || user.call !== "Run") return undefined;
   const { id, claim, create } = read;
-  return { id, holder: record.writer, epoch: claim.epoch, claim, record, create, past: standing === "past", phase: phaseOf(phaseRecord, read, record.writer, judge) };
+  return {
+    id,
+    holder: record.writer,
+    epoch: claim.epoch,
+    claim,
+    record,
+    create,
+    past: standing === "past",
+    phase: phaseOf(phaseRecord, read, record.writer, judge),
+  };
 }
 
 function readClaim(record: StoredRecord, verifier: Verifier): ClaimRead | undefined {
@@ -75,7 +90,8 @@ function readClaim(record: StoredRecord, verifier: Verifier): ClaimRead | undefi
   const { signed, signature, request } = claim.warrant.kind.value;
   const terms = decodeContent(AwardTermsSchema, signed);
   if (terms === undefined || request === undefined) return undefined;
-  if (terms.container !== key.id || terms.holder !== record.writer || terms.epoch !== claim.epoch || terms.epoch < 1 || terms.epoch > AWARD_EPOCH_MAX) return undefined;
+  if (terms.container !== key.id || terms.holder !== record.writer || terms.epoch !== claim.epoch || terms.epoch < 1 || terms.epoch > AWARD_EPOCH_MAX)
+    return undefined;
   const checked = checkFrame(request, verifier);
   if (!checked.ok || compareBytes(checked.record.hash, terms.requestHash) !== 0) return undefined;
   const create = readCreate(checked.record);

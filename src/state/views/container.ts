@@ -1,5 +1,5 @@
-import type { Phase } from "../../api/gen/cc/v1/records_pb.ts";
 import type { ContainerSpec } from "../../api/gen/cc/v1/cloud_pb.ts";
+import type { Phase } from "../../api/gen/cc/v1/records_pb.ts";
 import type { ContainerId, KeyId, PeerId } from "../../base/index.ts";
 import type { SignedRequest } from "../../identity/index.ts";
 import type { CountedClaim, CreateRead } from "./claims.ts";
@@ -51,7 +51,12 @@ export function rankClaims(claims: readonly CountedClaim[]): readonly CountedCla
 }
 
 /** Undefined: no claim of it counts and none ever did here. `creates` are those that count. */
-export function deriveContainer(id: ContainerId, claims: readonly CountedClaim[], creates: readonly CreateRead[], wanted: Wanted | undefined): ContainerView | undefined {
+export function deriveContainer(
+  id: ContainerId,
+  claims: readonly CountedClaim[],
+  creates: readonly CreateRead[],
+  wanted: Wanted | undefined,
+): ContainerView | undefined {
   const ranked = rankClaims(claims);
   const [best] = ranked;
   const create = best?.create ?? oldest(claims.map((claim) => claim.create)) ?? undefined;
@@ -84,5 +89,8 @@ function mayGo(spec: ContainerSpec, phase: Phase, wanted: Wanted | undefined): b
 }
 
 function oldest(creates: readonly CreateRead[]): CreateRead | undefined {
-  return creates.reduce<CreateRead | undefined>((first, create) => (first === undefined || create.record.version.major < first.record.version.major ? create : first), undefined);
+  return creates.reduce<CreateRead | undefined>(
+    (first, create) => (first === undefined || create.record.version.major < first.record.version.major ? create : first),
+    undefined,
+  );
 }

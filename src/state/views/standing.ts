@@ -1,12 +1,27 @@
 import type { MeshId, PeerId, Zone } from "../../base/index.ts";
-import { type Authority, type HostCertificate, type HostIdentity, isBefore, memberStanding, type Stamp, userRecordCounts, type UserRecordStanding, type Verifier } from "../../identity/index.ts";
+import {
+  type Authority,
+  type HostCertificate,
+  type HostIdentity,
+  isBefore,
+  memberStanding,
+  type Stamp,
+  type UserRecordStanding,
+  userRecordCounts,
+  type Verifier,
+} from "../../identity/index.ts";
 import { type CertificateRead, readCertificateRecord } from "../admission.ts";
-import { stampedContentOf } from "../stamped-request.ts";
 import type { StoredRecord, Version } from "../replica.ts";
+import { stampedContentOf } from "../stamped-request.ts";
 import { compareVersions } from "../version.ts";
 
 /** What an admitted host is, with what revocations and removals leave of it. */
-export type HostStanding = { readonly identity: HostIdentity; readonly certificate: HostCertificate; readonly zone: Zone; readonly standing: "member" | "removed" | "void" };
+export type HostStanding = {
+  readonly identity: HostIdentity;
+  readonly certificate: HostCertificate;
+  readonly zone: Zone;
+  readonly standing: "member" | "removed" | "void";
+};
 
 /** Everything that who-may-what is judged by: made anew when an admin record or a certificate changes. */
 export type Judge = {

@@ -1,4 +1,4 @@
-import { HostFactsSchema, type HostFacts } from "../../api/gen/cc/v1/records_pb.ts";
+import { type HostFacts, HostFactsSchema } from "../../api/gen/cc/v1/records_pb.ts";
 import { type ContainerId, isContainerId, type PeerId, type RecordKey, type Zone } from "../../base/index.ts";
 import { type Authority, computeAuthority, type HostCertificate, type KeyStanding, meshIdOf, type StampedRecord, type Verifier } from "../../identity/index.ts";
 import { compareBytes } from "../merge.ts";
@@ -109,7 +109,9 @@ class RecordView implements View {
   }
 
   members(): readonly Member[] {
-    this.#members ??= [...this.#judged().hosts].flatMap(([peer, host]) => (host.standing === "member" ? [this.#memberOf(peer, host)] : [])).sort((a, b) => (a.peer < b.peer ? -1 : 1));
+    this.#members ??= [...this.#judged().hosts]
+      .flatMap(([peer, host]) => (host.standing === "member" ? [this.#memberOf(peer, host)] : []))
+      .sort((a, b) => (a.peer < b.peer ? -1 : 1));
     return this.#members;
   }
 
@@ -235,9 +237,12 @@ class RecordView implements View {
 
   #derive(id: ContainerId, judge: Judge): void {
     const records = this.#recordsOf(id);
-    const ofKind = (family: "user" | "host", kind: string): readonly StoredRecord[] => records.filter(({ key }) => key.startsWith(family) && key.split("/").at(-2) === kind);
+    const ofKind = (family: "user" | "host", kind: string): readonly StoredRecord[] =>
+      records.filter(({ key }) => key.startsWith(family) && key.split("/").at(-2) === kind);
     const phases = new Map(ofKind("host", "phase").map((record) => [record.key, record]));
-    const claims = ofKind("host", "claim").flatMap((record) => judgeClaim(record, phases.get(record.key.replace("/claim/", "/phase/") as RecordKey), judge) ?? []);
+    const claims = ofKind("host", "claim").flatMap(
+      (record) => judgeClaim(record, phases.get(record.key.replace("/claim/", "/phase/") as RecordKey), judge) ?? [],
+    );
     const creates = ofKind("user", "container").flatMap((record) => (judgeUserRecord(record, judge).standing === "counts" ? (readCreate(record) ?? []) : []));
     const wanted = deriveWanted(id, ofKind("user", "wanted"), judge);
     const view = deriveContainer(id, claims, creates, wanted);
@@ -285,4 +290,3 @@ function namesOf(containers: readonly ContainerView[]): ReadonlyMap<string, read
   const older = (a: ContainerView, b: ContainerView): number => a.createdAtMs - b.createdAtMs || (a.id < b.id ? -1 : 1);
   return new Map([...names].map(([name, found]) => [name, found.sort(older).map(({ id }) => id)]));
 }
-

@@ -29,11 +29,16 @@ type Change = Pick<Wanted, "kind" | "call" | "token" | "runToken" | "timeoutMs" 
 
 /** The latest of the requests that count, of all who stamped one; a removal is final. */
 export function deriveWanted(id: ContainerId, records: readonly StoredRecord[], judge: Judge): Wanted | undefined {
-  const found: { readonly wanted: Wanted; readonly key: string; readonly request: Parameters<typeof effectiveStamps>[0] extends Iterable<infer R> ? R : never }[] = [];
+  const found: {
+    readonly wanted: Wanted;
+    readonly key: string;
+    readonly request: Parameters<typeof effectiveStamps>[0] extends Iterable<infer R> ? R : never;
+  }[] = [];
   for (const record of records) {
     const wanted = readWanted(id, record, judge);
     const content = stampedContentOf(record);
-    if (wanted !== undefined && content !== undefined) found.push({ wanted, key: record.key, request: { key: record.key, request: content.request, stamp: stampOf(record, judge) } });
+    if (wanted !== undefined && content !== undefined)
+      found.push({ wanted, key: record.key, request: { key: record.key, request: content.request, stamp: stampOf(record, judge) } });
   }
   // One request under two zones' keys is still one request.
   const counting = new Set(effectiveStamps(found.map(({ request }) => ({ ...request, key: id }))).map(({ request }) => request));
@@ -72,7 +77,17 @@ function readChange(call: string, body: Uint8Array): Change | undefined {
     }
     case "Restart": {
       const restart = decodeBody(RestartRequestSchema, body);
-      return restart && { kind: "running", call, token: restart.token, runToken: restart.token, timeoutMs: restart.timeoutMs, force: false, containers: restart.containers };
+      return (
+        restart && {
+          kind: "running",
+          call,
+          token: restart.token,
+          runToken: restart.token,
+          timeoutMs: restart.timeoutMs,
+          force: false,
+          containers: restart.containers,
+        }
+      );
     }
     case "Remove": {
       const remove = decodeBody(RemoveRequestSchema, body);

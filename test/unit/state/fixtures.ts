@@ -10,11 +10,22 @@ export { CREATED_S, keyPair, MESH, peerId, ROOT, request } from "../identity/fix
 export const ZONE = "attic" as Zone;
 
 export function stamped(signed: SignedRequest): Uint8Array {
-  return toBinary(StampedRequestSchema, create(StampedRequestSchema, { request: { body: signed.body, signatureInput: signed.signatureInput, signature: signed.signature } }));
+  return toBinary(
+    StampedRequestSchema,
+    create(StampedRequestSchema, { request: { body: signed.body, signatureInput: signed.signatureInput, signature: signed.signature } }),
+  );
 }
 
 /** A record of the named host's own. */
-export function fact(host: string, kind: string, id: string, major: number, minor: number, text = `${kind} ${id} ${major}.${minor}`, final = false): StoredRecord {
+export function fact(
+  host: string,
+  kind: string,
+  id: string,
+  major: number,
+  minor: number,
+  text = `${kind} ${id} ${major}.${minor}`,
+  final = false,
+): StoredRecord {
   const peer = peerId(host);
   return buildRecord({ key: hostKey(peer, ZONE, kind, id), version: { major, minor }, final, content: Buffer.from(text) }, peer, keyPair(host).signer);
 }
@@ -28,4 +39,3 @@ export function stampedBy(host: string, key: RecordKey, signed: SignedRequest, m
 export function wish(host: string, id: string, major: number, minor = 0): StoredRecord {
   return stampedBy(host, userKey(ZONE, "wish", id), request("Wish", { token: `${host} ${id} ${major}` }, { peer: peerId(host) }), major, minor);
 }
-

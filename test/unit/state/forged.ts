@@ -5,6 +5,15 @@ import { keyPair, peerId, ZONE } from "./fixtures.ts";
 
 /** What a liar's own program makes: rightly signed by `liar`, but about another host. */
 export function forgedForeign(liar: string, victim: PeerId): RecordFrame {
-  const payload = toBinary(RecordPayloadSchema, create(RecordPayloadSchema, { key: `host/${victim}/${ZONE}/phase/c1`, versionMajor: 99n, versionMinor: 1n, writer: peerId(liar), content: Buffer.from("ended") }));
+  const payload = toBinary(
+    RecordPayloadSchema,
+    create(RecordPayloadSchema, {
+      key: `host/${victim}/${ZONE}/phase/c1`,
+      versionMajor: 99n,
+      versionMinor: 1n,
+      writer: peerId(liar),
+      content: Buffer.from("ended"),
+    }),
+  );
   return create(RecordFrameSchema, { frame: 1, payload, signature: keyPair(liar).signer.sign(Buffer.concat([Buffer.from("cc-record-1\n"), payload])) });
 }

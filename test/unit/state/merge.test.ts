@@ -31,7 +31,11 @@ t.test("final first, then the version, then the hash", async (t) => {
 });
 
 t.test("a book is the same in whatever order its records came, twice or once", async () => {
-  const pool = [...versions, ...["x", "y", "z"].flatMap((id) => [wish("peer 1", id, 100), wish("peer 1", id, 200), wish("peer 2", id, 150)]), fact("peer 2", "phase", "c1", 9, 9)];
+  const pool = [
+    ...versions,
+    ...["x", "y", "z"].flatMap((id) => [wish("peer 1", id, 100), wish("peer 1", id, 200), wish("peer 2", id, 150)]),
+    fact("peer 2", "phase", "c1", 9, 9),
+  ];
   fc.assert(
     fc.property(fc.shuffledSubarray(pool), fc.infiniteStream(fc.nat()), (records, chance) => {
       const one = new RecordBook();
@@ -63,7 +67,14 @@ t.test("limits: of a host above its limit the lowest entries count, in any order
     fc.property(fc.shuffledSubarray([...records, ...stamps], { minLength: 8 }), (all) => {
       const book = new RecordBook(limits);
       for (const record of all) book.accept(record, 1_000);
-      return book.list("host/").map(({ key }) => key.at(-1)).join("") === "abc" && book.list("user/").length === 2 && book.list("user/").every(({ key }) => !key.endsWith("c"));
+      return (
+        book
+          .list("host/")
+          .map(({ key }) => key.at(-1))
+          .join("") === "abc" &&
+        book.list("user/").length === 2 &&
+        book.list("user/").every(({ key }) => !key.endsWith("c"))
+      );
     }),
     { numRuns: 50 },
   );
@@ -96,19 +107,23 @@ t.test("future-clock: a stamp over 60 s ahead is held, and read when its time ha
 
 t.test("the hybrid clock never goes back, follows what it saw, and no clock that is far ahead", async (t) => {
   fc.assert(
-    fc.property(fc.array(fc.record({ now: fc.integer({ min: 200_000, max: 230_000 }), seen: fc.option(fc.integer({ min: 150_000, max: 400_000 })) }), { maxLength: 30 }), (steps) => {
-      const clock = new HybridClock();
-      let last = { major: -1, minor: 0 };
-      let highest = { major: -1, minor: 0 };
-      for (const { now, seen } of steps) {
-        if (seen !== null) clock.observe({ major: seen, minor: 3 }, now);
-        if (seen !== null && !isAhead({ major: seen, minor: 3 }, now) && compareVersions({ major: seen, minor: 3 }, highest) > 0) highest = { major: seen, minor: 3 };
-        const next = clock.next(now);
-        if (compareVersions(next, last) <= 0 || compareVersions(next, highest) <= 0) return false;
-        last = next;
-      }
-      return true;
-    }),
+    fc.property(
+      fc.array(fc.record({ now: fc.integer({ min: 200_000, max: 230_000 }), seen: fc.option(fc.integer({ min: 150_000, max: 400_000 })) }), { maxLength: 30 }),
+      (steps) => {
+        const clock = new HybridClock();
+        let last = { major: -1, minor: 0 };
+        let highest = { major: -1, minor: 0 };
+        for (const { now, seen } of steps) {
+          if (seen !== null) clock.observe({ major: seen, minor: 3 }, now);
+          if (seen !== null && !isAhead({ major: seen, minor: 3 }, now) && compareVersions({ major: seen, minor: 3 }, highest) > 0)
+            highest = { major: seen, minor: 3 };
+          const next = clock.next(now);
+          if (compareVersions(next, last) <= 0 || compareVersions(next, highest) <= 0) return false;
+          last = next;
+        }
+        return true;
+      },
+    ),
   );
   const clock = new HybridClock();
   clock.observe({ major: 86_400_000, minor: 0 }, 1_000);

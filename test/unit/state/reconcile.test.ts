@@ -1,9 +1,17 @@
 import fc from "fast-check";
 import t from "tap";
-import { RecordBook } from "../../../src/state/record-book.ts";
-import { frameBytes, readFrame } from "../../../src/state/record.ts";
-import { answerReconciliation, checkReconciliation, isEmptyReconciliation, LIST_BELOW, MESSAGE_BYTES_MAX, openReconciliation, type Reconciliation } from "../../../src/state/reconcile.ts";
 import type { StoredRecord } from "../../../src/state/index.ts";
+import {
+  answerReconciliation,
+  checkReconciliation,
+  isEmptyReconciliation,
+  LIST_BELOW,
+  MESSAGE_BYTES_MAX,
+  openReconciliation,
+  type Reconciliation,
+} from "../../../src/state/reconcile.ts";
+import { frameBytes, readFrame } from "../../../src/state/record.ts";
+import { RecordBook } from "../../../src/state/record-book.ts";
 import { fact } from "./fixtures.ts";
 
 const POOL = Array.from({ length: 900 }, (_, at) => fact("peer 1", at % 3 === 0 ? "claim" : "phase", `c${at}`, 1, at));
@@ -54,14 +62,24 @@ t.test("equal sets: one message, an empty answer", async (t) => {
 
 t.test("any two sets become their union in a few rounds", async () => {
   fc.assert(
-    fc.property(fc.array(fc.nat(899), { maxLength: 300 }), fc.array(fc.nat(899), { maxLength: 300 }), fc.array(fc.nat(199), { maxLength: 20 }), fc.boolean(), (left, right, newer, common) => {
-      const pick = (from: readonly StoredRecord[], at: readonly number[]): StoredRecord[] => at.map((index) => from[index]).filter((record) => record !== undefined);
-      const shared = common ? POOL.slice(100, 700) : [];
-      const [mine, theirs] = [[...shared, ...pick(POOL, left)], [...shared, ...pick(POOL, right), ...pick(NEWER, newer)]];
-      const [a, b, union] = [bookOf(mine), bookOf(theirs), bookOf([...mine, ...theirs])];
-      const { rounds } = converse(a, b);
-      return equal(a, union) && equal(b, union) && rounds <= 6;
-    }),
+    fc.property(
+      fc.array(fc.nat(899), { maxLength: 300 }),
+      fc.array(fc.nat(899), { maxLength: 300 }),
+      fc.array(fc.nat(199), { maxLength: 20 }),
+      fc.boolean(),
+      (left, right, newer, common) => {
+        const pick = (from: readonly StoredRecord[], at: readonly number[]): StoredRecord[] =>
+          at.map((index) => from[index]).filter((record) => record !== undefined);
+        const shared = common ? POOL.slice(100, 700) : [];
+        const [mine, theirs] = [
+          [...shared, ...pick(POOL, left)],
+          [...shared, ...pick(POOL, right), ...pick(NEWER, newer)],
+        ];
+        const [a, b, union] = [bookOf(mine), bookOf(theirs), bookOf([...mine, ...theirs])];
+        const { rounds } = converse(a, b);
+        return equal(a, union) && equal(b, union) && rounds <= 6;
+      },
+    ),
     { numRuns: 150 },
   );
 });
@@ -105,14 +123,24 @@ t.test("messages that would cost more than an honest one are refused", async (t)
   t.notOk(checkReconciliation(message(range("", ""), range("", ""))).ok, "everything twice");
   t.notOk(checkReconciliation(message(range("b", "a"))).ok, "an end before its beginning");
   t.notOk(checkReconciliation(message(range("a", "c"), range("b", "d"))).ok, "ranges that overlap");
-  t.notOk(checkReconciliation(message(...Array.from({ length: 1_025 }, (_, at) => range(String(at).padStart(5, "0"), String(at + 1).padStart(5, "0"))))).ok, "too many ranges");
+  t.notOk(
+    checkReconciliation(message(...Array.from({ length: 1_025 }, (_, at) => range(String(at).padStart(5, "0"), String(at + 1).padStart(5, "0"))))).ok,
+    "too many ranges",
+  );
   t.notOk(checkReconciliation({ ranges: [], frames: [], wanted: Array.from({ length: 3_000 }, String) }).ok, "too many wanted");
 });
 
 t.test("fuzz: any message gets a bounded answer", async () => {
   const book = bookOf(POOL.slice(0, 300));
   const key = fc.oneof(fc.string({ maxLength: 10 }), fc.constantFrom(...book.list("").map(({ key }) => key)));
-  const range = fc.record({ from: key, to: key, count: fc.nat(), digest: fc.uint8Array({ maxLength: 40 }), listed: fc.boolean(), items: fc.array(fc.record({ key, hash: fc.uint8Array({ maxLength: 40 }) }), { maxLength: LIST_BELOW }) });
+  const range = fc.record({
+    from: key,
+    to: key,
+    count: fc.nat(),
+    digest: fc.uint8Array({ maxLength: 40 }),
+    listed: fc.boolean(),
+    items: fc.array(fc.record({ key, hash: fc.uint8Array({ maxLength: 40 }) }), { maxLength: LIST_BELOW }),
+  });
   fc.assert(
     fc.property(fc.array(range, { maxLength: 40 }), fc.array(key, { maxLength: 40 }), (ranges, wanted) => {
       const message = { ranges, wanted, frames: [] };

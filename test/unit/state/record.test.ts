@@ -14,7 +14,10 @@ type Fields = { key: string; versionMajor: bigint; versionMinor: bigint; final: 
 
 /** A frame with these fields, rightly signed by `by`, as only a liar's own program makes it. */
 function forged(fields: Partial<Fields>, by = A) {
-  const payload = toBinary(RecordPayloadSchema, create(RecordPayloadSchema, { key: `host/${peerId(A)}/${ZONE}/facts/self`, versionMajor: 1n, writer: peerId(A), content: new Uint8Array(3), ...fields }));
+  const payload = toBinary(
+    RecordPayloadSchema,
+    create(RecordPayloadSchema, { key: `host/${peerId(A)}/${ZONE}/facts/self`, versionMajor: 1n, writer: peerId(A), content: new Uint8Array(3), ...fields }),
+  );
   return create(RecordFrameSchema, { frame: 1, payload, signature: keyPair(by).signer.sign(Buffer.concat([Buffer.from("cc-record-1\n"), payload])) });
 }
 
@@ -44,7 +47,22 @@ t.test("each rule of frame version 1 drops what breaks it", async (t) => {
   const elsewhere = request("Stop", {}, { peer: peerId("peer 2") });
   drops(forged({ key: `user/${ZONE}/wanted/c1`, content: stamped(elsewhere) }), "not-addressed", "a stamp by a peer that was not addressed");
   drops(forged({ key: "admin/-/key/k1", content: stamped(elsewhere) }), "not-addressed", "an admin's request to another peer");
-  for (const key of ["", "user", "user/a/b", "user/A/b/c", "user/a/b/c/d", `host/${peerId(A)}/-/facts/self`, `host/x/${ZONE}/facts/self`, "root/-/b/c", "user/a/b/../c", "user/a/b/c!d", `user/a/b/${"c".repeat(129)}`, "user/a/B/c", "user//b/c", "user/a/b/é"]) {
+  for (const key of [
+    "",
+    "user",
+    "user/a/b",
+    "user/A/b/c",
+    "user/a/b/c/d",
+    `host/${peerId(A)}/-/facts/self`,
+    `host/x/${ZONE}/facts/self`,
+    "root/-/b/c",
+    "user/a/b/../c",
+    "user/a/b/c!d",
+    `user/a/b/${"c".repeat(129)}`,
+    "user/a/B/c",
+    "user//b/c",
+    "user/a/b/é",
+  ]) {
     drops(forged({ key }), "bad-key", `the key "${key}"`);
     t.notOk(isRecordKey(key));
   }
@@ -57,12 +75,24 @@ t.test("kinds that this version does not know are kept", async (t) => {
 
 t.test("the largest record passes, and stands alone in memory", async (t) => {
   const room = RECORD_BYTES_MAX - 200;
-  const record = buildRecord({ key: hostKey(peerId(A), ZONE, "facts", "self"), version: { major: 1, minor: 1 }, final: false, content: new Uint8Array(room) }, peerId(A), keyPair(A).signer);
+  const record = buildRecord(
+    { key: hostKey(peerId(A), ZONE, "facts", "self"), version: { major: 1, minor: 1 }, final: false, content: new Uint8Array(room) },
+    peerId(A),
+    keyPair(A).signer,
+  );
   t.ok(check(record.frame).ok);
   const message = Buffer.concat([new Uint8Array(1_000_000), record.frame.payload]);
   const read = check({ ...record.frame, payload: message.subarray(1_000_000) });
   t.ok(read.ok && read.record.content.buffer.byteLength <= RECORD_BYTES_MAX, "it does not hold the message that it came in");
-  t.throws(() => buildRecord({ key: hostKey(peerId(A), ZONE, "facts", "self"), version: { major: 1, minor: 1 }, final: false, content: new Uint8Array(RECORD_BYTES_MAX) }, peerId(A), keyPair(A).signer), /too-large/);
+  t.throws(
+    () =>
+      buildRecord(
+        { key: hostKey(peerId(A), ZONE, "facts", "self"), version: { major: 1, minor: 1 }, final: false, content: new Uint8Array(RECORD_BYTES_MAX) },
+        peerId(A),
+        keyPair(A).signer,
+      ),
+    /too-large/,
+  );
 });
 
 t.test("unknown fields of a frame are not carried along", async (t) => {
@@ -82,7 +112,12 @@ t.test("keys there and back", async (t) => {
 t.test("fuzz: whatever bytes come, a frame is a record or is dropped, and changed bytes never pass", async () => {
   const records = [fact(A, "facts", "self", 1, 1), wish(A, "w1", 1_800_000_000_000)];
   fc.assert(
-    fc.property(fc.uint8Array({ maxLength: 300 }), fc.uint8Array({ maxLength: 80 }), fc.nat(3), (payload, signature, frame) => !check(create(RecordFrameSchema, { frame, payload, signature })).ok),
+    fc.property(
+      fc.uint8Array({ maxLength: 300 }),
+      fc.uint8Array({ maxLength: 80 }),
+      fc.nat(3),
+      (payload, signature, frame) => !check(create(RecordFrameSchema, { frame, payload, signature })).ok,
+    ),
     { numRuns: 500 },
   );
   fc.assert(
@@ -97,7 +132,13 @@ t.test("fuzz: whatever bytes come, a frame is a record or is dropped, and change
   // Signed rubbish in every field: what passes obeys the rules.
   fc.assert(
     fc.property(
-      fc.record({ key: fc.oneof(fc.string(), fc.constant(`user/${ZONE}/wanted/c1`)), versionMajor: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }), versionMinor: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }), content: fc.uint8Array({ maxLength: 200 }), final: fc.boolean() }),
+      fc.record({
+        key: fc.oneof(fc.string(), fc.constant(`user/${ZONE}/wanted/c1`)),
+        versionMajor: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
+        versionMinor: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
+        content: fc.uint8Array({ maxLength: 200 }),
+        final: fc.boolean(),
+      }),
       (fields) => {
         const read = check(forged(fields));
         return !read.ok || (read.record.key.startsWith(`host/${peerId(A)}/`) && Number.isSafeInteger(read.record.version.major));

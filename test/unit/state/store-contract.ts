@@ -9,14 +9,27 @@ export async function checkRecordStore(t: Test, slot: RecordStoreSlot): Promise<
   await t.test("empty at first, then what was written, in the order of ids", async (t) => {
     const store = await slot.open();
     t.same(shown(await store.load()), { records: [], meta: {} });
-    await store.write({ put: [{ id: "user/a/x/2", frame: bytes("two") }, { id: "host/p/z/x/1", frame: bytes("one") }], meta: { "start-number": "7", "store-id": "s" } });
+    await store.write({
+      put: [
+        { id: "user/a/x/2", frame: bytes("two") },
+        { id: "host/p/z/x/1", frame: bytes("one") },
+      ],
+      meta: { "start-number": "7", "store-id": "s" },
+    });
     t.same(shown(await store.load()), { records: ["host/p/z/x/1=one", "user/a/x/2=two"], meta: { "start-number": "7", "store-id": "s" } });
     await store.close();
   });
 
   await t.test("it outlives being closed; a batch replaces, removes and keeps the rest", async (t) => {
     const store = await slot.open();
-    await store.write({ put: [{ id: "user/a/x/2", frame: bytes("newer") }, { id: "user/a/x/3", frame: new Uint8Array() }], remove: ["host/p/z/x/1", "never/there"], meta: { "start-number": "8" } });
+    await store.write({
+      put: [
+        { id: "user/a/x/2", frame: bytes("newer") },
+        { id: "user/a/x/3", frame: new Uint8Array() },
+      ],
+      remove: ["host/p/z/x/1", "never/there"],
+      meta: { "start-number": "8" },
+    });
     await store.close();
     const again = await slot.open();
     t.same(shown(await again.load()), { records: ["user/a/x/2=newer", "user/a/x/3="], meta: { "start-number": "8", "store-id": "s" } });

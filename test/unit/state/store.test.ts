@@ -3,10 +3,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t from "tap";
 import { silentLogger } from "../../../src/base/index.ts";
-import { StoreDamagedError } from "../../../src/state/index.ts";
 import { createIdentityFile } from "../../../src/state/drivers/identity-file.ts";
 import { createLevelSlot } from "../../../src/state/drivers/level.ts";
 import { MemoryDisk } from "../../../src/state/drivers/memory.ts";
+import { StoreDamagedError } from "../../../src/state/index.ts";
 import { openRecords } from "../../../src/state/opening.ts";
 import { fact } from "./fixtures.ts";
 import { checkRecordStore } from "./store-contract.ts";
@@ -16,7 +16,12 @@ t.teardown(() => rm(folder, { recursive: true, force: true }));
 const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text));
 
 t.test("memory", async (t) => checkRecordStore(t, new MemoryDisk()));
-t.test("level", async (t) => checkRecordStore(t, createLevelSlot(join(folder, "contract"), () => 17)));
+t.test("level", async (t) =>
+  checkRecordStore(
+    t,
+    createLevelSlot(join(folder, "contract"), () => 17),
+  ),
+);
 
 t.test("memory: a crash loses what was not fsynced, and only that", async (t) => {
   const syncs: (() => void)[] = [];
@@ -32,7 +37,10 @@ t.test("memory: a crash loses what was not fsynced, and only that", async (t) =>
   disk.crash();
   syncs.shift()?.();
   await new Promise(setImmediate);
-  t.same((await (await disk.open()).load()).records.map(({ id }) => id), ["a"]);
+  t.same(
+    (await (await disk.open()).load()).records.map(({ id }) => id),
+    ["a"],
+  );
   disk.restore({ records: new Map(), meta: {} });
   t.same((await (await disk.open()).load()).records, []);
   disk.restore(image);
@@ -76,7 +84,10 @@ t.test("level: damage is found, said, set aside, and an empty store takes its pl
     t.equal(said.length > 0, true, `${name}: said`);
     await opened.store.close();
   }
-  t.ok((await readdir(folder)).some((name) => name.endsWith(".damaged-17")), "what was damaged is still there to look at");
+  t.ok(
+    (await readdir(folder)).some((name) => name.endsWith(".damaged-17")),
+    "what was damaged is still there to look at",
+  );
 });
 
 t.test("what is stored but is no record is damage; another store than remembered is a loss", async (t) => {

@@ -5,7 +5,7 @@ import { ed25519Verifier, encodeCertificate, parseAdminRequest, type SignedReque
 import { buildRecord, containerIdOf, createView, hostKey, type StoredRecord, userKey, type Version, type View } from "../../../src/state/index.ts";
 import { RecordBook } from "../../../src/state/record-book.ts";
 import { StampBook } from "../../../src/state/stamps.ts";
-import { certificateOf, grant, keyId, keyPair, peerId, ROOT, record as stampOfRequest, request, value } from "../identity/fixtures.ts";
+import { certificateOf, grant, keyId, keyPair, peerId, ROOT, request, record as stampOfRequest, value } from "../identity/fixtures.ts";
 import { CREATED_S, stampedBy, ZONE } from "./fixtures.ts";
 
 /** The mesh's time of these tests: when requests are signed. */
@@ -60,12 +60,25 @@ export function grants(name: string, role: "viewer" | "operator" | "admin", by =
   return admin(grant(name, role, { by, peer: peerId(at), createdS: CREATED_S }), at, ms);
 }
 
-export function own(host: string, kind: string, id: string, content: Uint8Array, version: Version = { major: 1, minor: 1 }, final = false, zone: Zone = ZONE): StoredRecord {
+export function own(
+  host: string,
+  kind: string,
+  id: string,
+  content: Uint8Array,
+  version: Version = { major: 1, minor: 1 },
+  final = false,
+  zone: Zone = ZONE,
+): StoredRecord {
   return buildRecord({ key: hostKey(peerId(host), zone, kind, id), version, final, content }, peerId(host), keyPair(host).signer);
 }
 
 export function certificate(host: string, issuer = "peer 1"): StoredRecord {
-  return own(host, "certificate", "self", toBinary(CertificateRecordSchema, create(CertificateRecordSchema, { certificate: Buffer.from(encodeCertificate(certificateOf(host, { issuer }))) })));
+  return own(
+    host,
+    "certificate",
+    "self",
+    toBinary(CertificateRecordSchema, create(CertificateRecordSchema, { certificate: Buffer.from(encodeCertificate(certificateOf(host, { issuer }))) })),
+  );
 }
 
 export function facts(host: string, name: string, minor = 2): StoredRecord {
@@ -73,7 +86,12 @@ export function facts(host: string, name: string, minor = 2): StoredRecord {
 }
 
 /** A member mesh of four hosts with an operator, ann, a viewer, vic, and an admin, adam. */
-export const MEMBERS: readonly StoredRecord[] = [...["peer 1", "peer 2", "peer 3", "liar"].map((host) => certificate(host)), grants("ann", "operator"), grants("vic", "viewer"), grants("adam", "admin")];
+export const MEMBERS: readonly StoredRecord[] = [
+  ...["peer 1", "peer 2", "peer 3", "liar"].map((host) => certificate(host)),
+  grants("ann", "operator"),
+  grants("vic", "viewer"),
+  grants("adam", "admin"),
+];
 
 export function runFields(name: string, token = `token of ${name}`, spec: object = {}): object {
   return { token, spec: { image: "alpine", name, memoryBytes: 1_000, diskBytes: 10, cpuShares: 1, ...spec } };
@@ -88,27 +106,54 @@ export function creates(name: string, at: At & { readonly spec?: object } = {}):
   return stampedBy(at.at ?? "peer 1", userKey(ZONE, "container", idOf(name, at.by)), asks("Run", runFields(name, undefined, at.spec), at), NOW + (at.ms ?? 0));
 }
 
-export type ClaimOptions = { readonly epoch?: number; readonly claimEpoch?: number; readonly holder?: string; readonly signer?: string; readonly zone?: Zone; readonly version?: Version; readonly id?: ContainerId };
+export type ClaimOptions = {
+  readonly epoch?: number;
+  readonly claimEpoch?: number;
+  readonly holder?: string;
+  readonly signer?: string;
+  readonly zone?: Zone;
+  readonly version?: Version;
+  readonly id?: ContainerId;
+};
 
 /** A claim of `host` with an award of the create's stamping peer. */
 export function claims(host: string, createRecord: StoredRecord, options: ClaimOptions = {}): StoredRecord {
   const id = options.id ?? (createRecord.key.split("/").at(-1) as ContainerId);
   const epoch = options.epoch ?? 1;
-  const signed = toBinary(AwardTermsSchema, create(AwardTermsSchema, { container: id, epoch, holder: peerId(options.holder ?? host), requestHash: createRecord.hash, awardedAtMs: NOW }));
+  const signed = toBinary(
+    AwardTermsSchema,
+    create(AwardTermsSchema, { container: id, epoch, holder: peerId(options.holder ?? host), requestHash: createRecord.hash, awardedAtMs: NOW }),
+  );
   const awarder = options.signer ?? ["peer 1", "peer 2", "peer 3", "liar", "peer 9"].find((name) => peerId(name) === createRecord.writer) ?? "peer 1";
-  const award = create(AwardSchema, { signed, signature: keyPair(awarder).signer.sign(Buffer.concat([Buffer.from("cc-award-1\n"), signed])), request: createRecord.frame });
-  const content = toBinary(ClaimSchema, create(ClaimSchema, { container: id, epoch: options.claimEpoch ?? epoch, claimedAtMs: NOW, warrant: { kind: { case: "award", value: award } } }));
+  const award = create(AwardSchema, {
+    signed,
+    signature: keyPair(awarder).signer.sign(Buffer.concat([Buffer.from("cc-award-1\n"), signed])),
+    request: createRecord.frame,
+  });
+  const content = toBinary(
+    ClaimSchema,
+    create(ClaimSchema, { container: id, epoch: options.claimEpoch ?? epoch, claimedAtMs: NOW, warrant: { kind: { case: "award", value: award } } }),
+  );
   return own(host, "claim", id, content, options.version ?? { major: 1, minor: 10 + epoch }, false, options.zone);
 }
 
-export function says(host: string, id: ContainerId, phase: string, options: { readonly epoch?: number; readonly version?: Version; readonly endedAtMs?: number; readonly changedAtMs?: number; readonly final?: boolean } = {}): StoredRecord {
+export function says(
+  host: string,
+  id: ContainerId,
+  phase: string,
+  options: { readonly epoch?: number; readonly version?: Version; readonly endedAtMs?: number; readonly changedAtMs?: number; readonly final?: boolean } = {},
+): StoredRecord {
   const { epoch = 1, endedAtMs = 0, changedAtMs = NOW } = options;
   const content = toBinary(PhaseSchema, create(PhaseSchema, { container: id, epoch, phase, endedAtMs, changedAtMs }));
   return own(host, "phase", id, content, options.version ?? { major: 1, minor: 20 }, options.final ?? phase === "gone");
 }
 
 /** A user's change of containers: the stamped record of one of them. */
-export function changes(call: "Stop" | "Start" | "Restart" | "Remove", ids: readonly ContainerId[], at: At & { readonly stampMs?: number; readonly final?: boolean; readonly about?: ContainerId } = {}): StoredRecord {
+export function changes(
+  call: "Stop" | "Start" | "Restart" | "Remove",
+  ids: readonly ContainerId[],
+  at: At & { readonly stampMs?: number; readonly final?: boolean; readonly about?: ContainerId } = {},
+): StoredRecord {
   const signed = asks(call, { token: `${call} ${at.ms ?? 0}`, containers: ids }, at);
   return restamps(signed, call, at.about ?? (ids[0] as ContainerId), at.at ?? "peer 1", at.stampMs ?? at.ms ?? 0, at.final);
 }
@@ -118,11 +163,23 @@ export function restamps(signed: SignedRequest, call: string, about: ContainerId
 }
 
 export function revokes(key: string, fields: object = {}, by = "root", ms = 0): StoredRecord {
-  return admin(request("RevokeKey", { token: `revoke ${key}`, key: keyId(key), keepAll: true, ...fields }, { by, createdS: CREATED_S + Math.floor(ms / 1_000) }), "peer 1", ms);
+  return admin(
+    request("RevokeKey", { token: `revoke ${key}`, key: keyId(key), keepAll: true, ...fields }, { by, createdS: CREATED_S + Math.floor(ms / 1_000) }),
+    "peer 1",
+    ms,
+  );
 }
 
 export function removes(host: string, fields: object = {}, by = "adam", ms = 0): StoredRecord {
-  return admin(request("RemoveHost", { token: `remove ${host}`, host: peerId(host), countsToMajor: 1, countsToMinor: 1_000, allCertificates: true, ...fields }, { by, createdS: CREATED_S + Math.floor(ms / 1_000) }), "peer 1", ms);
+  return admin(
+    request(
+      "RemoveHost",
+      { token: `remove ${host}`, host: peerId(host), countsToMajor: 1, countsToMinor: 1_000, allCertificates: true, ...fields },
+      { by, createdS: CREATED_S + Math.floor(ms / 1_000) },
+    ),
+    "peer 1",
+    ms,
+  );
 }
 
 export { keyId, keyPair, parseAdminRequest, peerId, value, ZONE };

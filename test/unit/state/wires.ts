@@ -29,7 +29,10 @@ export class Time {
     const until = this.nowMs + ms;
     for (;;) {
       this.#events = this.#events.filter((event) => !event.off);
-      const next = this.#events.reduce<Event | undefined>((first, event) => (first === undefined || event.atMs < first.atMs || (event.atMs === first.atMs && event.order < first.order) ? event : first), undefined);
+      const next = this.#events.reduce<Event | undefined>(
+        (first, event) => (first === undefined || event.atMs < first.atMs || (event.atMs === first.atMs && event.order < first.order) ? event : first),
+        undefined,
+      );
       if (next === undefined || next.atMs > until) break;
       next.off = true;
       this.nowMs = Math.max(this.nowMs, next.atMs);
@@ -212,7 +215,13 @@ export class WireEnd {
     if (this.#listener?.(data, from) === "accept") this.#flood(data, from);
   }
 
-  async #call(peer: PeerId, method: { readonly input: DescMessage; readonly output: DescMessage }, name: string, request: object, timeoutMs: number): Promise<object> {
+  async #call(
+    peer: PeerId,
+    method: { readonly input: DescMessage; readonly output: DescMessage },
+    name: string,
+    request: object,
+    timeoutMs: number,
+  ): Promise<object> {
     if (!this.open.has(peer)) throw new CcError("PEER_UNREACHABLE", `no connection to ${peer}`);
     const bytes = toBinary(method.input, create(method.input, request as MessageInitShape<DescMessage>));
     return new Promise((resolve, reject) => {
@@ -223,9 +232,15 @@ export class WireEnd {
       };
       this.#wires.carry(this.self, peer, (end) => {
         const handler = end.#handlers.get(name);
-        const answer = handler === undefined ? Promise.reject(new CcError("NOT_YET", name)) : handler(fromBinary(method.input, bytes) as never, this.self, new AbortController().signal);
+        const answer =
+          handler === undefined
+            ? Promise.reject(new CcError("NOT_YET", name))
+            : handler(fromBinary(method.input, bytes) as never, this.self, new AbortController().signal);
         answer.then(
-          (reply) => this.#wires.carry(peer, this.self, () => settle(() => resolve(fromBinary(method.output, toBinary(method.output, create(method.output, reply as MessageInitShape<DescMessage>)))))),
+          (reply) =>
+            this.#wires.carry(peer, this.self, () =>
+              settle(() => resolve(fromBinary(method.output, toBinary(method.output, create(method.output, reply as MessageInitShape<DescMessage>))))),
+            ),
           (error: unknown) => this.#wires.carry(peer, this.self, () => settle(() => reject(error))),
         );
       });

@@ -1,9 +1,18 @@
-import { Chance, LifeClock, Time, WireEnd, Wires, WORLD_START_MS } from "./wires.ts";
 import { type Logger, type PeerId, silentLogger } from "../../../src/base/index.ts";
 import { ed25519Verifier } from "../../../src/identity/index.ts";
-import { createReplica, type Draft, hostKey, type IdentityFile, type Remembered, type ReplicaService, type ReplicaSettings, userKey } from "../../../src/state/index.ts";
 import { MemoryDisk } from "../../../src/state/drivers/memory.ts";
+import {
+  createReplica,
+  type Draft,
+  hostKey,
+  type IdentityFile,
+  type Remembered,
+  type ReplicaService,
+  type ReplicaSettings,
+  userKey,
+} from "../../../src/state/index.ts";
 import { keyPair, peerId, request, stamped, ZONE } from "./fixtures.ts";
+import { Chance, LifeClock, Time, WireEnd, Wires, WORLD_START_MS } from "./wires.ts";
 
 export { WORLD_START_MS };
 
@@ -132,7 +141,8 @@ export class Host {
     };
     const note = (_fields: object, message: string): void => void this.said.push(message);
     const log: Logger = { ...silentLogger, warn: note, error: note };
-    const offsets = (): number[] => [0, ...[...this.end.open].map((peer) => (this.world.wires.ends.get(peer)?.clock.skewMs ?? 0) - this.clock.skewMs)].sort((a, b) => a - b);
+    const offsets = (): number[] =>
+      [0, ...[...this.end.open].map((peer) => (this.world.wires.ends.get(peer)?.clock.skewMs ?? 0) - this.clock.skewMs)].sort((a, b) => a - b);
     return createReplica(
       {
         signer: keyPair(this.name).signer,
@@ -149,4 +159,14 @@ export class Host {
       { self: this.peer, zone: ZONE, acceptLostStore: false, neighboursExpected: false, ...this.settings },
     );
   }
+}
+
+export type Three = [Host, Host, Host];
+
+/** Three hosts that know one another. */
+export async function three(seed = 1): Promise<{ world: World; hosts: Three }> {
+  const world = new World(seed);
+  const hosts = (await world.add("peer 1", "peer 2", "peer 3")) as Three;
+  await world.run(5_000);
+  return { world, hosts };
 }
