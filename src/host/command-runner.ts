@@ -87,7 +87,11 @@ function runCommand(argv: readonly string[], options: CommandOptions, source: Re
     child.once("error", (error) => {
       release();
       if (killedBecause !== undefined) return reject(killedBecause);
-      reject(new CcError("INTERNAL", `${program} cannot be run on this host (${errorCode(error)}); is it installed? scripts/setup installs what is missing`, { cause: error }));
+      reject(
+        new CcError("INTERNAL", `${program} cannot be run on this host (${errorCode(error)}); is it installed? scripts/setup installs what is missing`, {
+          cause: error,
+        }),
+      );
     });
     child.once("exit", () => {
       clearTimeout(timer);
@@ -119,7 +123,13 @@ function filter(argv: readonly string[], source: Readable): Readable {
   });
   source.once("error", (error) => output.destroy(error));
   child.stdin.on("error", () => source.destroy());
-  child.once("error", (error) => output.destroy(new CcError("INTERNAL", `${program} cannot be run on this host (${errorCode(error)}); is it installed? scripts/setup installs what is missing`, { cause: error })));
+  child.once("error", (error) =>
+    output.destroy(
+      new CcError("INTERNAL", `${program} cannot be run on this host (${errorCode(error)}); is it installed? scripts/setup installs what is missing`, {
+        cause: error,
+      }),
+    ),
+  );
   child.once("close", (code) => {
     if (code === 0) output.end();
     else output.destroy(new CcError("INTERNAL", `${program} failed: ${stderr.text().trim()}`));

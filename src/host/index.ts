@@ -16,10 +16,10 @@
  * need its own copy or idmapped view of every layer), lock files (level locks the data folder of a peer already).
  */
 export { systemClock } from "./clock.ts";
-export { type StreamingCommandRunner, createCommandRunner, errorCode } from "./command-runner.ts";
+export { createCommandRunner, errorCode, type StreamingCommandRunner } from "./command-runner.ts";
 export { makeFolderDurably, removeFileDurably, syncFolder, writeFileDurably } from "./durable-file.ts";
-export { type LogLevel, createLogger } from "./logger.ts";
+export { createLogger, type LogLevel } from "./logger.ts";
 export { systemRandom } from "./random.ts";
 export { redact } from "./redact.ts";
 export { createShellHelper } from "./shell-helper.ts";
-export { DEFAULT_ID_RANGE, type IdMap, type UserNamespaceInit, type UserNamespacePin, createUserNamespacePin } from "./user-namespace.ts";
+export { createUserNamespacePin, DEFAULT_ID_RANGE, type IdMap, type UserNamespaceInit, type UserNamespacePin } from "./user-namespace.ts";

@@ -1,4 +1,4 @@
-import { type DestinationStream, type Logger as Pino, destination, pino, stdTimeFunctions } from "pino";
+import { type DestinationStream, destination, type Logger as Pino, pino, stdTimeFunctions } from "pino";
 import type { Logger } from "../base/index.ts";
 import { redact } from "./redact.ts";
 

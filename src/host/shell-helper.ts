@@ -144,7 +144,13 @@ export function createShellHelper(): ShellHelper {
         if (options.signal?.aborted === true) return reject(options.signal.reason);
         if (waiting.length >= WAITING_MAX) return reject(new CcError("RATE_LIMITED", "too many things wait for this host; try again in a moment"));
         if (script.includes("\0")) return reject(new TypeError("a script cannot contain a zero byte"));
-        const job: Job = { script, timeoutMs: options.timeoutMs ?? TIMEOUT_MS, signal: options.signal, onAbortWaiting: () => dropWaiting(job), settle: { resolve, reject } };
+        const job: Job = {
+          script,
+          timeoutMs: options.timeoutMs ?? TIMEOUT_MS,
+          signal: options.signal,
+          onAbortWaiting: () => dropWaiting(job),
+          settle: { resolve, reject },
+        };
         waiting.push(job);
         options.signal?.addEventListener("abort", job.onAbortWaiting, { once: true });
         next();

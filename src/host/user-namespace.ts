@@ -1,5 +1,5 @@
-import { mkdir, rm, statfs, writeFile } from "node:fs/promises";
 import { spawn } from "node:child_process";
+import { mkdir, rm, statfs, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { CcError, type CommandRunner } from "../base/index.ts";
 import { commandEnvironment } from "./command-environment.ts";
@@ -60,10 +60,17 @@ export function createUserNamespacePin(init: UserNamespaceInit): UserNamespacePi
   async function checkMapping(): Promise<void> {
     const seen = await commands.run(["nsenter", `--user=${path}`, "-S", "0", "-G", "0", "cat", "/proc/self/uid_map", "/proc/self/gid_map"]);
     const wanted = [uidMap, gidMap].map(mapLine).join("\n");
-    const found = seen.stdout.trim().split("\n").map((line) => line.trim().split(/\s+/).join(" ")).join("\n");
+    const found = seen.stdout
+      .trim()
+      .split("\n")
+      .map((line) => line.trim().split(/\s+/).join(" "))
+      .join("\n");
     if (seen.exitCode !== 0) throw new CcError("INTERNAL", `the user namespace at ${path} cannot be entered: ${seen.stderr.trim()}`);
     if (found === wanted) return;
-    throw new CcError("INTERNAL", `containers on this host use the id mapping "${found.replace("\n", '" and "')}", the configuration says "${wanted.replace("\n", '" and "')}"; set it back, or remove all containers and reboot`);
+    throw new CcError(
+      "INTERNAL",
+      `containers on this host use the id mapping "${found.replace("\n", '" and "')}", the configuration says "${wanted.replace("\n", '" and "')}"; set it back, or remove all containers and reboot`,
+    );
   }
 
   return {

@@ -1,7 +1,7 @@
 import { z } from "zod";
-import { type Result, ok, refuse } from "../base/index.ts";
+import { ok, type Result, refuse } from "../base/index.ts";
 import type { ImageConfig } from "./image-store.ts";
-import { LAYERS_MAX, MANIFEST_BYTES_MAX, firstIssue, parseJson } from "./manifest.ts";
+import { firstIssue, LAYERS_MAX, MANIFEST_BYTES_MAX, parseJson } from "./manifest.ts";
 import { type Digest, isDigest } from "./reference.ts";
 
 /** The kernel takes no longer argument or variable (MAX_ARG_STRLEN). */
@@ -60,7 +60,15 @@ export function parseImageConfig(json: string): Result<ParsedConfig> {
     config:
       config === null || config === undefined
         ? NOTHING
-        : { entrypoint: config.Entrypoint, cmd: config.Cmd, env: config.Env, user: config.User, workingDir: config.WorkingDir, stopSignal: config.StopSignal, labels: config.Labels },
+        : {
+            entrypoint: config.Entrypoint,
+            cmd: config.Cmd,
+            env: config.Env,
+            user: config.User,
+            workingDir: config.WorkingDir,
+            stopSignal: config.StopSignal,
+            labels: config.Labels,
+          },
     diffIds: rootfs.diff_ids ?? [],
     os,
     architecture,

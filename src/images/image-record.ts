@@ -1,7 +1,7 @@
 import { z } from "zod";
-import { type Result, ok, refuse } from "../base/index.ts";
+import { ok, type Result, refuse } from "../base/index.ts";
 import type { ImageConfig } from "./image-store.ts";
-import { LAYERS_MAX, firstIssue, parseJson } from "./manifest.ts";
+import { firstIssue, LAYERS_MAX, parseJson } from "./manifest.ts";
 import { type Digest, isDigest } from "./reference.ts";
 
 /** What the host keeps of an image beside its layers. */

@@ -15,6 +15,6 @@
  * (an image could pass its layer off as another's), the `dir:` destination (it empties its folder, so nothing can be
  * passed over), speaking to registries ourselves (mirrors, tokens and policies would have to be made again).
  */
-export { type HostImageStore, type ImageStoreInit, createImageStore } from "./drivers/image-store.ts";
+export { createImageStore, type HostImageStore, type ImageStoreInit } from "./drivers/image-store.ts";
 export * from "./image-store.ts";
-export { type ImageReference, formatImageReference, isDigest, parseImageReference } from "./reference.ts";
+export { formatImageReference, type ImageReference, isDigest, parseImageReference } from "./reference.ts";

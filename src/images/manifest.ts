@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { type Result, ok, refuse } from "../base/index.ts";
+import { ok, type Result, refuse } from "../base/index.ts";
+import { printable } from "./printable.ts";
 import { type Digest, isDigest } from "./reference.ts";
 
 /** What registries themselves accept at most. */
@@ -20,7 +21,8 @@ export type Manifest =
 const IMAGE_TYPES = new Set(["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"]);
 const INDEX_TYPES = new Set(["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"]);
 const CONFIG_TYPES = new Set(["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"]);
-const LAYER_TYPE = /^application\/vnd\.(oci\.image\.layer(\.nondistributable)?\.v1\.tar(\+gzip|\+zstd)?|docker\.image\.rootfs\.(diff|foreign\.diff)\.tar(\.gzip|\.zstd)?)$/;
+const LAYER_TYPE =
+  /^application\/vnd\.(oci\.image\.layer(\.nondistributable)?\.v1\.tar(\+gzip|\+zstd)?|docker\.image\.rootfs\.(diff|foreign\.diff)\.tar(\.gzip|\.zstd)?)$/;
 
 const digest = z.string().refine(isDigest, "not a sha256 digest");
 const descriptor = z
@@ -30,7 +32,9 @@ const platform = z.object({ os: z.string().max(64), architecture: z.string().max
 const imageSchema = z.object({ config: descriptor, layers: z.array(descriptor).max(LAYERS_MAX) });
 const indexSchema = z.object({
   manifests: z
-    .array(z.object({ mediaType: z.string().max(255).default(""), digest, size: z.number().int().min(0).max(MANIFEST_BYTES_MAX), platform: platform.nullish() }))
+    .array(
+      z.object({ mediaType: z.string().max(255).default(""), digest, size: z.number().int().min(0).max(MANIFEST_BYTES_MAX), platform: platform.nullish() }),
+    )
     .max(INDEX_ENTRIES_MAX),
 });
 const headSchema = z.object({ schemaVersion: z.literal(2), mediaType: z.string().max(255).optional(), manifests: z.unknown().optional() });
@@ -79,13 +83,6 @@ export function parseJson(text: string, charsMax: number): Result<unknown> {
 export function firstIssue(error: z.ZodError): string {
   const issue = error.issues[0];
   return issue === undefined ? "it is malformed" : printable(`${issue.path.join(".")}: ${issue.message}`);
-}
-
-const PRINTABLE_CHARS_MAX = 160;
-/** Text from outside, fit for one line of an error. */
-export function printable(text: string): string {
-  const line = text.replaceAll(/[^\x20-\x7e]+/g, " ");
-  return line.length > PRINTABLE_CHARS_MAX ? `${line.slice(0, PRINTABLE_CHARS_MAX)}...` : line;
 }
 
 function bad(why: string): ReturnType<typeof refuse> {

@@ -1,8 +1,18 @@
-import { type Result, ok, refuse } from "../base/index.ts";
-import { type Descriptor, type Manifest, type Platform, printable } from "./manifest.ts";
+import { ok, type Result, refuse } from "../base/index.ts";
+import type { Descriptor, Manifest, Platform } from "./manifest.ts";
+import { printable } from "./printable.ts";
 
 /** Node's names of processors in the words of images (Go's GOARCH). */
-const ARCHITECTURES: Readonly<Record<string, string>> = { x64: "amd64", arm64: "arm64", arm: "arm", ia32: "386", ppc64: "ppc64le", s390x: "s390x", riscv64: "riscv64", loong64: "loong64" };
+const ARCHITECTURES: Readonly<Record<string, string>> = {
+  x64: "amd64",
+  arm64: "arm64",
+  arm: "arm",
+  ia32: "386",
+  ppc64: "ppc64le",
+  s390x: "s390x",
+  riscv64: "riscv64",
+  loong64: "loong64",
+};
 /** What runs on an architecture when the image names a variant, best first. An empty one is always fine, and first but for arm. */
 const VARIANTS: Readonly<Record<string, readonly string[]>> = { amd64: ["", "v1"], arm64: ["v8", ""], arm: ["v7", "v6", "v5", ""] };
 
@@ -30,7 +40,10 @@ export function choosePlatform(index: Extract<Manifest, { kind: "index" }>, host
 /** Whether an image of one platform runs here; images that say nothing are let through. */
 export function checkPlatform(image: { readonly os: string; readonly architecture: string }, host: Platform): Result<undefined> {
   if ((image.os === "" || image.os === host.os) && (image.architecture === "" || image.architecture === host.architecture)) return ok(undefined);
-  return refuse("IMAGE_NOT_FOUND", `the image is for ${printable(`${image.os}/${image.architecture}`)}, not for ${name(host)}; choose another image or tag, or a host of another architecture`);
+  return refuse(
+    "IMAGE_NOT_FOUND",
+    `the image is for ${printable(`${image.os}/${image.architecture}`)}, not for ${name(host)}; choose another image or tag, or a host of another architecture`,
+  );
 }
 
 const name = (platform: Platform): string => [platform.os, platform.architecture, platform.variant].filter((part) => part !== "").join("/");

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { type Result, base32, ok, refuse } from "../base/index.ts";
+import { base32, ok, type Result, refuse } from "../base/index.ts";
 import type { Descriptor, Manifest } from "./manifest.ts";
 import type { Digest } from "./reference.ts";
 

@@ -1,4 +1,5 @@
-import { type Result, ok, refuse } from "../base/index.ts";
+import { ok, type Result, refuse } from "../base/index.ts";
+import { printable } from "./printable.ts";
 
 /** `sha256:` and 64 hexadecimal digits: the only kind of digest that registries use. */
 export type Digest = string & { readonly brand: "Digest" };
@@ -35,7 +36,6 @@ export const isDigest = (text: string): text is Digest => DIGEST.test(text);
 export function parseImageReference(text: string): Result<ImageReference> {
   if (text === "") return bad(text, "give an image, for example alpine or ghcr.io/owner/name:tag");
   if (text.length > REFERENCE_CHARS_MAX) return bad(`${text.slice(0, 32)}...`, `an image reference has at most ${REFERENCE_CHARS_MAX} characters`);
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused here
   if (/[\s\u0000-\u001f\u007f]/.test(text)) return bad(text, "an image reference has no spaces or control characters");
   const scheme = /^([a-z-]+):/.exec(text)?.[1] ?? "";
   if (/^[a-z-]+:\/\//.test(text)) return bad(text, `leave out ${scheme}://`);
@@ -59,18 +59,19 @@ export function parseImageReference(text: string): Result<ImageReference> {
 function splitRegistry(name: string): Result<{ registry: string; repository: string }> {
   const parts = name.split("/");
   const first = parts[0] ?? "";
-  const namesRegistry = parts.length > 1 && (/[.:\[]/.test(first) || first === "localhost");
+  const namesRegistry = parts.length > 1 && (/[.:[]/.test(first) || first === "localhost");
   let registry = namesRegistry ? first : DEFAULT_REGISTRY;
   if (registry === "index.docker.io") registry = DEFAULT_REGISTRY;
   const path = namesRegistry ? parts.slice(1) : parts;
   const host = /^(.*?)(?::(\d+))?$/.exec(registry);
-  if (host === null || !HOST.test(host[1] ?? "")) return refuse("BAD_IMAGE_REFERENCE", `"${registry}" is not the name of a registry`);
+  if (host === null || !HOST.test(host[1] ?? "")) return refuse("BAD_IMAGE_REFERENCE", `"${printable(registry)}" is not the name of a registry`);
   const port = host[2];
   if (port !== undefined && (Number(port) < 1 || Number(port) > PORT_MAX)) return refuse("BAD_IMAGE_REFERENCE", `${port} is not a port`);
   for (const part of path) {
     if (part === "") return refuse("BAD_IMAGE_REFERENCE", "a part of its name is empty");
     if (part !== part.toLowerCase()) return refuse("BAD_IMAGE_REFERENCE", "names of images are in lower case");
-    if (!PART.test(part)) return refuse("BAD_IMAGE_REFERENCE", `"${part}" may only have lower-case letters and digits, with ., _, __ or - between them`);
+    if (!PART.test(part))
+      return refuse("BAD_IMAGE_REFERENCE", `"${printable(part)}" may only have lower-case letters and digits, with ., _, __ or - between them`);
   }
   const repository = registry === DEFAULT_REGISTRY && path.length === 1 ? `library/${path[0]}` : path.join("/");
   if (registry.length + repository.length > NAME_CHARS_MAX) return refuse("BAD_IMAGE_REFERENCE", `its name has more than ${NAME_CHARS_MAX} characters`);
@@ -78,7 +79,7 @@ function splitRegistry(name: string): Result<{ registry: string; repository: str
 }
 
 function bad(text: string, why: string): ReturnType<typeof refuse> {
-  return refuse("BAD_IMAGE_REFERENCE", `"${text}" is not an image reference: ${why}`);
+  return refuse("BAD_IMAGE_REFERENCE", `"${printable(text)}" is not an image reference: ${why}`);
 }
 
 /** The complete form: equal images in equal words. */

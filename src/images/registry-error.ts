@@ -1,5 +1,5 @@
 import type { ErrorCode, Refusal } from "../base/index.ts";
-import { printable } from "./manifest.ts";
+import { printable } from "./printable.ts";
 import { type ImageReference, registryName } from "./reference.ts";
 
 type Explanation = { readonly when: RegExp; readonly code: ErrorCode; readonly say: (reference: ImageReference) => string };
@@ -12,7 +12,11 @@ const EXPLANATIONS: readonly Explanation[] = [
     code: "IMAGE_DENIED",
     say: (reference) => `the signature policy of this host (containers-policy.json) does not accept ${registryName(reference)}`,
   },
-  { when: /toomanyrequests|too many requests/i, code: "IMAGE_PULL_FAILED", say: ({ registry }) => `${registry} limits how often images are pulled; try again later, or give a user and password` },
+  {
+    when: /toomanyrequests|too many requests/i,
+    code: "IMAGE_PULL_FAILED",
+    say: ({ registry }) => `${registry} limits how often images are pulled; try again later, or give a user and password`,
+  },
   {
     when: /unauthorized|authentication required|invalid username\/password|incorrect username or password|denied|forbidden|status 403|status 401/i,
     code: "IMAGE_DENIED",
@@ -31,14 +35,19 @@ const EXPLANATIONS: readonly Explanation[] = [
   {
     when: /x509|certificate|tls: /i,
     code: "REGISTRY_UNREACHABLE",
-    say: ({ registry }) => `the certificate of ${registry} is not trusted on this host; add its authority below /etc/containers/certs.d, or name it among the insecure registries in the configuration`,
+    say: ({ registry }) =>
+      `the certificate of ${registry} is not trusted on this host; add its authority below /etc/containers/certs.d, or name it among the insecure registries in the configuration`,
   },
   {
     when: /connection refused|no such host|i\/o timeout|no route to host|network is unreachable|server misbehaving|deadline exceeded|connection reset|connection timed out|dial tcp|pinging container registry|\bEOF\b/i,
     code: "REGISTRY_UNREACHABLE",
     say: ({ registry }) => `${registry} cannot be reached from this host; check its name and the network, and try again`,
   },
-  { when: /digest did not match|does not match|checksum|digest mismatch|unexpected end/i, code: "IMAGE_PULL_FAILED", say: ({ registry }) => `${registry} gave something else than the image's digest says; try again` },
+  {
+    when: /digest did not match|does not match|checksum|digest mismatch|unexpected end/i,
+    code: "IMAGE_PULL_FAILED",
+    say: ({ registry }) => `${registry} gave something else than the image's digest says; try again`,
+  },
 ];
 
 /** What the text of a failed skopeo means to a user. */
@@ -50,5 +59,9 @@ export function explainRegistryError(stderr: string, reference: ImageReference):
   if (found !== undefined) return { ok: false, code: found.code, message: found.say(reference) };
   // Addresses of blobs may carry a signed query that gives access to them.
   const message = (/msg="((?:[^"\\]|\\.)*)"/.exec(last)?.[1] ?? last).replaceAll(/\?[^\s"\\]+/g, "");
-  return { ok: false, code: "IMAGE_PULL_FAILED", message: `${registryName(reference)} cannot be pulled: ${printable(message === "" ? "the registry client gave no reason" : message)}` };
+  return {
+    ok: false,
+    code: "IMAGE_PULL_FAILED",
+    message: `${registryName(reference)} cannot be pulled: ${printable(message === "" ? "the registry client gave no reason" : message)}`,
+  };
 }

@@ -14,7 +14,11 @@ type Shared<T, P> = {
 export class SharedWork<T, P> {
   readonly #running = new Map<string, Shared<T, P>>();
 
-  async join(key: string, options: { readonly signal: AbortSignal; readonly onProgress?: ((progress: P) => void) | undefined }, work: (signal: AbortSignal, report: (progress: P) => void) => Promise<T>): Promise<T> {
+  async join(
+    key: string,
+    options: { readonly signal: AbortSignal; readonly onProgress?: ((progress: P) => void) | undefined },
+    work: (signal: AbortSignal, report: (progress: P) => void) => Promise<T>,
+  ): Promise<T> {
     const { signal, onProgress } = options;
     for (let ending = this.#running.get(key); ending?.controller.signal.aborted === true; ending = this.#running.get(key)) {
       await ending.promise.catch(() => undefined);

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { chown, mkdir, readdir, stat, statfs, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { CcError, type Clock, formatSize, sleep } from "../../base/index.ts";
-import { type StreamingCommandRunner, type UserNamespacePin, errorCode } from "../../host/index.ts";
+import { errorCode, type StreamingCommandRunner, type UserNamespacePin } from "../../host/index.ts";
 import { parseImageConfig } from "../image-config.ts";
 import type { ImageRecord, LayerRecord } from "../image-record.ts";
 import type { PullProgress } from "../image-store.ts";
@@ -62,12 +62,17 @@ export async function fetchImage(tools: FetchTools, task: FetchTask): Promise<Fe
   });
   for (const { digest } of seeds) await writeFile(join(arrived, hexOf(digest)), "");
   const seeded = new Set(seeds.map(({ digest }) => digest));
-  await demandRoom(tools, folder, manifest.layers.reduce((sum, layer) => (seeded.has(layer.digest) ? sum : sum + layer.sizeBytes), 0));
+  await demandRoom(
+    tools,
+    folder,
+    manifest.layers.reduce((sum, layer) => (seeded.has(layer.digest) ? sum : sum + layer.sizeBytes), 0),
+  );
 
   const copied = session.blobs(reference, join(folder, "b"), join(folder, "o"), signal);
   try {
     const text = await Promise.race([session.config(reference, signal), failureOf(copied)]);
-    if (`sha256:${createHash("sha256").update(text).digest("hex")}` !== manifest.config.digest) throw new CcError("IMAGE_PULL_FAILED", `${reference.registry} gave another configuration than the image's digest says; try again`);
+    if (`sha256:${createHash("sha256").update(text).digest("hex")}` !== manifest.config.digest)
+      throw new CcError("IMAGE_PULL_FAILED", `${reference.registry} gave another configuration than the image's digest says; try again`);
     const config = valueOf(parseImageConfig(text));
     valueOf(checkPlatform(config, tools.platform));
     const plan = valueOf(planPull(manifest, config.diffIds, (diffId) => shelf.hasLayer(diffId)));
@@ -173,7 +178,10 @@ async function demandRoom(tools: FetchTools, folder: string, neededBytes: number
   const disk = await statfs(folder);
   const freeBytes = disk.bavail * disk.bsize;
   if (freeBytes - neededBytes >= tools.freeBytesMin) return;
-  throw new CcError("NO_ROOM", `the image does not fit on the disk of this host (${formatSize(freeBytes)} free, ${formatSize(tools.freeBytesMin)} stay free); free some room, or choose another host`);
+  throw new CcError(
+    "NO_ROOM",
+    `the image does not fit on the disk of this host (${formatSize(freeBytes)} free, ${formatSize(tools.freeBytesMin)} stay free); free some room, or choose another host`,
+  );
 }
 
 async function sizeOf(file: string): Promise<number> {

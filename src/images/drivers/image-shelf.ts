@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
-import { access, mkdir, readFile, readdir, rename } from "node:fs/promises";
+import { access, mkdir, readdir, readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { CcError, type CommandRunner, type Logger } from "../../base/index.ts";
-import { type IdMap, errorCode, makeFolderDurably, removeFileDurably, syncFolder, writeFileDurably } from "../../host/index.ts";
-import { type ImageRecord, decodeImageRecord, decodeReferenceRecord, encodeImageRecord, encodeReferenceRecord } from "../image-record.ts";
+import { errorCode, type IdMap, makeFolderDurably, removeFileDurably, syncFolder, writeFileDurably } from "../../host/index.ts";
+import { decodeImageRecord, decodeReferenceRecord, encodeImageRecord, encodeReferenceRecord, type ImageRecord } from "../image-record.ts";
 import type { ImageOnHost } from "../image-store.ts";
 import { layerFolder } from "../pull-plan.ts";
 import type { Digest } from "../reference.ts";
@@ -56,7 +56,13 @@ export class ImageShelf {
   image(digest: Digest, reference: string): ImageOnHost | undefined {
     const record = this.#images.get(digest);
     if (record === undefined) return undefined;
-    return { digest, reference, layers: record.stack.map((diffId) => this.#layerPath(diffId)), config: record.config, sizeBytes: record.stack.reduce((sum, diffId) => sum + this.layerBytes(diffId), 0) };
+    return {
+      digest,
+      reference,
+      layers: record.stack.map((diffId) => this.#layerPath(diffId)),
+      config: record.config,
+      sizeBytes: record.stack.reduce((sum, diffId) => sum + this.layerBytes(diffId), 0),
+    };
   }
 
   /** What the reference led to when it was last pulled. */
@@ -95,8 +101,9 @@ export class ImageShelf {
       for (const { diffId, folder } of layers) {
         if (this.#layers.has(diffId)) continue;
         // Left by a crash between here and the record: of unknown worth.
-        await removeTree(commands, this.#layerPath(diffId));
-        await rename(folder, this.#layerPath(diffId));
+        const path = this.#layerPath(diffId);
+        if ((await access(path).then(() => true, absent)) !== undefined) await removeTree(commands, path);
+        await rename(folder, path);
       }
       await syncFolder(join(dataDir, "l"));
       await writeFileDurably(join(dataDir, "i", `${hexOf(record.digest)}.json`), encodeImageRecord(record));
@@ -187,7 +194,11 @@ export class ImageShelf {
     const wanted = JSON.stringify({ version: 1, uidMap, gidMap });
     const found = await readFile(file, "utf8").catch(absent);
     if (found === undefined) await writeFileDurably(file, wanted);
-    else if (found !== wanted) throw new CcError("INTERNAL", `the images in ${dataDir} were unpacked for another id mapping (${found.slice(0, 200)}) than the configuration says (${wanted}); set it back, or remove that folder`);
+    else if (found !== wanted)
+      throw new CcError(
+        "INTERNAL",
+        `the images in ${dataDir} were unpacked for another id mapping (${found.slice(0, 200)}) than the configuration says (${wanted}); set it back, or remove that folder`,
+      );
   }
 }
 

@@ -2,16 +2,16 @@ import { createHash } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { CcError, type Clock, type Logger, base32 } from "../../base/index.ts";
-import { type StreamingCommandRunner, type UserNamespacePin, errorCode } from "../../host/index.ts";
+import { base32, CcError, type Clock, type Logger } from "../../base/index.ts";
+import { errorCode, type StreamingCommandRunner, type UserNamespacePin } from "../../host/index.ts";
 import type { ImageOnHost, ImageStore, PullOptions, PullProgress } from "../image-store.ts";
 import { type Manifest, parseManifest } from "../manifest.ts";
 import { choosePlatform, platformOf } from "../platform.ts";
-import { type Digest, type ImageReference, formatImageReference, isDigest, parseImageReference } from "../reference.ts";
+import { type Digest, formatImageReference, type ImageReference, isDigest, parseImageReference } from "../reference.ts";
 import { SharedWork } from "../shared-work.ts";
 import { type FetchTools, fetchImage } from "./fetch-image.ts";
 import { ImageShelf, removeTree } from "./image-shelf.ts";
-import { type RegistryCredentials, type RegistrySession, type SkopeoInit, createSkopeo } from "./skopeo.ts";
+import { createSkopeo, type RegistryCredentials, type RegistrySession, type SkopeoInit } from "./skopeo.ts";
 import { valueOf } from "./value-of.ts";
 
 export type ImageStoreInit = Omit<SkopeoInit, "commands"> & {
@@ -63,7 +63,12 @@ export function createImageStore(init: ImageStoreInit): HostImageStore {
     return digest === undefined ? undefined : shelf.image(digest, name);
   }
 
-  async function pullOnce(wanted: ImageReference, credentials: RegistryCredentials | undefined, signal: AbortSignal, report: (progress: PullProgress) => void): Promise<ImageOnHost> {
+  async function pullOnce(
+    wanted: ImageReference,
+    credentials: RegistryCredentials | undefined,
+    signal: AbortSignal,
+    report: (progress: PullProgress) => void,
+  ): Promise<ImageOnHost> {
     report({ step: "resolving" });
     const name = formatImageReference(wanted);
     const session = await registry.open(wanted, credentials);
@@ -72,7 +77,9 @@ export function createImageStore(init: ImageStoreInit): HostImageStore {
       const exact = { ...wanted, tag: undefined, digest: found.digest };
       if (shelf.image(found.digest, name) === undefined) {
         const manifest = found.manifest ?? (await imageManifest(session, exact, signal));
-        await fetches.join(formatImageReference(exact), { signal, onProgress: report }, (fetchSignal, tell) => fetchAndCommit(exact, manifest, credentials, name, fetchSignal, tell));
+        await fetches.join(formatImageReference(exact), { signal, onProgress: report }, (fetchSignal, tell) =>
+          fetchAndCommit(exact, manifest, credentials, name, fetchSignal, tell),
+        );
       }
       await shelf.point(name, found.digest);
       const image = shelf.image(found.digest, name);
@@ -84,7 +91,11 @@ export function createImageStore(init: ImageStoreInit): HostImageStore {
   }
 
   /** Which image a reference means on this host; its manifest too, where it did not take another question. */
-  async function findManifest(session: RegistrySession, wanted: ImageReference, signal: AbortSignal): Promise<{ digest: Digest; manifest: Extract<Manifest, { kind: "image" }> | undefined }> {
+  async function findManifest(
+    session: RegistrySession,
+    wanted: ImageReference,
+    signal: AbortSignal,
+  ): Promise<{ digest: Digest; manifest: Extract<Manifest, { kind: "image" }> | undefined }> {
     const { digest, manifest } = await checkedManifest(session, wanted, signal);
     if (manifest.kind === "image") return { digest, manifest };
     return { digest: valueOf(choosePlatform(manifest, tools.platform)).digest, manifest: undefined };
@@ -99,11 +110,19 @@ export function createImageStore(init: ImageStoreInit): HostImageStore {
   async function checkedManifest(session: RegistrySession, wanted: ImageReference, signal: AbortSignal): Promise<{ digest: Digest; manifest: Manifest }> {
     const text = await session.manifest(wanted, signal);
     const digest = `sha256:${createHash("sha256").update(text).digest("hex")}`;
-    if (!isDigest(digest) || (wanted.digest !== undefined && wanted.digest !== digest)) throw new CcError("IMAGE_PULL_FAILED", `${wanted.registry} gave another manifest than the digest says; try again`);
+    if (!isDigest(digest) || (wanted.digest !== undefined && wanted.digest !== digest))
+      throw new CcError("IMAGE_PULL_FAILED", `${wanted.registry} gave another manifest than the digest says; try again`);
     return { digest, manifest: valueOf(parseManifest(text)) };
   }
 
-  async function fetchAndCommit(reference: ImageReference & { readonly digest: Digest }, manifest: Extract<Manifest, { kind: "image" }>, credentials: RegistryCredentials | undefined, name: string, signal: AbortSignal, report: (progress: PullProgress) => void): Promise<void> {
+  async function fetchAndCommit(
+    reference: ImageReference & { readonly digest: Digest },
+    manifest: Extract<Manifest, { kind: "image" }>,
+    credentials: RegistryCredentials | undefined,
+    name: string,
+    signal: AbortSignal,
+    report: (progress: PullProgress) => void,
+  ): Promise<void> {
     await pin.ready();
     const pull = base32(random.bytes(5));
     const folder = join(shelf.pullsFolder, pull);
@@ -146,7 +165,12 @@ export function createImageStore(init: ImageStoreInit): HostImageStore {
       const here = wanted.digest === undefined ? undefined : lookUp(wanted);
       if (here !== undefined) return here;
       // Who shows another password proves it at the registry by itself.
-      const proof = credentials === undefined ? "" : createHash("sha256").update(JSON.stringify([credentials.user, credentials.password])).digest("hex");
+      const proof =
+        credentials === undefined
+          ? ""
+          : createHash("sha256")
+              .update(JSON.stringify([credentials.user, credentials.password]))
+              .digest("hex");
       return pulls.join(`${formatImageReference(wanted)} ${proof}`, { signal, onProgress }, (shared, report) => pullOnce(wanted, credentials, shared, report));
     },
 

@@ -1,7 +1,7 @@
-import { access, mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
+import { access, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
-import { CcError, type CommandOutcome, type CommandRunner, type Random, base32 } from "../../base/index.ts";
+import { base32, CcError, type CommandOutcome, type CommandRunner, type Random } from "../../base/index.ts";
 import { errorCode, writeFileDurably } from "../../host/index.ts";
 import { MANIFEST_BYTES_MAX } from "../manifest.ts";
 import { DEFAULT_REGISTRY, type ImageReference, registryName } from "../reference.ts";
@@ -77,6 +77,7 @@ export function createSkopeo(init: SkopeoInit): RegistryClient {
   }
 
   async function authFile(registry: string, credentials: RegistryCredentials): Promise<string> {
+    if (credentials.user.includes(":")) throw new CcError("BAD_REQUEST", "a registry's user name cannot contain a colon");
     const file = join(folder, `${AUTH_PREFIX}${base32(random.bytes(10))}.json`);
     const auth = Buffer.from(`${credentials.user}:${credentials.password}`).toString("base64");
     await writeFile(file, JSON.stringify({ auths: { [registry]: { auth } } }), { mode: 0o600, flag: "wx" });
@@ -92,12 +93,21 @@ export function createSkopeo(init: SkopeoInit): RegistryClient {
       const open = insecure.has(reference.registry);
       const probed = !open || /:\d+$/.test(reference.registry);
 
-      async function skopeo(args: readonly string[], timeoutMs: number, outputBytesMax: number, of: ImageReference, signal: AbortSignal): Promise<CommandOutcome> {
+      async function skopeo(
+        args: readonly string[],
+        timeoutMs: number,
+        outputBytesMax: number,
+        of: ImageReference,
+        signal: AbortSignal,
+      ): Promise<CommandOutcome> {
         // A peer that is killed takes its downloads with it.
-        const outcome = await commands.run(["setpriv", "--pdeathsig", "KILL", "skopeo", ...options, ...args], { timeoutMs, outputBytesMax, signal }).catch((error: unknown) => {
-          if (error instanceof CcError && error.code === "TIMEOUT") throw new CcError("REGISTRY_UNREACHABLE", `${of.registry} does not answer; try again later`, { cause: error });
-          throw error;
-        });
+        const outcome = await commands
+          .run(["setpriv", "--pdeathsig", "KILL", "skopeo", ...options, ...args], { timeoutMs, outputBytesMax, signal })
+          .catch((error: unknown) => {
+            if (error instanceof CcError && error.code === "TIMEOUT")
+              throw new CcError("REGISTRY_UNREACHABLE", `${of.registry} does not answer; try again later`, { cause: error });
+            throw error;
+          });
         if (outcome.exitCode === 0) return outcome;
         const { code, message } = explainRegistryError(outcome.stderr, of);
         throw new CcError(code, message);
@@ -141,7 +151,10 @@ async function withConnectLimit<T>(reference: ImageReference, init: SkopeoInit, 
   const host = reference.registry === DEFAULT_REGISTRY ? "registry-1.docker.io" : reference.registry.replace(/:\d+$/, "");
   const port = Number(/:(\d+)$/.exec(reference.registry)?.[1] ?? HTTPS_PORT);
   const socket = connect({ host: host.replaceAll(/[[\]]/g, ""), port });
-  const giveUp = (): void => limit.abort(new CcError("REGISTRY_UNREACHABLE", `${reference.registry} does not answer within ${connectMs / 1_000} s; check its name and the network, and try again`));
+  const giveUp = (): void =>
+    limit.abort(
+      new CcError("REGISTRY_UNREACHABLE", `${reference.registry} does not answer within ${connectMs / 1_000} s; check its name and the network, and try again`),
+    );
   const timer = setTimeout(giveUp, connectMs);
   const settled = (): void => {
     clearTimeout(timer);

@@ -1,11 +1,11 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { chmod, chown, link, lstat, mkdir, open, readFile, rm, stat, writeFile } from "node:fs/promises";
-import { type Readable, Transform, pipeline } from "node:stream";
+import { pipeline, type Readable, Transform } from "node:stream";
 import { createGunzip } from "node:zlib";
 import { CcError } from "../../base/index.ts";
-import { type StreamingCommandRunner, type UserNamespacePin, errorCode } from "../../host/index.ts";
-import { printable } from "../manifest.ts";
+import { errorCode, type StreamingCommandRunner, type UserNamespacePin } from "../../host/index.ts";
+import { printable } from "../printable.ts";
 import type { LayerPlan } from "../pull-plan.ts";
 import { planWhiteouts } from "../whiteouts.ts";
 
@@ -21,10 +21,29 @@ export type UnpackTask = {
 };
 
 const UNPACK_MS_MAX = 3_600_000;
-const CHUNK_BYTES = 256 * 1024;
+/** Large, because each chunk is a turn of the event loop, which other work of the peer waits for too. */
+const CHUNK_BYTES = 512 * 1024;
 const WHITEOUT_LIST_BYTES_MAX = 64 * 1024 * 1024;
 /** Extended attributes and owners as they stand in the archive, nothing below /dev: device nodes cannot be made in a user namespace, and a container has a /dev of its own. Without --anchored every folder called dev would lose its content. */
-const TAR = ["tar", "-x", "-f", "-", "-p", "--numeric-owner", "--same-owner", "--delay-directory-restore", "--xattrs", "--xattrs-include=*", "--anchored", "--exclude=dev/*", "--exclude=./dev/*", "--exclude=/dev/*"];
+const TAR = [
+  "tar",
+  "-x",
+  "-f",
+  "-",
+  "-B",
+  "-b",
+  "512",
+  "-p",
+  "--numeric-owner",
+  "--same-owner",
+  "--delay-directory-restore",
+  "--xattrs",
+  "--xattrs-include=*",
+  "--anchored",
+  "--exclude=dev/*",
+  "--exclude=./dev/*",
+  "--exclude=/dev/*",
+];
 
 /**
  * Unpacks one layer inside the user namespace of the containers, where a hostile archive can neither make devices nor
@@ -38,12 +57,14 @@ export async function unpackLayer(task: UnpackTask): Promise<number> {
   await chown(folder, pin.uidMap.hostId, pin.gidMap.hostId);
 
   const hash = createHash("sha256");
+  const marks = new MarkSearch(".wh.");
   let bytes = 0;
   const meter = new Transform({
     readableHighWaterMark: CHUNK_BYTES,
     transform(chunk: Buffer, _encoding, done) {
       bytes += chunk.length;
       hash.update(chunk);
+      marks.push(chunk);
       done(null, chunk);
     },
   });
@@ -59,9 +80,29 @@ export async function unpackLayer(task: UnpackTask): Promise<number> {
     throw new CcError("IMAGE_PULL_FAILED", "a layer of the image is damaged; pull it again", { cause: error });
   });
   checkTar(outcome.exitCode, outcome.stderr);
-  if (`sha256:${hash.digest("hex")}` !== task.layer.diffId) throw new CcError("IMAGE_PULL_FAILED", `a layer of the image is not what its configuration says (${task.layer.diffId}); build and push the image again`);
-  await applyWhiteouts(task);
+  if (`sha256:${hash.digest("hex")}` !== task.layer.diffId)
+    throw new CcError("IMAGE_PULL_FAILED", `a layer of the image is not what its configuration says (${task.layer.diffId}); build and push the image again`);
+  // Most layers have none, and walking through all their files takes longer than this.
+  if (marks.found) await applyWhiteouts(task);
   return bytes;
+}
+
+/** Whether some bytes occur anywhere in a stream of chunks. */
+class MarkSearch {
+  readonly #mark: Buffer;
+  #tail: Buffer = Buffer.alloc(0);
+  found = false;
+
+  constructor(mark: string) {
+    this.#mark = Buffer.from(mark);
+  }
+
+  push(chunk: Buffer): void {
+    if (this.found) return;
+    const keep = this.#mark.length - 1;
+    this.found = chunk.includes(this.#mark) || Buffer.concat([this.#tail, chunk.subarray(0, keep)]).includes(this.#mark);
+    this.#tail = Buffer.concat([this.#tail, chunk.subarray(-keep)]).subarray(-keep);
+  }
 }
 
 /** The first bytes say how a layer is compressed; media types lie often enough. */
@@ -79,7 +120,8 @@ async function openArchive(task: UnpackTask): Promise<readonly [Readable] | read
 function checkTar(exitCode: number, stderr: string): void {
   if (exitCode === 0) return;
   const complaints = stderr.split("\n").filter((line) => line !== "" && !line.includes("Exiting with failure status"));
-  if (complaints.some((line) => /No space left on device|Wrote only \d+ of/.test(line))) throw new CcError("NO_ROOM", "the disk of this host is full; free some room, or choose another host");
+  if (complaints.some((line) => /No space left on device|Wrote only \d+ of/.test(line)))
+    throw new CcError("NO_ROOM", "the disk of this host is full; free some room, or choose another host");
   // Devices outside /dev: nobody could open them in a container anyway.
   const serious = complaints.filter((line) => !/Cannot mknod: Operation not permitted$/.test(line));
   if (complaints.length > 0 && serious.length === 0) return;

@@ -1,10 +1,18 @@
-import { mkdtemp, readFile, readdir, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import t from "tap";
 import { type ShellHelper, sleep } from "../../../src/base/index.ts";
-import { createCommandRunner, createShellHelper, makeFolderDurably, removeFileDurably, systemClock, systemRandom, writeFileDurably } from "../../../src/host/index.ts";
+import {
+  createCommandRunner,
+  createShellHelper,
+  makeFolderDurably,
+  removeFileDurably,
+  systemClock,
+  systemRandom,
+  writeFileDurably,
+} from "../../../src/host/index.ts";
 
 const commands = createCommandRunner();
 
@@ -64,18 +72,30 @@ t.test("commands: streams into and through programs", async (t) => {
   let text = "";
   for await (const chunk of commands.filter(["tr", "a-z", "A-Z"], Readable.from([Buffer.from("abc")]))) text += String(chunk);
   t.equal(text, "ABC");
-  await t.rejects(async () => {
-    for await (const _chunk of commands.filter(["sh", "-c", "cat >/dev/null; echo why >&2; exit 1"], million()));
-  }, { code: "INTERNAL", message: "sh failed: why" });
+  await t.rejects(
+    async () => {
+      for await (const _chunk of commands.filter(["sh", "-c", "cat >/dev/null; echo why >&2; exit 1"], million()));
+    },
+    { code: "INTERNAL", message: "sh failed: why" },
+  );
 });
 
 t.test("shell helper: scripts in order, apart from one another", async (t) => {
   const shell = createShellHelper();
   t.teardown(() => shell.close());
   t.same(await shell.run("echo out; echo err >&2; exit 3"), { exitCode: 3, stdout: "out\nerr\n", stderr: "" });
-  const many = await Promise.all([shell.run("cd /; X=1; set -e; pwd; echo -n $$"), shell.run('pwd; echo "[$X]"; false; echo on'), shell.run("cat; echo ended"), shell.run("if"), shell.run("printf 'no newline'")]);
+  const many = await Promise.all([
+    shell.run("cd /; X=1; set -e; pwd; echo -n $$"),
+    shell.run('pwd; echo "[$X]"; false; echo on'),
+    shell.run("cat; echo ended"),
+    shell.run("if"),
+    shell.run("printf 'no newline'"),
+  ]);
   const pid = many[0]?.stdout.split("\n")[1];
-  t.same(many.map(({ stdout }) => stdout), [`/\n${pid}`, `${process.cwd()}\n[]\non\n`, "ended\n", many[3]?.stdout, "no newline"]);
+  t.same(
+    many.map(({ stdout }) => stdout),
+    [`/\n${pid}`, `${process.cwd()}\n[]\non\n`, "ended\n", many[3]?.stdout, "no newline"],
+  );
   t.match(many[3], { exitCode: 2, stdout: /[Ss]yntax error/ });
   t.equal((await shell.run("echo -n $$")).stdout, pid, "one shell all along");
   t.equal((await shell.run("head -c 300000 /dev/zero | tr '\\0' x")).stdout.length, 300_000);

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t from "tap";
 import { CcError } from "../../../src/base/index.ts";
-import { DEFAULT_ID_RANGE, type UserNamespacePin, createCommandRunner, createUserNamespacePin } from "../../../src/host/index.ts";
+import { createCommandRunner, createUserNamespacePin, DEFAULT_ID_RANGE, type UserNamespacePin } from "../../../src/host/index.ts";
 
 const commands = createCommandRunner();
 
@@ -52,7 +52,13 @@ t.test("another mapping than the pinned one is refused", async (t) => {
   pins.push(pin);
   await pin.ready();
   t.equal((await inside(pin.path, "cat", "/proc/self/gid_map")).split(/\s+/).join(" "), "0 4000000 65536");
-  await t.rejects(createUserNamespacePin({ runDir, commands }).ready(), new CcError("INTERNAL", `containers on this host use the id mapping "0 3000000 65536" and "0 4000000 65536", the configuration says "0 1879048192 16777216" and "0 1879048192 16777216"; set it back, or remove all containers and reboot`));
+  await t.rejects(
+    createUserNamespacePin({ runDir, commands }).ready(),
+    new CcError(
+      "INTERNAL",
+      `containers on this host use the id mapping "0 3000000 65536" and "0 4000000 65536", the configuration says "0 1879048192 16777216" and "0 1879048192 16777216"; set it back, or remove all containers and reboot`,
+    ),
+  );
 });
 
 t.test("close takes mount and file away, twice is fine, and a new one can be made", async (t) => {

@@ -1,12 +1,14 @@
-import { mkdir, readFile, readdir, writeFile } from "node:fs/promises";
+import { lstatSync, readdirSync } from "node:fs";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import t from "tap";
 import { createLogger } from "../../../src/host/index.ts";
 import { buildImage, pushImage } from "./oci-layout.ts";
 import { startRegistry } from "./registry.ts";
-import { makeFixture, output } from "./store-fixture.ts";
+import { makeFixture, TEST_MS_MAX } from "./store-fixture.ts";
 
 const lines: string[] = [];
+t.setTimeout(TEST_MS_MAX);
 const fixture = await makeFixture({ log: createLogger({ level: "debug", to: { write: (line: string) => void lines.push(line) } }) });
 const registry = await startRegistry(join(fixture.folder, "registry"), { auth: true });
 t.teardown(async () => {
@@ -20,7 +22,10 @@ await pushImage(registry.url, "team/app", "1", image, `Basic ${Buffer.from("alic
 const name = `${registry.address}/team/app:1`;
 
 t.test("without or with a wrong password: denied, and the password appears nowhere", async (t) => {
-  await t.rejects(store.pull(name, soon()), { code: "IMAGE_DENIED", message: `${registry.address} does not give team/app to this user; check the name, user and password` });
+  await t.rejects(store.pull(name, soon()), {
+    code: "IMAGE_DENIED",
+    message: `${registry.address} does not give team/app to this user; check the name, user and password`,
+  });
   const error: unknown = await store.pull(name, { ...soon(), credentials: { user: "alice", password: "w0ng-passw0rd" } }).catch((thrown: unknown) => thrown);
   t.match(error, { code: "IMAGE_DENIED" });
   const seen = [String(error instanceof Error ? `${error.message}${error.stack}` : error), ...fixture.argvs, ...lines].join("\n");
@@ -33,7 +38,11 @@ t.test("with the right one it is pulled; meanwhile the file is for root alone, a
   const modes = new Set<string>();
   const folder = join(fixture.runDir, "registry");
   const watcher = setInterval(() => {
-    void output("find", folder, "-name", "auth-*", "-printf", "%m %U\n").then((text) => text.split("\n").forEach((line) => line !== "" && modes.add(line)), () => undefined);
+    for (const file of readdirSync(folder)) {
+      if (!file.startsWith("auth-")) continue;
+      const { mode, uid } = lstatSync(join(folder, file));
+      modes.add(`${(mode & 0o7777).toString(8)} ${uid}`);
+    }
   }, 10);
   const pulled = await store.pull(name, { ...soon(), credentials: { user: "alice", password: "right" } });
   clearInterval(watcher);
@@ -48,14 +57,20 @@ t.test("a file with a password that a killed peer left is removed at the next st
   const folder = join(fixture.runDir, "registry");
   await writeFile(join(folder, "auth-left.json"), "{}");
   await fixture.open().sweep();
-  t.same((await readdir(folder)).filter((file) => file.startsWith("auth-")), []);
+  t.same(
+    (await readdir(folder)).filter((file) => file.startsWith("auth-")),
+    [],
+  );
 });
 
 t.test("the signature policy and the mirrors of skopeo's own files count", async (t) => {
   const policy = join(fixture.folder, "policy.json");
   await writeFile(policy, JSON.stringify({ default: [{ type: "reject" }] }));
   const strict = fixture.open({ dataDir: join(fixture.folder, "strict"), insecureRegistries: [registry.address], policyFile: policy });
-  await t.rejects(strict.pull(name, { ...soon(), credentials: { user: "alice", password: "right" } }), { code: "IMAGE_DENIED", message: /signature policy of this host/ });
+  await t.rejects(strict.pull(name, { ...soon(), credentials: { user: "alice", password: "right" } }), {
+    code: "IMAGE_DENIED",
+    message: /signature policy of this host/,
+  });
   t.same(await readdir(join(fixture.folder, "strict", "t")), []);
 
   const mirror = await startRegistry(join(fixture.folder, "mirror"));

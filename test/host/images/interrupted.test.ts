@@ -1,14 +1,15 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { mkdir, readdir } from "node:fs/promises";
-import { type Server, createServer, request } from "node:http";
+import { mkdir, readdir, readFile, readlink } from "node:fs/promises";
+import { createServer, request, type Server } from "node:http";
 import { join } from "node:path";
 import t from "tap";
 import type { HostImageStore, PullProgress } from "../../../src/images/index.ts";
 import { buildImage, pushImage } from "./oci-layout.ts";
 import { startRegistry } from "./registry.ts";
-import { makeFixture, output } from "./store-fixture.ts";
+import { makeFixture, output, TEST_MS_MAX } from "./store-fixture.ts";
 
+t.setTimeout(TEST_MS_MAX);
 const fixture = await makeFixture();
 const registry = await startRegistry(join(fixture.folder, "registry"));
 /** Before the registry: slows blobs down, so that there is a middle to be interrupted in. */
@@ -138,12 +139,16 @@ function spawnPull(dataDir: string, name: string): ChildProcess {
   return spawn(process.execPath, ["--input-type=module", "-e", script], { stdio: ["ignore", "pipe", "inherit"] });
 }
 
-/** Command lines of processes that name the folder or work in it. They get a moment to die. */
+/** Command lines of programs, but for the registry and ourselves, that name the folder or work in it. They get a moment to die. */
 async function programsIn(folder: string): Promise<string> {
-  const script = `for p in /proc/[0-9]*; do c=$(tr '\\0' ' ' < $p/cmdline 2>/dev/null); d=$(readlink $p/cwd 2>/dev/null); case "$c$d" in *docker-registry*|*" -c "*) ;; *"$1"*) echo "$c $d";; esac; done; true`;
   for (let tries = 0; ; tries += 1) {
-    const found = await output("sh", "-c", script, "sh", folder);
-    if (found === "" || tries === 20) return found;
+    const found: string[] = [];
+    for (const pid of (await readdir("/proc")).filter((name) => /^\d+$/.test(name))) {
+      const command = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
+      const place = await readlink(`/proc/${pid}/cwd`).catch(() => "");
+      if (!command.includes("docker-registry") && `${command} ${place}`.includes(folder)) found.push(command.replaceAll("\0", " "));
+    }
+    if (found.length === 0 || tries === 40) return found.join("\n");
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }

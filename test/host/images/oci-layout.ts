@@ -111,7 +111,11 @@ export function tarOf(entries: readonly TarEntry[]): Buffer {
 
 const COMPRESS = { gzip: (tar: Buffer) => gzipSync(tar, { level: 1 }), zstd: (tar: Buffer) => zstdCompressSync(tar), none: (tar: Buffer) => tar } as const;
 const OCI_SUFFIX = { gzip: "+gzip", zstd: "+zstd", none: "" } as const;
-const DOCKER_LAYER = { gzip: "application/vnd.docker.image.rootfs.diff.tar.gzip", zstd: "application/vnd.docker.image.rootfs.diff.tar.zstd", none: "application/vnd.docker.image.rootfs.diff.tar" } as const;
+const DOCKER_LAYER = {
+  gzip: "application/vnd.docker.image.rootfs.diff.tar.gzip",
+  zstd: "application/vnd.docker.image.rootfs.diff.tar.zstd",
+  none: "application/vnd.docker.image.rootfs.diff.tar",
+} as const;
 
 export function buildImage(source: ImageSource): BuiltImage {
   const blobs = new Map<string, Buffer>();
@@ -124,14 +128,23 @@ export function buildImage(source: ImageSource): BuiltImage {
     const mediaType = source.docker === true ? DOCKER_LAYER[compression] : `application/vnd.oci.image.layer.v1.tar${OCI_SUFFIX[compression]}`;
     return { diffId: sha256(tar), descriptor: { mediaType, digest, size: blob.length } };
   });
-  const platform = { os: source.os ?? "linux", architecture: source.architecture ?? "amd64", ...(source.variant === undefined ? {} : { variant: source.variant }) };
+  const platform = {
+    os: source.os ?? "linux",
+    architecture: source.architecture ?? "amd64",
+    ...(source.variant === undefined ? {} : { variant: source.variant }),
+  };
   const diffIds = source.diffIds ?? layers.map((layer) => layer.diffId);
   const config = Buffer.from(JSON.stringify({ ...platform, config: source.config ?? {}, rootfs: { type: "layers", diff_ids: diffIds } }));
   blobs.set(sha256(config), config);
   const mediaType = source.docker === true ? "application/vnd.docker.distribution.manifest.v2+json" : "application/vnd.oci.image.manifest.v1+json";
   const configType = source.docker === true ? "application/vnd.docker.container.image.v1+json" : "application/vnd.oci.image.config.v1+json";
   const manifest = Buffer.from(
-    JSON.stringify({ schemaVersion: 2, mediaType, config: { mediaType: configType, digest: sha256(config), size: config.length }, layers: layers.map((layer) => layer.descriptor) }),
+    JSON.stringify({
+      schemaVersion: 2,
+      mediaType,
+      config: { mediaType: configType, digest: sha256(config), size: config.length },
+      layers: layers.map((layer) => layer.descriptor),
+    }),
   );
   return { mediaType, manifest, digest: sha256(manifest), platform, blobs, layerDigests: layers.map((layer) => layer.descriptor.digest), diffIds };
 }
@@ -150,7 +163,12 @@ export async function writeOciLayout(folder: string, image: BuiltImage, tag: str
   await mkdir(blobs, { recursive: true });
   for (const [digest, blob] of [...image.blobs, [image.digest, image.manifest] as const]) await writeFile(join(blobs, digest.slice("sha256:".length)), blob);
   await writeFile(join(folder, "oci-layout"), JSON.stringify({ imageLayoutVersion: "1.0.0" }));
-  const descriptor = { mediaType: image.mediaType, digest: image.digest, size: image.manifest.length, annotations: { "org.opencontainers.image.ref.name": tag } };
+  const descriptor = {
+    mediaType: image.mediaType,
+    digest: image.digest,
+    size: image.manifest.length,
+    annotations: { "org.opencontainers.image.ref.name": tag },
+  };
   await writeFile(join(folder, "index.json"), JSON.stringify({ schemaVersion: 2, manifests: [descriptor] }));
 }
 
@@ -184,7 +202,38 @@ async function putManifest(registry: string, repository: string, tag: string, me
   if (answer.status !== 201) throw new Error(`manifest refused: ${answer.status} ${await answer.text()}`);
 }
 
-const APPLETS = ["sh", "cat", "echo", "sleep", "ls", "id", "env", "true", "false", "mkdir", "rm", "head", "dd", "seq", "printf", "hostname", "kill", "ps", "mount", "wc", "grep", "date", "touch", "nc", "tr", "test", "pwd", "stat", "yes", "tail"];
+const APPLETS = [
+  "sh",
+  "cat",
+  "echo",
+  "sleep",
+  "ls",
+  "id",
+  "env",
+  "true",
+  "false",
+  "mkdir",
+  "rm",
+  "head",
+  "dd",
+  "seq",
+  "printf",
+  "hostname",
+  "kill",
+  "ps",
+  "mount",
+  "wc",
+  "grep",
+  "date",
+  "touch",
+  "nc",
+  "tr",
+  "test",
+  "pwd",
+  "stat",
+  "yes",
+  "tail",
+];
 
 /** An image with Debian's static busybox, /bin/sh as command, and users root and app (1000). */
 export async function busyboxImage(extra: { readonly layers?: readonly LayerSource[]; readonly config?: object } = {}): Promise<BuiltImage> {

@@ -2,10 +2,11 @@ import { spawn } from "node:child_process";
 import { connect } from "node:net";
 import { join } from "node:path";
 import t from "tap";
-import { sha256, buildImage, buildIndex, pushImage, pushIndex } from "./oci-layout.ts";
+import { buildImage, buildIndex, pushImage, pushIndex, sha256 } from "./oci-layout.ts";
 import { freePort, startRegistry } from "./registry.ts";
-import { makeFixture } from "./store-fixture.ts";
+import { makeFixture, TEST_MS_MAX } from "./store-fixture.ts";
 
+t.setTimeout(TEST_MS_MAX);
 const fixture = await makeFixture();
 const registry = await startRegistry(join(fixture.folder, "registry"));
 t.teardown(async () => {
@@ -29,7 +30,15 @@ t.test("an image is pulled by tag, then known without the registry, also after a
   t.equal(image.digest, hello.digest);
   t.equal(image.reference, name);
   t.equal(image.layers.length, 1);
-  t.same(image.config, { entrypoint: ["/hello"], cmd: ["there"], env: ["A=1"], user: "1000:1000", workingDir: "/srv", stopSignal: "SIGQUIT", labels: { a: "b" } });
+  t.same(image.config, {
+    entrypoint: ["/hello"],
+    cmd: ["there"],
+    env: ["A=1"],
+    user: "1000:1000",
+    workingDir: "/srv",
+    stopSignal: "SIGQUIT",
+    labels: { a: "b" },
+  });
   t.equal(steps[0], "resolving");
   t.ok(steps.includes("unpacking"), "progress is reported");
   t.ok(image.sizeBytes >= 1_024, "unpacked size");
@@ -87,20 +96,32 @@ t.test("of an index, the image for this host is taken; without one, what there i
   const there = fixture.open({ insecureRegistries, nodeArch: "arm64" });
   t.equal((await there.pull(name, soon())).digest, arm.digest);
   const neither = fixture.open({ insecureRegistries, nodeArch: "s390x" });
-  await t.rejects(neither.pull(name, soon()), { code: "IMAGE_NOT_FOUND", message: "the image is there for linux/arm64/v8, linux/amd64, not for linux/s390x; choose another image or tag, or a host of another architecture" });
+  await t.rejects(neither.pull(name, soon()), {
+    code: "IMAGE_NOT_FOUND",
+    message: "the image is there for linux/arm64/v8, linux/amd64, not for linux/s390x; choose another image or tag, or a host of another architecture",
+  });
   await pushImage(registry.url, "lib/armonly", "1", arm);
   await t.rejects(here.pull(`${registry.address}/lib/armonly:1`, soon()), { code: "IMAGE_NOT_FOUND", message: /is for linux\/arm64, not for linux\/amd64/ });
   t.same((await fixture.leftovers()).pulls, []);
 });
 
 t.test("refusals say what happened and what to do", async (t) => {
-  await t.rejects(store.pull(`${registry.address}/lib/nope:1`, soon()), { code: "IMAGE_NOT_FOUND", message: `${registry.address} has no image ${registry.address}/lib/nope:1; check name and tag` });
+  await t.rejects(store.pull(`${registry.address}/lib/nope:1`, soon()), {
+    code: "IMAGE_NOT_FOUND",
+    message: `${registry.address} has no image ${registry.address}/lib/nope:1; check name and tag`,
+  });
   await t.rejects(store.pull("UPPER", soon()), { code: "BAD_IMAGE_REFERENCE" });
   await t.rejects(store.pull("oci:/tmp/x", soon()), { code: "NOT_YET" });
   await t.rejects(store.pull("a", { ...soon(), digest: "sha256:short" }), { code: "BAD_IMAGE_REFERENCE" });
-  await t.rejects(fixture.open().pull(`${registry.address}/lib/hello:1`, soon()), { code: "REGISTRY_UNREACHABLE", message: /does not speak HTTPS; name it among the insecure registries/ });
+  await t.rejects(fixture.open().pull(`${registry.address}/lib/hello:1`, soon()), {
+    code: "REGISTRY_UNREACHABLE",
+    message: /does not speak HTTPS; name it among the insecure registries/,
+  });
   const closed = `127.0.0.1:${await freePort()}`;
-  await t.rejects(fixture.open({ insecureRegistries: [closed] }).pull(`${closed}/lib/hello:1`, soon()), { code: "REGISTRY_UNREACHABLE", message: `${closed} cannot be reached from this host; check its name and the network, and try again` });
+  await t.rejects(fixture.open({ insecureRegistries: [closed] }).pull(`${closed}/lib/hello:1`, soon()), {
+    code: "REGISTRY_UNREACHABLE",
+    message: `${closed} cannot be reached from this host; check its name and the network, and try again`,
+  });
   t.same((await fixture.leftovers()).pulls, []);
 });
 
@@ -110,7 +131,10 @@ t.test("a registry that accepts no connection is given up in time", async (t) =>
   t.teardown(() => silent.stop());
   const registryName = `127.0.0.1:${port}`;
   const began = performance.now();
-  await t.rejects(fixture.open({ insecureRegistries: [registryName], connectMs: 700 }).pull(`${registryName}/lib/hello:1`, soon()), { code: "REGISTRY_UNREACHABLE", message: `${registryName} does not answer within 0.7 s; check its name and the network, and try again` });
+  await t.rejects(fixture.open({ insecureRegistries: [registryName], connectMs: 700 }).pull(`${registryName}/lib/hello:1`, soon()), {
+    code: "REGISTRY_UNREACHABLE",
+    message: `${registryName} does not answer within 0.7 s; check its name and the network, and try again`,
+  });
   t.ok(performance.now() - began < 5_000);
   t.same((await fixture.leftovers()).pulls, []);
 });

@@ -35,7 +35,10 @@ export async function startRegistry(folder: string, options: { readonly auth?: b
   await writeFile(join(folder, "htpasswd"), `${USER_LINE}\n`);
   const auth = options.auth === true ? `auth:\n  htpasswd:\n    realm: test\n    path: ${join(folder, "htpasswd")}\n` : "";
   const file = join(folder, "config.yml");
-  await writeFile(file, `version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: ${join(folder, "data")}\nhttp:\n  addr: 127.0.0.1:${port}\n${auth}`);
+  await writeFile(
+    file,
+    `version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: ${join(folder, "data")}\nhttp:\n  addr: 127.0.0.1:${port}\n${auth}`,
+  );
   const child: ChildProcess = spawn("setpriv", ["--pdeathsig", "KILL", "docker-registry", "serve", file], { stdio: ["ignore", "pipe", "pipe"] });
   let log = "";
   child.stdout?.on("data", (chunk: Buffer) => (log += chunk.toString()));
@@ -53,7 +56,9 @@ export async function startRegistry(folder: string, options: { readonly auth?: b
     url,
     async blobGets(digest) {
       await new Promise((resolve) => setTimeout(resolve, LOG_LAG_MS));
-      return log.split("\n").filter((line) => line.includes("http.request.method=GET") && line.includes(`/blobs/${digest}"`) && line.includes("response completed")).length;
+      return log
+        .split("\n")
+        .filter((line) => line.includes("http.request.method=GET") && line.includes(`/blobs/${digest}"`) && line.includes("response completed")).length;
     },
     async stop() {
       child.kill("SIGKILL");

@@ -6,10 +6,20 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import type { CommandRunner, Logger } from "../../../src/base/index.ts";
 import { silentLogger } from "../../../src/base/index.ts";
-import { type StreamingCommandRunner, type UserNamespacePin, createCommandRunner, createUserNamespacePin, systemClock, systemRandom } from "../../../src/host/index.ts";
-import { type HostImageStore, type ImageStoreInit, createImageStore } from "../../../src/images/index.ts";
+import {
+  createCommandRunner,
+  createUserNamespacePin,
+  type StreamingCommandRunner,
+  systemClock,
+  systemRandom,
+  type UserNamespacePin,
+} from "../../../src/host/index.ts";
+import { createImageStore, type HostImageStore, type ImageStoreInit } from "../../../src/images/index.ts";
 
 const run = promisify(execFile);
+
+/** For a whole file, on a machine that is busy with others. */
+export const TEST_MS_MAX = 180_000;
 
 export type Fixture = {
   readonly folder: string;
@@ -37,7 +47,8 @@ export async function makeFixture(options: { readonly log?: Logger } = {}): Prom
     runDir,
     pin,
     argvs,
-    open: (extra = {}) => createImageStore({ dataDir, runDir, pin, commands, clock: systemClock, random: systemRandom, log: options.log ?? silentLogger, ...extra }),
+    open: (extra = {}) =>
+      createImageStore({ dataDir, runDir, pin, commands, clock: systemClock, random: systemRandom, log: options.log ?? silentLogger, ...extra }),
     async leftovers() {
       const names = (path: string): Promise<string[]> => readdir(path).catch(() => []);
       const run = await names(join(runDir, "registry"));

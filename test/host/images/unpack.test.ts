@@ -1,12 +1,13 @@
 import { randomBytes } from "node:crypto";
-import { access, mkdir, readFile, readdir, stat, writeFile } from "node:fs/promises";
+import { access, mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import t from "tap";
 import { DEFAULT_ID_RANGE } from "../../../src/host/index.ts";
-import { type LayerSource, type TarEntry, buildImage, pushImage } from "./oci-layout.ts";
+import { buildImage, type LayerSource, pushImage, type TarEntry } from "./oci-layout.ts";
 import { startRegistry } from "./registry.ts";
-import { makeFixture, output, statOf } from "./store-fixture.ts";
+import { makeFixture, output, statOf, TEST_MS_MAX } from "./store-fixture.ts";
 
+t.setTimeout(TEST_MS_MAX);
 const fixture = await makeFixture();
 const registry = await startRegistry(join(fixture.folder, "registry"));
 t.teardown(async () => {
@@ -50,7 +51,13 @@ t.test("owners, modes, times, links, attributes and odd names arrive as they are
     { path: "./dev/null", type: "char", major: 1, minor: 3 },
     { path: "./opt/console", type: "char", major: 5, minor: 1 },
   ];
-  for (const [compression, docker] of [["gzip", false], ["zstd", false], ["none", false], ["gzip", true], ["none", true]] as const) {
+  for (const [compression, docker] of [
+    ["gzip", false],
+    ["zstd", false],
+    ["none", false],
+    ["gzip", true],
+    ["none", true],
+  ] as const) {
     const [layer = ""] = await unpacked([{ entries: entries(`${compression}${docker}`), compression }], { docker });
     const at = (name: string): string => join(layer, name);
     const label = `${compression}${docker ? " docker" : ""}`;
@@ -133,10 +140,7 @@ t.test("a hostile archive writes nothing outside its layer", async (t) => {
   await unpacked([{ entries }]).catch(() => undefined);
   t.same(await readdir(open), ["victim"]);
   t.equal(await readFile(join(open, "victim"), "utf8"), "before");
-  const whiteouts: TarEntry[] = [
-    { path: "out", type: "symlink", link: open },
-    { path: "out/.wh.victim" },
-  ];
+  const whiteouts: TarEntry[] = [{ path: "out", type: "symlink", link: open }, { path: "out/.wh.victim" }];
   await unpacked([{ entries: whiteouts }]).catch(() => undefined);
   t.equal(await readFile(join(open, "victim"), "utf8"), "before", "a whiteout through a link deletes nothing");
 });
@@ -144,9 +148,15 @@ t.test("a hostile archive writes nothing outside its layer", async (t) => {
 t.test("a layer that is not what the configuration says is refused, and leaves nothing", async (t) => {
   const before = await fixture.leftovers();
   const lie = `sha256:${"0".repeat(64)}`;
-  await t.rejects(unpacked([{ entries: [{ path: "a", data: randomBytes(8) }] }], { diffIds: [lie] }), { code: "IMAGE_PULL_FAILED", message: /is not what its configuration says/ });
+  await t.rejects(unpacked([{ entries: [{ path: "a", data: randomBytes(8) }] }], { diffIds: [lie] }), {
+    code: "IMAGE_PULL_FAILED",
+    message: /is not what its configuration says/,
+  });
   t.same(await fixture.leftovers(), before);
-  await t.rejects(unpacked([{ entries: [{ path: "b", data: randomBytes(8) }] }], { diffIds: [lie, lie] }), { code: "IMAGE_PULL_FAILED", message: /contradicts itself/ });
+  await t.rejects(unpacked([{ entries: [{ path: "b", data: randomBytes(8) }] }], { diffIds: [lie, lie] }), {
+    code: "IMAGE_PULL_FAILED",
+    message: /contradicts itself/,
+  });
   t.same(await fixture.leftovers(), before);
 });
 

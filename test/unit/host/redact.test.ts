@@ -1,10 +1,17 @@
 import t from "tap";
 import { CcError } from "../../../src/base/index.ts";
-import { createLogger, redact } from "../../../src/host/index.ts";
 import { commandEnvironment } from "../../../src/host/command-environment.ts";
+import { createLogger, redact } from "../../../src/host/index.ts";
 
 t.test("secrets are hidden at any depth, whatever their spelling", async (t) => {
-  const fields = { user: "a", password: "p1", nested: { secret_key: "p2", list: [{ Authorization: "p3" }], accessToken: "p4", "invite-key": "p5" }, env: { A: "p6" }, url: "https://user:p7@host/x", registryCredentials: { password: "p8" } };
+  const fields = {
+    user: "a",
+    password: "p1",
+    nested: { secret_key: "p2", list: [{ Authorization: "p3" }], accessToken: "p4", "invite-key": "p5" },
+    env: { A: "p6" },
+    url: "https://user:p7@host/x",
+    registryCredentials: { password: "p8" },
+  };
   t.notMatch(JSON.stringify(redact(fields)), /p\d/);
   t.match(redact(fields), { user: "a", url: "https://[hidden]@host/x" });
   t.same(redact({ runToken: "t", hasPassword: true, n: 5n, bytes: new Uint8Array(3) }), { runToken: "t", hasPassword: true, n: "5", bytes: "[3 bytes]" });

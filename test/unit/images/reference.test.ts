@@ -30,7 +30,7 @@ t.test("references are completed as Docker does", async (t) => {
 t.test("refusals say what to do", async (t) => {
   const cases: Record<string, RegExp> = {
     "": /give an image, for example alpine/,
-    "Alpine": /names of images are in lower case/,
+    Alpine: /names of images are in lower case/,
     "a b": /no spaces/,
     "docker://alpine": /leave out docker:\/\//,
     "https://ghcr.io/x": /leave out https:\/\//,
@@ -48,16 +48,20 @@ t.test("refusals say what to do", async (t) => {
     ["a".repeat(600)]: /at most 512 characters/,
     ["a".repeat(300)]: /more than 255 characters/,
   };
-  for (const [text, message] of Object.entries(cases)) t.match(parseImageReference(text), { ok: false, code: "BAD_IMAGE_REFERENCE", message }, text.slice(0, 40));
-  for (const text of ["oci:/tmp/layout:1", "docker-archive:/tmp/x.tar", "dir:/tmp/x"]) t.match(parseImageReference(text), { ok: false, code: "NOT_YET", message: /not yet supported; push/ }, text);
+  for (const [text, message] of Object.entries(cases))
+    t.match(parseImageReference(text), { ok: false, code: "BAD_IMAGE_REFERENCE", message }, text.slice(0, 40));
+  for (const text of ["oci:/tmp/layout:1", "docker-archive:/tmp/x.tar", "dir:/tmp/x"])
+    t.match(parseImageReference(text), { ok: false, code: "NOT_YET", message: /not yet supported; push/ }, text);
 });
 
 t.test("whatever is typed is parsed or refused in one line, and what is parsed stays the same when written out", async (t) => {
-  const odd = fc.array(fc.constantFrom("a", "B", "/", ":", "@", ".", "-", "_", "sha256", HEX, "host", "5000", "\n", "\u0000", "é", "[", "]", " "), { maxLength: 24 }).map((parts) => parts.join(""));
+  const odd = fc
+    .array(fc.constantFrom("a", "B", "/", ":", "@", ".", "-", "_", "sha256", HEX, "host", "5000", "\n", "\u0000", "é", "[", "]", " "), { maxLength: 24 })
+    .map((parts) => parts.join(""));
   fc.assert(
     fc.property(fc.oneof(odd, fc.string({ maxLength: 600, unit: "binary" })), (text) => {
       const parsed = parseImageReference(text);
-      if (!parsed.ok) return !parsed.message.includes("\n") || text.includes("\n");
+      if (!parsed.ok) return /^[\x20-\x7e]+$/.test(parsed.message);
       const again = parseImageReference(formatImageReference(parsed.value));
       return again.ok && formatImageReference(again.value) === formatImageReference(parsed.value) && !registryName(parsed.value).startsWith("-");
     }),

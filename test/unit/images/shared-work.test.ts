@@ -20,7 +20,10 @@ t.test("callers share one piece of work and its progress, also the first word of
     return promise;
   };
   const signal = new AbortController().signal;
-  const all = [shared.join("k", { signal, onProgress: (text) => said.push(`1 ${text}`) }, work), shared.join("k", { signal, onProgress: (text) => said.push(`2 ${text}`) }, work)];
+  const all = [
+    shared.join("k", { signal, onProgress: (text) => said.push(`1 ${text}`) }, work),
+    shared.join("k", { signal, onProgress: (text) => said.push(`2 ${text}`) }, work),
+  ];
   open(7);
   t.same(await Promise.all(all), [7, 7]);
   t.equal(runs, 1);
@@ -71,7 +74,10 @@ t.test("a failure reaches every caller; who comes aborted begins nothing", async
     throw new Error("broken");
   };
   const results = await Promise.allSettled([shared.join("k", { signal }, fail), shared.join("k", { signal }, fail)]);
-  t.same(results.map(({ status }) => status), ["rejected", "rejected"]);
+  t.same(
+    results.map(({ status }) => status),
+    ["rejected", "rejected"],
+  );
   let ran = false;
   await t.rejects(
     shared.join("k", { signal: AbortSignal.abort(new Error("late")) }, async () => {
