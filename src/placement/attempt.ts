@@ -25,6 +25,8 @@ export type SilentHosts = BoundedMemory<PeerId, true>;
 const ASKED_BEFORE_MAX = 8;
 /** Asked twice: one lost message must not make a second container. */
 const ASK_BEFORE_MS = SILENCE_MS / 2;
+/** A rival that asks again has not got it. Two peers that both have an award out show theirs to each other, at this pace. */
+const SHOW_AGAIN_MS = 200;
 /** The whole of it, whatever the hosts do: many declines, one after another. */
 const PLACEMENT_MS_MAX = 20_000;
 
@@ -39,7 +41,7 @@ export class Attempt implements ActiveAttempt {
   readonly #silentHosts: SilentHosts;
   readonly #bell: Bell;
   readonly #asking: Asking;
-  readonly #shownTo = new Set<PeerId>();
+  readonly #shownAtMs = new Map<PeerId, number>();
   #awarded = false;
   #stamp: StoredRecord | undefined;
 
@@ -73,8 +75,9 @@ export class Attempt implements ActiveAttempt {
   }
 
   showTo(peer: PeerId): boolean {
-    if (this.#shownTo.has(peer)) return false;
-    this.#shownTo.add(peer);
+    const nowMs = this.#now();
+    if (nowMs < (this.#shownAtMs.get(peer) ?? Number.NEGATIVE_INFINITY) + SHOW_AGAIN_MS) return false;
+    this.#shownAtMs.set(peer, nowMs);
     return true;
   }
 
@@ -151,12 +154,10 @@ export class Attempt implements ActiveAttempt {
 
   /** What no answer could change. */
   #refuseUnmeetable(): NotPlaced | undefined {
-    const { host, zone, name } = this.#asked.requirements;
+    const { host, zone } = this.#asked.requirements;
     const { view } = this.#parts;
     const taken = this.#asking.nameTaken();
     if (taken !== undefined) return this.#refuseRound("NAME_TAKEN", taken);
-    const placing = name === "" ? undefined : this.#attempts.placingName(name, this.id);
-    if (placing !== undefined) return this.#refuseRound("NAME_HELD", placing);
     if (this.#asking.round.hosts.some((asked) => asked.eligible)) return undefined;
     if (host !== "" && !view.hosts().some((known) => known.peer === host || known.name === host))
       return this.#refuse("NOT_FOUND", `there is no host ${host}; cc host list shows them`);

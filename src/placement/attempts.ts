@@ -13,7 +13,7 @@ export interface ActiveAttempt {
   readonly bidRequest: BidRequest;
   /** An award has gone out: it gives way to nobody any more. */
   readonly awarded: boolean;
-  /** Whether the own request is to be shown to this rival: once, or two peers would show theirs to each other for ever. */
+  /** Whether the own request is to be shown to this rival now: not at every answer, since showing it is a question too. */
   showTo(peer: PeerId): boolean;
   /** Another peer showed a request for the same container. */
   onRival(peer: PeerId): void;

@@ -23,11 +23,8 @@ import { Requester } from "./requester.ts";
 
 export type { Holding } from "../state/index.ts";
 export { containerIdOf } from "../state/index.ts";
-export { UNKNOWN_AFTER_MS } from "./after-award.ts";
-export { type Answer, BID_VALID_MS } from "./answers.ts";
-export { SILENCE_MS, WINDOW_MS } from "./awaited.ts";
-export { type BiddingHost, type PriceTerms, priceBid } from "./bid.ts";
-export { CapacityLedger, type DeclaredCapacity, type UsedCapacity } from "./capacity.ts";
+export type { PriceTerms } from "./bid.ts";
+export type { DeclaredCapacity, UsedCapacity } from "./capacity.ts";
 export type { Holder } from "./holder.ts";
 export type { NotPlaced, Placed, PlacementOutcome } from "./outcome.ts";
 export type { GiveWay, KnownContainer, OwnHost, PlacementParts, PlacementView, RunAsked, RunRequests } from "./ports.ts";

@@ -5,7 +5,7 @@ import { Attempt, type SilentHosts } from "./attempt.ts";
 import type { Attempts } from "./attempts.ts";
 import { BoundedMemory } from "./bounded-memory.ts";
 import type { Holder } from "./holder.ts";
-import { notPlaced, type PlacementOutcome } from "./outcome.ts";
+import { notPlaced, type PlacementOutcome, refusalMessage } from "./outcome.ts";
 import type { PlacementParts, RunAsked } from "./ports.ts";
 import { sameSpec, TokenMemory } from "./token-memory.ts";
 
@@ -58,6 +58,10 @@ export class Requester {
     const id = containerIdOf(asked.key, asked.token);
     const used = this.#useToken(id, asked.spec);
     if (!used.ok) return notPlaced(used.code, used.message);
+    const { name } = asked.requirements;
+    // Here, before anything waits: of two at once at this peer the first goes on.
+    const placing = name === "" ? undefined : this.#attempts.placingName(name, id);
+    if (placing !== undefined) return notPlaced("NAME_HELD", refusalMessage("NAME_HELD", { name, otherId: placing, rows: [] }));
     const underway = this.#underway.get(id) ?? this.#begin(id, asked, request, running.signal);
     if (underway === undefined) return notPlaced("RATE_LIMITED", "this peer is placing as many containers as it can; ask another or try again");
     underway.callers += 1;

@@ -3,6 +3,7 @@ import t from "tap";
 import { BidMessageSchema } from "../../../src/api/gen/cc/v1/mesh_pb.ts";
 import type { ContainerId } from "../../../src/base/index.ts";
 import { type Answer, toBidMessage } from "../../../src/placement/answers.ts";
+import { makeDecline } from "../../../src/placement/award.ts";
 import { containerIdOf, type PlacementOutcome } from "../../../src/placement/index.ts";
 import { KEY, MIB, type SimHost, World } from "./world.ts";
 
@@ -170,6 +171,32 @@ t.test("two-creates: of two creates of one name at once exactly one wins", async
       world.stop();
     }
   }
+});
+
+t.test("two-creates at one peer: the first goes on", async (t) => {
+  const world = new World(3);
+  const outcomes = await world.time.settle(Promise.all(["token-1", "token-2", "token-3"].map((token) => world.place(world.at(1), token, { name: "web" }))));
+  t.strictSame(
+    outcomes.map((outcome) => (outcome.ok ? "placed" : outcome.code)),
+    ["placed", "NAME_HELD", "NAME_HELD"],
+  );
+  world.stop();
+});
+
+t.test("a peer that passes an award on cannot decline it for its host", async (t) => {
+  const world = new World(3);
+  const [asked, liar, far] = [world.at(0), world.at(1), world.at(2)];
+  for (const host of [asked, liar]) host.own.loadPerCore = 3;
+  const lie = makeDecline({ id: containerIdOf(KEY, "token-1"), epoch: 1, holder: far.peer, declinedAtMs: 0 }, { sign: liar.sign });
+  liar.handlers.set("awardContainer", () => Promise.resolve({ taken: false, code: "NO_ROOM", reason: "no", ...lie }));
+  world.onMessage = (from, to, kind) => {
+    if (kind === "gossip") return "drop";
+    if (kind === "awardContainer:reply" && from === far && to === asked) world.cut.add(`${asked.name}>${far.name}`).add(`${far.name}>${asked.name}`);
+    return kind === "awardContainer:reply" && from === far ? "drop" : 1;
+  };
+  t.match(await world.run(asked, "token-1"), { ok: false, code: "OUTCOME_UNKNOWN" });
+  t.strictSame(world.holders(containerIdOf(KEY, "token-1")), [far]);
+  world.stop();
 });
 
 t.test("a live name is refused at once; after a refusal the same peer may use it again", async (t) => {

@@ -137,7 +137,7 @@ export class SimHost {
         await world.deliver(to, this, `${name}:reply`, () => {
           cancel();
           if ("thrown" in answer) reject(answer.thrown);
-          else resolve(create(MeshService.method[name].output, answer.value as never) as unknown as CallReply<C>);
+          else resolve(create(MeshService.method[name].output, answer.value as never) as never);
         });
       };
       void world.deliver(this, to, name, reply);
