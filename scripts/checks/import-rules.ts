@@ -65,6 +65,8 @@ function fileProblem(path: string, from: ReturnType<typeof placeOf>, target: str
     const wired = !from.driver && to.driver && !imported.typeOnly && !/\/index\.ts$/.test(path);
     return wired ? "only drivers and nodes import drivers: a decision gets them through an interface" : undefined;
   }
+  // The simulator runs what the peer runs: that is its point.
+  if (from.part === "nodes/simulated" && to.part === "nodes/peer") return undefined;
   if (["test", "scripts", "cli"].includes(to.part) || to.part.startsWith("nodes")) return `nobody imports ${to.part}`;
   if (from.part === "scripts") return undefined;
   if (from.part === "cli") {

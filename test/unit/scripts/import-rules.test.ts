@@ -54,6 +54,7 @@ t.test("what the design allows", async (t) => {
     ["src/state/index.ts", 'export * from "./drivers/level-store.ts";'],
     ["nodes/peer/compose.ts", 'import { x } from "../../src/state/drivers/level-store.ts";'],
     ["nodes/peer/joining.ts", 'import { x } from "../../src/api/client-http.ts";'],
+    ["nodes/simulated/host.ts", 'import { x } from "../peer/core/core.ts";'],
     ["cli/main.ts", 'import { Flags } from "@oclif/core/flags";'],
     ["cli/main.ts", 'import { x } from "../src/api/client-http.ts";'],
     ["test/unit/state/merge.test.ts", 'import { x } from "../../../src/state/drivers/level-store.ts";'],
