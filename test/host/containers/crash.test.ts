@@ -1,13 +1,11 @@
-import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
-import { once } from "node:events";
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import type { ContainerId } from "../../../src/base/index.ts";
 import type { ContainerRuntime } from "../../../src/containers/index.ts";
+import { killPeer, spawnPeer } from "./crash-peer.ts";
 import { type Scene, leftovers, makeScene, newId, outputOf } from "./harness.ts";
 
-const MOMENTS = 16;
 const soon = (): AbortSignal => AbortSignal.timeout(30_000);
 
 let scene: Scene;
@@ -16,56 +14,14 @@ t.before(async () => {
 });
 t.teardown(() => scene.close());
 
-async function peer(): Promise<ChildProcessWithoutNullStreams> {
-  const child = spawn(process.execPath, [join(import.meta.dirname, "crash-child.ts"), scene.folder], { stdio: "pipe" });
-  child.stderr.pipe(process.stderr);
-  await once(child.stdout, "data");
-  return child;
-}
-
-async function kill(child: ChildProcessWithoutNullStreams): Promise<void> {
-  const ended = once(child, "exit");
-  child.kill("SIGKILL");
-  await ended;
-}
-
 async function nothingLeft(t: Test, runtime: ContainerRuntime): Promise<void> {
   for (const id of await runtime.list()) await runtime.remove(id);
   t.same(await leftovers(scene), [], "nothing is left");
 }
 
-/** Each start writes one line `run TOKEN`, then ticks: what the container itself saw of its life. */
-const script = (token: string): string => `echo run ${token}; for n in $(seq 1 40); do echo $n; usleep 3000; done`;
-const whole = (token: string): string => `run ${token}\n${Array.from({ length: 40 }, (_, at) => `${at + 1}\n`).join("")}`;
-
-t.test(`killed at ${MOMENTS} moments of a start: started once or not at all, and nothing half`, async (t) => {
-  let child = await peer();
-  const seen: Record<string, number> = {};
-  for (let moment = 0; moment < MOMENTS; moment += 1) {
-    const id = newId();
-    child.stdin.write(`start ${id} t ${script("t")}\n`);
-    // Spread over what a start takes on a busy machine, from before its first step to after its last.
-    await new Promise((resolve) => setTimeout(resolve, moment * 20));
-    await kill(child);
-    const runtime = await scene.open();
-    const found = await runtime.inspect(id);
-    seen[found.kind] = (seen[found.kind] ?? 0) + 1;
-    // The same token again: for what was started it changes nothing.
-    await runtime.start(scene.spec(id, { command: ["sh", "-c", script("t")] }), scene.image, "t", soon());
-    t.match(await runtime.waitExit(id, soon()), { exitCode: 0 });
-    t.equal((await outputOf(runtime, id)).stdout, whole("t"), `moment ${moment}, found ${found.kind}: every line, once`);
-    await nothingLeft(t, runtime);
-    await runtime.close();
-    child = await peer();
-  }
-  t.comment(JSON.stringify(seen));
-  t.ok((seen["running"] ?? 0) > 0 && (seen["absent"] ?? 0) + (seen["half"] ?? 0) > 0, "early and late moments were met");
-  await kill(child);
-});
-
 t.test("killed while containers end, are settled and removed", async (t) => {
   for (let moment = 0; moment < 5; moment += 1) {
-    const child = await peer();
+    const child = await spawnPeer(scene);
     const ids = [newId(), newId()];
     const runtime = await scene.open();
     for (const id of ids) await runtime.start(scene.spec(id, { command: ["sh", "-c", "echo x; exit 4"] }), scene.image, "t", soon());
@@ -73,7 +29,7 @@ t.test("killed while containers end, are settled and removed", async (t) => {
     await runtime.close();
     child.stdin.write(`settle ${ids[0]}\nremove ${ids[1]}\n`);
     await new Promise((resolve) => setTimeout(resolve, moment * 15));
-    await kill(child);
+    await killPeer(child);
     const next = await scene.open();
     t.match(await next.inspect(ids[0] as ContainerId), { kind: "ended", exit: { exitCode: 4 } }, "its exit code is not lost");
     await next.settle(ids[0] as ContainerId);

@@ -136,7 +136,7 @@ export async function leftovers(scene: Scene): Promise<readonly string[]> {
   }
   for (const pid of (await readdir("/proc")).filter((name) => /^\d+$/.test(name) && name !== String(process.pid))) {
     const words = await readFile(`/proc/${pid}/cmdline`, "latin1").catch(() => "");
-    if (words.includes(scene.folder)) left.push(`process ${pid} ${words.replaceAll("\0", " ")}`);
+    if (words.includes(`${scene.runDir}/`) || words.includes(`${scene.stateDir}/`)) left.push(`process ${pid} ${words.replaceAll("\0", " ")}`);
   }
   for (const folder of [scene.runDir, scene.stateDir]) left.push(...(await readdir(folder).catch(() => [])).filter((name) => !name.startsWith(".")).map((name) => `file ${folder}/${name}`));
   left.push(...(await readdir(join(scene.runDir, ".exits")).catch(() => [])).map((name) => `exit ${name}`), ...(await readdir(join(scene.runDir, ".crun")).catch(() => [])).map((name) => `crun ${name}`));
