@@ -1,6 +1,6 @@
 import { requestParameters } from "../identity/index.ts";
 import type { StoredRecord, Version } from "./replica.ts";
-import { stampedContentOf } from "./stamped-request.ts";
+import { type StampedContent, stampedContentOf } from "./stamped-request.ts";
 import { compareVersions } from "./version.ts";
 
 /** A request may be stamped until 5 minutes after its signed time; twice that, because the two clocks differ. */
@@ -24,12 +24,12 @@ export class StampBook {
     const content = stampedContentOf(record);
     const parameters = content === undefined ? undefined : requestParameters(content.request.signatureInput);
     if (content === undefined || parameters?.ok !== true) return false;
-    const known = this.#stamps.get(content.requestId);
+    const known = this.#stamps.get(nameOf(record, content));
     const createdMs = parameters.value.createdS * 1_000;
     if (known === undefined) {
       if (createdMs + REMEMBERED_MS < nowMs) return false;
       this.#forget(nowMs);
-      this.#stamps.set(content.requestId, { lowest: record.version, createdMs, restamped: false });
+      this.#stamps.set(nameOf(record, content), { lowest: record.version, createdMs, restamped: false });
       return false;
     }
     if (compareVersions(known.lowest, record.version) === 0) return false;
@@ -73,7 +73,7 @@ export class StampBook {
 
   #known(record: StoredRecord): Stamp | undefined {
     const content = stampedContentOf(record);
-    return content === undefined ? undefined : this.#stamps.get(content.requestId);
+    return content === undefined ? undefined : this.#stamps.get(nameOf(record, content));
   }
 
   /** Oldest first; what was restamped stays, because the second stamp may be the stored one. */
@@ -84,4 +84,9 @@ export class StampBook {
       this.#stamps.delete(id);
     }
   }
+}
+
+/** One request may become a record of each id that it names; filed for one id under two zones it is still one. */
+function nameOf(record: StoredRecord, content: StampedContent): string {
+  return `${content.requestId} ${record.key.split("/").slice(-2).join("/")}`;
 }

@@ -3,7 +3,8 @@ import { type ContainerId, isContainerId, type PeerId, type RecordKey, type Zone
 import { type Authority, computeAuthority, type HostCertificate, type KeyStanding, meshIdOf, type StampedRecord, type Verifier } from "../../identity/index.ts";
 import { compareBytes } from "../merge.ts";
 import { isHostKey, type KeyParts, parseRecordKey } from "../record-key.ts";
-import type { Replica, StoredRecord, Version } from "../replica.ts";
+import type { StoredRecord, Version } from "../replica.ts";
+import type { ReplicaService } from "../replica-parts.ts";
 import { stampedContentOf } from "../stamped-request.ts";
 import { decodeContent } from "./bodies.ts";
 import { type CountedClaim, judgeClaim, readCreate } from "./claims.ts";
@@ -61,7 +62,7 @@ export interface View {
 }
 
 export type ViewParts = {
-  readonly replica: Pick<Replica, "get" | "list" | "onChange"> & { stampOf?(record: StoredRecord): Version };
+  readonly replica: Pick<ReplicaService, "get" | "list" | "onChange" | "stampOf">;
   readonly verifier: Verifier;
   readonly rootPublicKey: Uint8Array;
 };
@@ -263,7 +264,7 @@ class RecordView implements View {
   #judged(): Judge {
     if (this.#judge !== undefined) return this.#judge;
     const { replica, verifier, rootPublicKey } = this.#parts;
-    const stampOf = (record: StoredRecord): Version => replica.stampOf?.(record) ?? record.version;
+    const stampOf = (record: StoredRecord): Version => replica.stampOf(record);
     const records = replica.list("admin/").flatMap((record): StampedRecord[] => {
       const content = stampedContentOf(record);
       const { major, minor } = stampOf(record);

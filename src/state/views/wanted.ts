@@ -1,12 +1,11 @@
 import { RemoveRequestSchema, RestartRequestSchema, StartRequestSchema, StopRequestSchema } from "../../api/gen/cc/v1/cloud_pb.ts";
 import type { ContainerId, KeyId } from "../../base/index.ts";
-import { effectiveStamps } from "../../identity/index.ts";
 import { compareRanked } from "../merge.ts";
 import { parseRecordKey } from "../record-key.ts";
 import type { StoredRecord, Version } from "../replica.ts";
 import { stampedContentOf } from "../stamped-request.ts";
 import { decodeBody } from "./bodies.ts";
-import { type Judge, judgeUserRecord, stampOf } from "./standing.ts";
+import { type Judge, judgeUserRecord } from "./standing.ts";
 
 /** What users last asked for. `version` is the stamp that counts: what a phase's wanted_major and wanted_minor answer. */
 export type Wanted = {
@@ -29,22 +28,8 @@ type Change = Pick<Wanted, "kind" | "call" | "token" | "runToken" | "timeoutMs" 
 
 /** The latest of the requests that count, of all who stamped one; a removal is final. */
 export function deriveWanted(id: ContainerId, records: readonly StoredRecord[], judge: Judge): Wanted | undefined {
-  const found: {
-    readonly wanted: Wanted;
-    readonly key: string;
-    readonly request: Parameters<typeof effectiveStamps>[0] extends Iterable<infer R> ? R : never;
-  }[] = [];
-  for (const record of records) {
-    const wanted = readWanted(id, record, judge);
-    const content = stampedContentOf(record);
-    if (wanted !== undefined && content !== undefined)
-      found.push({ wanted, key: record.key, request: { key: record.key, request: content.request, stamp: stampOf(record, judge) } });
-  }
-  // One request under two zones' keys is still one request.
-  const counting = new Set(effectiveStamps(found.map(({ request }) => ({ ...request, key: id }))).map(({ request }) => request));
-  return found
-    .filter(({ request }) => counting.has(request.request))
-    .map(({ wanted }) => wanted)
+  return records
+    .flatMap((record) => readWanted(id, record, judge) ?? [])
     .reduce<Wanted | undefined>((best, wanted) => (best === undefined || compareRanked(rank(wanted), rank(best)) > 0 ? wanted : best), undefined);
 }
 

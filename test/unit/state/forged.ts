@@ -4,7 +4,7 @@ import type { PeerId } from "../../../src/base/index.ts";
 import { keyPair, peerId, ZONE } from "./fixtures.ts";
 
 /** What a liar's own program makes: rightly signed by `liar`, but about another host. */
-export function forgedForeign(liar: string, victim: PeerId): RecordFrame {
+export function forgedForeign(liar: string, victim: PeerId, signer = liar): RecordFrame {
   const payload = toBinary(
     RecordPayloadSchema,
     create(RecordPayloadSchema, {
@@ -15,5 +15,5 @@ export function forgedForeign(liar: string, victim: PeerId): RecordFrame {
       content: Buffer.from("ended"),
     }),
   );
-  return create(RecordFrameSchema, { frame: 1, payload, signature: keyPair(liar).signer.sign(Buffer.concat([Buffer.from("cc-record-1\n"), payload])) });
+  return create(RecordFrameSchema, { frame: 1, payload, signature: keyPair(signer).signer.sign(Buffer.concat([Buffer.from("cc-record-1\n"), payload])) });
 }

@@ -105,6 +105,8 @@ t.test("the edge: a neighbour that signs what breaks the rules is scored down", 
   const data = toBinary(RecordsSchema, create(RecordsSchema, { frames: [forgedForeign("peer 2", a.peer)] }));
   t.equal(a.hear(data, b), "reject");
   t.equal(a.hear(data, hosts[2]), "ignore", "who only passes it on is not");
+  const framed = toBinary(RecordsSchema, create(RecordsSchema, { frames: [forgedForeign("peer 2", a.peer, "eve")] }));
+  t.equal(a.hear(framed, b), "ignore", "nor who is named under what another signed");
 });
 
 t.test("liar: another host's records can't be written, whatever the version", async (t) => {

@@ -1,4 +1,8 @@
 import t from "tap";
+import { type PeerId, silentLogger } from "../../../src/base/index.ts";
+import { askForCopy, type CopyParts } from "../../../src/state/copies.ts";
+import { fact, peerId } from "./fixtures.ts";
+import { Chance } from "./wires.ts";
 import { type Host, three, World } from "./world.ts";
 
 t.test("copies-1: where no other host is reachable the answer says so", async (t) => {
@@ -79,4 +83,57 @@ t.test("the same seed gives the same history", async (t) => {
     return `${world.time.fired} ${Buffer.from(hosts[0].replica.digest()).toString("hex")}`;
   };
   t.equal(await history(), await history());
+});
+
+t.test("copies-1: a host that does not count what it was given is no second disk", async (t) => {
+  const frames = [fact("peer 1", "phase", "c1", 1, 1).frame];
+  const answers = new Map([
+    [peerId("peer 2"), 0],
+    [peerId("peer 3"), 1],
+  ]);
+  const asked: string[] = [];
+  const parts = (reachable: readonly PeerId[]): CopyParts => ({
+    mesh: {
+      connected: () => [...answers.keys()],
+      call: async (peer) => {
+        asked.push(peer);
+        return { stored: answers.get(peer) ?? 0 } as never;
+      },
+    },
+    liveness: { reachable: () => reachable },
+    random: new Chance(1),
+    log: silentLogger,
+  });
+  const { signal } = new AbortController();
+  t.equal(await askForCopy(frames, parts([...answers.keys()]), signal), peerId("peer 3"));
+  t.equal(await askForCopy(frames, parts([peerId("peer 2")]), signal), undefined);
+  t.equal(await askForCopy(frames, parts([peerId("stranger")]), signal), undefined, "reachable, but not connected");
+  t.notOk(asked.includes(peerId("stranger")));
+});
+
+t.test("a connection that comes back is repaired over at once", async (t) => {
+  const { world, hosts } = await three();
+  const [a, b, c] = hosts;
+  for (const other of [b, c]) {
+    world.cut(a, other);
+    a.end.drop(other.peer);
+    other.end.drop(a.peer);
+  }
+  for (let at = 0; at < 8; at += 1) {
+    await world.until(b.replica.write([b.draft(`c${at}`, "x")], { copies: 1 }));
+    await world.run(1_300);
+    world.wires.healAll();
+    let waitedMs = 0;
+    while (!a.end.open.has(b.peer) && !a.end.open.has(c.peer)) {
+      await world.run(10);
+      waitedMs += 10;
+    }
+    await world.run(850);
+    t.ok(world.equal(a, b), `within a second of the connection (${waitedMs} ms)`);
+    for (const other of [b, c]) {
+      world.cut(a, other);
+      a.end.drop(other.peer);
+      other.end.drop(a.peer);
+    }
+  }
 });

@@ -1,6 +1,8 @@
+import { hash } from "node:crypto";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Level } from "level";
 import t from "tap";
 import { silentLogger } from "../../../src/base/index.ts";
 import { createIdentityFile } from "../../../src/state/drivers/identity-file.ts";
@@ -88,6 +90,27 @@ t.test("level: damage is found, said, set aside, and an empty store takes its pl
     (await readdir(folder)).some((name) => name.endsWith(".damaged-17")),
     "what was damaged is still there to look at",
   );
+});
+
+t.test("level: a value that is not what was written, or another layout, is damage", async (t) => {
+  const writes: readonly [string, Uint8Array][] = [
+    ["r/host/x", new Uint8Array(20)],
+    ["r/host/x", new Uint8Array(3)],
+    ["v", Buffer.concat([hash("sha256", "v\n2", "buffer").subarray(0, 8), Buffer.from("2")])],
+  ];
+  for (const [at, [key, value]] of writes.entries()) {
+    const path = join(folder, `value-${at}`);
+    const slot = createLevelSlot(path, () => 17);
+    const store = await slot.open();
+    await store.write({ put: [{ id: "host/y", frame: bytes("y") }] });
+    await store.close();
+    const raw = new Level<string, Uint8Array>(path, { keyEncoding: "utf8", valueEncoding: "view" });
+    await raw.put(key, value);
+    await raw.close();
+    const again = await slot.open();
+    await t.rejects(again.load(), StoreDamagedError);
+    await again.close();
+  }
 });
 
 t.test("what is stored but is no record is damage; another store than remembered is a loss", async (t) => {

@@ -1,4 +1,4 @@
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import t from "tap";
 import { ClaimSchema } from "../../../src/api/gen/cc/v1/records_pb.ts";
@@ -46,6 +46,11 @@ t.test("liar: each clause of a claim's warrant", async (t) => {
   notCounted("an award to another", claims("liar", web, { epoch: 2, holder: "peer 3" }));
   notCounted("an award signed by itself for a request that another stamped", claims("liar", web, { epoch: 2, signer: "liar" }));
   notCounted("an award over another request", claims("liar", creates("other"), { epoch: 2, id: WEB }));
+  const twice = [creates("web"), creates("web")] as const;
+  const swapped = claims("liar", twice[0], { epoch: 2 });
+  const award = fromBinary(ClaimSchema, swapped.content);
+  if (award.warrant?.kind.case === "award") award.warrant.kind.value.request = twice[1].frame;
+  notCounted("an award with another stamp of the request than it was signed for", own("liar", "claim", WEB, toBinary(ClaimSchema, award)));
   notCounted("no warrant", own("liar", "claim", WEB, toBinary(ClaimSchema, create(ClaimSchema, { container: WEB, epoch: 9 }))));
   notCounted("rubbish", own("liar", "claim", WEB, Buffer.from("rubbish")));
   notCounted("a claim in another zone", claims("liar", web, { epoch: 2, zone: "cellar" as Zone }));
@@ -130,6 +135,15 @@ t.test("restamp: of two stamps of one request the lower counts", async (t) => {
     t.match(held(...order)?.wanted, { kind: "running" }, order.map(({ version }) => version.major - NOW).join());
   }
   t.match(held(first, again)?.wanted, { kind: "stopped", version: { major: NOW } });
+  const both = [WEB, idOf("db")].map((about, at) =>
+    restamps(asks("Stop", { token: "two", containers: [WEB, idOf("db")] }, { nonce: "one-for-two-1234" }), "Stop", about, "peer 1", at),
+  );
+  const two = desk(...both);
+  t.same(
+    both.map((record) => two.stamps.stampOf(record).major - NOW),
+    [0, 1],
+    "one request for two containers is two records, each with its own stamp",
+  );
   const copy = stampedBy("liar", userKey("cellar" as Zone, "wanted", WEB), stop, NOW + 100_000);
   t.match(held(first, start, copy)?.wanted, { kind: "running" }, "nor does it help to file it under another zone");
 });
