@@ -53,7 +53,8 @@ export function planContainer(input: PlanInput): ContainerStep {
       return { kind: "remove", as: wanted.as };
     case "stopped":
       if (found.kind === "running") return stopStep(input, wanted.timeoutMs ?? desired.spec.stopTimeoutMs);
-      if (found.kind === "half" || (found.kind === "ended" && !input.memory.settled)) return { kind: "settle" };
+      // Once: what a start cut short has left stays half until it is removed or started again.
+      if ((found.kind === "half" || found.kind === "ended") && !input.memory.settled) return { kind: "settle" };
       if (desired.spec.removeWhenEnded) return removeWhenRead(input, found.kind === "ended" ? (found.exit?.endedAtMs ?? 0) : 0);
       return { kind: "wait", why: "ended", untilMs: undefined };
     case "running":

@@ -47,3 +47,9 @@ t.test("no plan starts a container that is to be stopped or removed, nor one tha
   }));
   t.pass("holds");
 });
+
+t.test("what a start cut short has left is settled once, not again and again", async (t) => {
+  const input = { desired: desire({ kind: "stopped", timeoutMs: undefined }), found: { kind: "half" } as const, last: undefined, readers: 0, nowMs: 0 };
+  t.same(planContainer({ ...input, memory: FRESH_MEMORY }), { kind: "settle" });
+  t.match(planContainer({ ...input, memory: { ...FRESH_MEMORY, settled: true } }), { kind: "wait" });
+});
