@@ -27,6 +27,7 @@ export class Asking {
   readonly #bell: Bell;
   #round: Round;
   #bidRequest: BidRequest;
+  #published: BidRequest | undefined;
   #unreachable: readonly KnownHost[] = [];
   #proving = 0;
 
@@ -65,9 +66,11 @@ export class Asking {
     return this.#proving > 0;
   }
 
-  /** To oneself directly, to the others over gossip: all zones whose hosts are asked. */
+  /** To oneself directly, to the others over gossip: all zones whose hosts are asked. Once a round. */
   publish(): void {
     const { mesh } = this.#parts;
+    if (this.#published === this.#bidRequest) return;
+    this.#published = this.#bidRequest;
     this.#round = { ...this.#round, startedAtMs: this.#now() };
     void this.ask(mesh.self);
     const data = toBinary(BidRequestSchema, this.#bidRequest);

@@ -52,6 +52,51 @@ t.test("the retry learns of it through 'have it already', though no gossip arriv
   world.stop();
 });
 
+t.test("'have it' holds every award up until its proof is there, also where the first is lost", async (t) => {
+  const world = new World(3);
+  let lost = 0;
+  world.onMessage = (_from, _to, kind) => {
+    if (kind === "gossip") return "drop";
+    if (kind !== "askAround:reply" || lost > 0) return 1;
+    lost += 1;
+    return "drop";
+  };
+  world.at(1).own.loadPerCore = 3;
+  const first = await world.run(world.at(2), "token-1", { host: world.at(1).name });
+  const again = await world.run(world.at(0), "token-1", { host: world.at(1).name });
+  t.equal(placedAt(again), placedAt(first));
+  t.equal(lost, 1);
+  const other = await world.run(world.at(2), "token-2");
+  t.ok(other.ok);
+  lost = 0;
+  t.equal(placedAt(await world.run(world.at(0), "token-2")), placedAt(other));
+  t.equal(world.holders(containerIdOf(KEY, "token-2")).length, 1);
+  world.stop();
+});
+
+t.test("after a rival gave up everybody is asked anew", async (t) => {
+  const world = new World(3);
+  const [lower, higher, best] = [world.at(0), world.at(1), world.at(2)];
+  for (const host of [lower, higher]) host.own.loadPerCore = 3;
+  let direct = 0;
+  world.onMessage = (from, to, kind) => {
+    if (kind === "askBid" && to === best) direct += 1;
+    return kind === "bid" && from === best && to === lower ? "drop" : 10;
+  };
+  const placing = world.place(higher, "token-1");
+  await world.time.pass(1);
+  const cut = new AbortController();
+  const given = world.place(lower, "token-1", {}, [], cut.signal);
+  given.catch(() => undefined);
+  await world.time.pass(35);
+  t.equal(world.holders(containerIdOf(KEY, "token-1")).length, 0, "the higher waits for the lower");
+  cut.abort(new DOMException("the user left", "AbortError"));
+  t.equal(placedAt(await world.time.settle(placing)), best.peer);
+  t.equal(direct, 0, "by gossip, as a new request");
+  await t.rejects(world.time.settle(given), { code: "CANCELLED" });
+  world.stop();
+});
+
 t.test("lost-award: the reply is lost, the same award is asked again, nobody else is awarded", async (t) => {
   const world = new World(3);
   let lost = 0;
