@@ -6,7 +6,7 @@
 /** One round trip: `offsetMs` is what to add to this host's clock to get the other's, wrong by at most half of `roundTripMs`. */
 export type ClockSample = { readonly offsetMs: number; readonly roundTripMs: number; readonly atMs: number };
 
-/** Samples kept per peer. With a probe every 1.5 s: the last 12 s. */
+/** Samples kept per peer. With a probe every 2 s: the last 16 s. */
 const SAMPLES_MAX = 8;
 /** Older samples say nothing: crystals drift 0.1 ms in this time, but a clock may have been set. */
 const SAMPLE_AGE_MAX_MS = 60_000;

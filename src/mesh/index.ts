@@ -6,7 +6,7 @@
  * over remembered addresses and, where these fail, the DHT. Over a connection go: gossip (gossipsub, unsigned: records
  * carry their own signatures), calls (gRPC of the contract on one kept HTTP/2 session per pair and direction), and byte
  * streams (length-prefixed frames on a libp2p stream each, bounded both ways).
- * Liveness is observed: each host probes the others by the `observe` call every 1.5 s, says in it whom it can't reach,
+ * Liveness is observed: each host probes the others by the `observe` call every 2 s, says in it whom it can't reach,
  * and holds unreachable whom more than half of the reachable observers can't (`verdict.ts`). What does not answer has
  * its connections aborted, because a dead link looks open for minutes. Who did not run for a while withholds its word.
  *

@@ -8,6 +8,7 @@ import { ADDRESSES_PER_PEER_MAX, OPENING_BYTES_MAX, STREAMS_MAX } from "../limit
 import type { CallOptions, Mesh, StreamHandler } from "../mesh.ts";
 import { createGossip } from "./gossip.ts";
 import { Libp2pFrameStream } from "./libp2p-frame-stream.ts";
+import { joinWrites } from "./joined-writes.ts";
 import { type CcNode, createNode } from "./libp2p-node.ts";
 import { CALLS_PROTOCOL, createPeerCalls } from "./peer-calls.ts";
 import { createRedial } from "./redial.ts";
@@ -153,6 +154,9 @@ export async function createLibp2pMesh(parts: Libp2pMeshParts): Promise<Libp2pMe
         // Noise has proved the id when these are asked: nothing here answers a stranger.
         gater: {
           denyDialPeer: denied,
+          // Not to deny: here a connection is first seen.
+          denyInboundConnection: (connection) => (joinWrites(connection), false),
+          denyOutboundConnection: (_peer, connection) => (joinWrites(connection), false),
           denyOutboundEncryptedConnection: denied,
           denyInboundEncryptedConnection: denied,
           denyInboundUpgradedConnection: denied,

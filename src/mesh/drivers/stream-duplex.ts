@@ -46,6 +46,11 @@ export class StreamDuplex extends Duplex {
     sendDrained(this.#stream, chunk).then(() => done(), done);
   }
 
+  /** An HTTP/2 session writes headers, data and trailers one by one: together they are one frame, one encryption, one packet. */
+  override _writev(chunks: { chunk: Uint8Array; encoding: BufferEncoding }[], done: (error?: Error | null) => void): void {
+    sendDrained(this.#stream, Buffer.concat(chunks.map(({ chunk }) => chunk))).then(() => done(), done);
+  }
+
   override _final(done: (error?: Error | null) => void): void {
     this.#stream.close({ signal: AbortSignal.timeout(5_000) }).then(() => done(), done);
   }

@@ -5,6 +5,7 @@ import type { Order } from "./peer-process.ts";
 
 export type Look = {
   readonly connected: readonly PeerId[];
+  readonly condemned: readonly PeerId[];
   readonly heard: readonly { readonly text: string; readonly from: string; readonly delayMs: number }[];
   readonly streams: { readonly sentBytes: number; readonly gotBytes: number; readonly pausedRssBytes: number };
   readonly standings: Readonly<Record<string, string>>;
@@ -26,7 +27,7 @@ export class PeerHandle {
   async start(): Promise<void> {
     this.#starts += 1;
     const port = this.addresses[0]?.split("/").at(-1) ?? "0";
-    const child = fork(new URL("./peer-process.ts", import.meta.url), { env: { ...process.env, MESH_TEST_SEED: this.#seed, MESH_TEST_START: String(this.#starts), MESH_TEST_PORT: port } });
+    const child = fork(new URL(process.env["MESH_TEST_PROGRAM"] ?? "./peer-process.ts", import.meta.url), { env: { ...process.env, MESH_TEST_SEED: this.#seed, MESH_TEST_START: String(this.#starts), MESH_TEST_PORT: port } });
     this.#child = child;
     child.on("message", (message: { id: number; result?: unknown; error?: string }) => {
       const waiter = this.#waiting.get(message.id);
@@ -53,6 +54,15 @@ export class PeerHandle {
 
   look(): Promise<Look> {
     return this.ask<Look>({ do: "look" });
+  }
+
+  /** Its process stands still, its connections stay open; and goes on. */
+  freeze(): void {
+    this.#child?.kill("SIGSTOP");
+  }
+
+  thaw(): void {
+    this.#child?.kill("SIGCONT");
   }
 
   /** Dies without a word. */

@@ -10,6 +10,7 @@ export type Order =
   | { readonly do: "publish"; readonly text: string }
   | { readonly do: "call"; readonly peer: PeerId; readonly count: number; readonly atOnce: number; readonly bytes?: number }
   | { readonly do: "push"; readonly peer: PeerId; readonly megabytes: number; readonly pauseMs: number }
+  | { readonly do: "stop" }
   | { readonly do: "look" };
 
 const log = process.env["MESH_TEST_LOG"] === undefined ? silentLogger : createLogger({ level: "debug" });
@@ -35,6 +36,11 @@ const observer = createObserver({
   clock: systemClock,
   random: systemRandom,
   log,
+});
+/** Whom this peer held unreachable after it stood still. */
+const condemned: PeerId[] = [];
+observer.onChange((sighting) => {
+  if (sighting.standing === "unreachable") condemned.push(sighting.peer);
 });
 mesh.subscribe(RECORDS_TOPIC, (data, from) => {
   const { text, atMs } = JSON.parse(Buffer.from(data).toString()) as { text: string; atMs: number };
@@ -98,9 +104,13 @@ async function carryOut(order: Order): Promise<unknown> {
       for await (const answer of stream.frames()) reply += Buffer.from(answer).toString();
       return { sentBytes: streams.sentBytes, confirmedBytes: Number(reply), tookMs: performance.now() - startMs };
     }
+    case "stop":
+      observer.stop();
+      await mesh.stop();
+      return undefined;
     case "look": {
       const { user, system } = process.cpuUsage();
-      return { connected: mesh.connected(), heard, streams, standings: Object.fromEntries(observer.all().map((sighting) => [sighting.peer, sighting.standing])), offsetMs: observer.medianOffsetMs(), rssBytes: process.memoryUsage.rss(), cpuMs: (user + system) / 1_000 };
+      return { connected: mesh.connected(), condemned, heard, streams, standings: Object.fromEntries(observer.all().map((sighting) => [sighting.peer, sighting.standing])), offsetMs: observer.medianOffsetMs(), rssBytes: process.memoryUsage.rss(), cpuMs: (user + system) / 1_000 };
     }
   }
 }

@@ -104,3 +104,22 @@ t.test("a killed process is noticed, and all is well when it is back", async (t)
   t.equal((await a.ask<{ done: number }>({ do: "call", peer: c.id, count: 500, atOnce: 10 })).done, 500, "the call session is made anew");
   t.ok(await gossips(b, [c], "again"));
 });
+
+t.test("a process that stands still is noticed though its connections stay open, and condemns nobody when it goes on", async (t) => {
+  c.freeze();
+  const noticed = await until(() => holds([a, b], c, "unreachable"), PATIENCE_MS);
+  t.ok(noticed !== undefined && noticed <= 20_000, `noticed after ${noticed} ms`);
+  t.ok((await looks([a, b])).every((look) => !look.connected.includes(c.id)), "its connections are aborted");
+  c.thaw();
+  t.ok(await until(async () => (await allConnected(all)) && (await holds([a, b], c, "alive")) && (await holds([c], a, "alive")) && (await holds([c], b, "alive")), PATIENCE_MS));
+  t.notOk((await c.look()).condemned.length, "it withheld its judgement");
+  t.ok(await gossips(c, [a, b], "thawed"));
+});
+
+t.test("a peer that stops in order takes nobody with it", async (t) => {
+  await c.ask({ do: "call", peer: a.id, count: 5, atOnce: 1 });
+  await a.ask({ do: "call", peer: c.id, count: 5, atOnce: 1 });
+  await c.ask({ do: "stop" });
+  t.ok(await until(() => holds([a, b], c, "unreachable"), PATIENCE_MS));
+  t.equal((await a.ask<{ done: number }>({ do: "call", peer: b.id, count: 50, atOnce: 1 })).done, 50);
+});
