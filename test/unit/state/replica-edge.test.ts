@@ -121,23 +121,38 @@ t.test("liar: another host's records can't be written, whatever the version", as
 
 t.test("restamp: of two stamps of one request the lower counts, also after a restart", async (t) => {
   const { world, hosts } = await three();
-  const [a, b] = hosts;
+  const [a, b, c] = hosts;
   const now = WORLD_START_MS + world.time.nowMs;
   const { key, content } = b.wish("c1", "stop");
   const [signed, again] = [now, now + 20_000].map((major) =>
     buildRecord({ key, version: { major, minor: 0 }, final: false, content }, b.peer, keyPair(b.name).signer),
   ) as [StoredRecord, StoredRecord];
-  for (const order of [
-    [signed, again],
-    [again, signed],
-  ]) {
-    for (const record of order) await world.until(a.replica.take([record.frame], b.peer));
-    const stored = a.replica.get(key) as StoredRecord;
+  for (const [host, order] of [
+    [a, [signed, again]],
+    [c, [again, signed]],
+  ] as const) {
+    for (const record of order) await world.until(host.replica.take([record.frame], b.peer));
+    const stored = host.replica.get(key) as StoredRecord;
     t.equal(stored.version.major, now + 20_000, "the merge knows versions only");
-    t.equal(a.replica.stampOf(stored).major, now);
-    a.crash();
-    await a.boot();
+    t.equal(host.replica.stampOf(stored).major, now);
+    host.crash();
+    await host.boot();
     await world.run(3_000);
-    t.equal(a.replica.stampOf(a.replica.get(key) as StoredRecord).major, now);
+    t.equal(host.replica.stampOf(host.replica.get(key) as StoredRecord).major, now);
   }
+});
+
+t.test("future-clock: an older stamp that comes after one that is ahead is read meanwhile", async (t) => {
+  const { world, hosts } = await three();
+  const [a, b] = hosts;
+  const now = WORLD_START_MS + world.time.nowMs;
+  const [older, ahead] = [wish(b.name, "w1", now), wish(b.name, "w1", now + 86_400_000)];
+  t.equal((await world.until(a.replica.take([ahead.frame], b.peer))).taken.length, 1);
+  t.same(a.replica.list("user/"), []);
+  t.equal(a.replica.counts().ahead, 1);
+  await world.until(a.replica.take([older.frame], b.peer));
+  t.same(
+    a.replica.list("user/").map(({ version }) => version.major),
+    [now],
+  );
 });
