@@ -24,11 +24,16 @@ export class Timeline {
     };
   }
 
-  /** Runs events until `untilMs` (virtual, from the world's start) or until none is left. */
-  async runUntil(untilMs: number): Promise<void> {
-    for (;;) {
+  sleep(delayMs: number): Promise<void> {
+    return new Promise((resolve) => this.after(delayMs, resolve));
+  }
+
+  /** Lets time pass until `isDone`. Gives false when nothing is left that could happen, or `untilMs` is reached before. */
+  async run(isDone: () => boolean, untilMs = Number.POSITIVE_INFINITY): Promise<boolean> {
+    await settled();
+    while (!isDone()) {
       const next = this.#heap[0];
-      if (next === undefined || next.atMs > untilMs) break;
+      if (next === undefined || next.atMs > untilMs) return false;
       this.#pop();
       if (next.fire === undefined) continue;
       this.nowMs = next.atMs;
@@ -36,7 +41,7 @@ export class Timeline {
       next.fire();
       await settled();
     }
-    this.nowMs = Math.max(this.nowMs, untilMs);
+    return true;
   }
 
   #push(event: Event): void {
@@ -88,38 +93,80 @@ function settled(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
-/**
- * One life of one host's clock: a skewed wall clock, and timers that end with the life. A suspended or slow host's
- * timers fire late, all together.
- */
-export class HostClock implements Clock {
+/** What a machine's clocks are like, whoever runs on it. */
+export class MachineTime {
+  /** Wall clock minus the world's. */
   skewMs = 0;
-  /** Virtual time until which this host's event loop stands still. */
+  /** Virtual time until which nothing runs here: a slow event loop, or a suspended machine. */
   stalledUntilMs = 0;
   readonly #timeline: Timeline;
-  #alive = true;
+  /** Monotonic clocks of two machines have nothing to do with each other. */
+  readonly #monotonicBaseMs: number;
+  /** The monotonic clock stood still for so long. */
+  #sleptMs = 0;
 
-  constructor(timeline: Timeline) {
+  constructor(timeline: Timeline, monotonicBaseMs: number) {
     this.#timeline = timeline;
+    this.#monotonicBaseMs = monotonicBaseMs;
   }
 
-  nowMs(): number {
+  get wallMs(): number {
     return WORLD_START_MS + this.#timeline.nowMs + this.skewMs;
   }
 
+  get monotonicMs(): number {
+    return this.#monotonicBaseMs + this.#timeline.nowMs - this.#sleptMs;
+  }
+
+  /** The event loop stands still; all clocks go on. */
+  stall(ms: number): void {
+    this.stalledUntilMs = Math.max(this.stalledUntilMs, this.#timeline.nowMs + ms);
+  }
+
+  /** Linux's monotonic clock stands still while a machine is suspended; the wall clock has gone on when it wakes. */
+  suspend(ms: number): void {
+    this.stall(ms);
+    this.#sleptMs += ms;
+  }
+}
+
+/** One life of one host's clock: timers end with the life; those of a suspended or slow host fire late, all together. */
+export class HostClock implements Clock {
+  readonly #timeline: Timeline;
+  readonly #machine: MachineTime;
+  #alive = true;
+
+  constructor(timeline: Timeline, machine: MachineTime) {
+    this.#timeline = timeline;
+    this.#machine = machine;
+  }
+
+  nowMs(): number {
+    return this.#machine.wallMs;
+  }
+
   monotonicMs(): number {
-    return this.#timeline.nowMs;
+    return this.#machine.monotonicMs;
   }
 
   after(delayMs: number, fire: () => void): () => void {
-    let cancel = this.#timeline.after(delayMs, () => run());
+    const dueMs = this.monotonicMs() + Math.max(0, delayMs);
     const run = (): void => {
       if (!this.#alive) return;
-      const lateMs = this.stalledUntilMs - this.#timeline.nowMs;
-      if (lateMs > 0) cancel = this.#timeline.after(lateMs, run);
+      const waitMs = Math.max(this.#machine.stalledUntilMs - this.#timeline.nowMs, dueMs - this.monotonicMs());
+      if (waitMs > 1e-6) cancel = this.#timeline.after(waitMs, run);
       else fire();
     };
+    let cancel = this.#timeline.after(delayMs, run);
     return () => cancel();
+  }
+
+  /** Runs what came from outside: at once, or when this host's loop goes on. */
+  deliver(fire: () => void): void {
+    if (!this.#alive) return;
+    const lateMs = this.#machine.stalledUntilMs - this.#timeline.nowMs;
+    if (lateMs > 0) this.#timeline.after(lateMs, () => this.deliver(fire));
+    else fire();
   }
 
   /** Ends this life: nothing that it planned happens any more. */

@@ -6,7 +6,7 @@ import { type ContainerRuntime, createSupervisor } from "../../../src/containers
 import { Admissions, encodeCertificate, type HostCertificate, type InviteLedger, NonceMemory, type Signer, type Verifier } from "../../../src/identity/index.ts";
 import type { ImageStore } from "../../../src/images/index.ts";
 import { createObserver, type Liveness, type Mesh } from "../../../src/mesh/index.ts";
-import { createPlacement, type DeclaredCapacity } from "../../../src/placement/index.ts";
+import { createPlacement, type DeclaredCapacity, type UsedCapacity } from "../../../src/placement/index.ts";
 import { createAdmissionCheck, createReplica, createView, hostKey, type IdentityFile, type Member, type RecordStoreSlot, type ReplicaService, type View } from "../../../src/state/index.ts";
 import { createPhaseBoard, type PhaseBoard } from "../phase-board.ts";
 import { type Admitted, createAdmitted } from "./admitted.ts";
@@ -60,6 +60,8 @@ export type PeerCore = {
   readonly liveness: Liveness;
   readonly mesh: Mesh;
   readonly board: PhaseBoard;
+  /** What is promised to containers here. */
+  used(): UsedCapacity;
   /** Answers neighbours from then on. */
   start(): Promise<void>;
   /** Resolves when this host has synced and acts on what it knows. */
@@ -208,6 +210,7 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
     liveness: observer,
     mesh,
     board,
+    used: () => placement.holder.used,
     start: async () => {
       await replica.start();
       observer.start();

@@ -1,0 +1,86 @@
+import type { SimulatedHost } from "../host.ts";
+import type { World } from "../world.ts";
+import { AcknowledgedWrites } from "./acknowledged.ts";
+import { checkAsAsked, checkAtMost, checkConverged, checkNothingHeld, checkRemoved } from "./after.ts";
+import { checkAnswered, checkNames, watchAsks } from "./asks.ts";
+import { connectedSinceMs, liveHosts } from "./reach.ts";
+import { checkRoom } from "./room.ts";
+import { StartWatch } from "./starts.ts";
+
+const LOOK_EVERY_MS = 500;
+/** What DESIGN.md promises after the last fault. */
+export const CONVERGED_AFTER_MS = 10_000;
+const AS_ASKED_AFTER_MS = 30_000;
+
+/** Everything that holds always is looked at from now on; what holds after healing is asked for by the story. */
+export class Watch {
+  readonly acknowledged: AcknowledgedWrites;
+  readonly #world: World;
+  readonly #starts: StartWatch;
+
+  constructor(world: World) {
+    this.#world = world;
+    this.#starts = new StartWatch(world);
+    this.acknowledged = new AcknowledgedWrites(world);
+    watchAsks(world);
+    world.watchers.onReady.push((host) => this.#onReady(host));
+    const look = (): void => {
+      this.#starts.look();
+      checkRoom(world);
+      world.timeline.after(LOOK_EVERY_MS, look);
+    };
+    look();
+  }
+
+  /** All faults are over: waits as long as each promise takes, and checks it. */
+  async healed(): Promise<void> {
+    const world = this.#world;
+    await world.sleep(CONVERGED_AFTER_MS);
+    await checkConverged(world);
+    this.acknowledged.check();
+    checkAtMost(world);
+    checkRemoved(world);
+    checkNames(world);
+    await world.sleep(AS_ASKED_AFTER_MS - CONVERGED_AFTER_MS);
+    checkAsAsked(world);
+    checkNothingHeld(world);
+    checkAnswered(world);
+    checkInvites(world);
+    checkBounded(world);
+  }
+
+  #onReady(host: SimulatedHost): void {
+    const own = host.life?.core.replica.startNumber() ?? 0;
+    for (const other of liveHosts(this.#world)) {
+      if (other === host || host.life === undefined || connectedSinceMs(this.#world, host, other) > this.#world.timeline.nowMs) continue;
+      // Reachable for all of this life, and longer than a dial takes.
+      const open = this.#world.network.openSinceMs(host.peer, other.peer);
+      if (open > host.life.bornAtMs || !host.life.mesh.connected().includes(other.peer)) continue;
+      const stored = other.life.core.replica.highestStartOf(host.peer);
+      if (stored >= own) this.#world.violate("start-number", `${host.name} is ready with start number ${own}, ${other.name} has ${stored} stored for it`);
+    }
+  }
+}
+
+function checkInvites(world: World): void {
+  for (const { name, life } of liveHosts(world)) {
+    const { view } = life.core;
+    const uses = Map.groupBy(view.members(), (member) => (JSON.parse(Buffer.from(member.certificate.invite.body).toString("utf8")) as { token: string }).token);
+    for (const invite of view.authority().invites.values()) {
+      const token = (JSON.parse(Buffer.from(invite.request.body).toString("utf8")) as { token: string }).token;
+      const members = uses.get(token)?.length ?? 0;
+      const forgot = world.hosts.some((host) => host.identity?.peer === invite.issuer && host.disk.losses > 0);
+      if (members > invite.uses && !forgot) world.violate("invite-uses", `${members} members came with an invite for ${invite.uses}, says ${name}`);
+    }
+  }
+}
+
+/** Per neighbour, as src/state/waiting-room.ts promises. */
+const WAITING_MAX = 2_000;
+
+function checkBounded(world: World): void {
+  for (const { name, life } of liveHosts(world)) {
+    const { waiting } = life.core.replica.counts();
+    if (waiting > WAITING_MAX * world.hosts.length) world.violate("bounded", `${waiting} records wait at ${name}`);
+  }
+}

@@ -1,0 +1,42 @@
+import { FAULTS, FaultSchedule } from "./faults.ts";
+import { Watch } from "./invariants/watch.ts";
+import { Workload } from "./workload.ts";
+import { World } from "./world.ts";
+
+export type SeededOptions = {
+  readonly seed: number;
+  /** Left out: 3 to 5, by the seed. */
+  readonly hosts?: number;
+  /** How long things go wrong; left out: 20 to 50 s, by the seed. */
+  readonly troubleMs?: number;
+  readonly print?: (line: string) => void;
+};
+
+const STREAM = { world: 128, faults: 129, work: 130 } as const;
+
+/** One seed's world, from its founding to the checks after the last fault has healed. */
+export async function runSeeded(options: SeededOptions): Promise<World> {
+  const { seed, print } = options;
+  const shape = new World({ seed, zones: ["a"] }).random(STREAM.world);
+  const count = options.hosts ?? shape.between(3, 5);
+  const troubleMs = options.troubleMs ?? shape.between(20_000, 50_000);
+  const zones = Array.from({ length: count }, () => (shape.chance(0.75) ? "a" : "b"));
+  const world = new World({ seed, zones, ...(print === undefined ? {} : { print }) });
+  const kinds = Object.keys(FAULTS).filter(() => shape.chance(0.6));
+  const faultGapMs = shape.pick([1_500, 4_000, 10_000]) ?? 4_000;
+  const workGapMs = shape.pick([800, 2_000, 4_000]) ?? 2_000;
+  await world.tell(async () => {
+    const watch = new Watch(world);
+    await world.build();
+    const users = [await world.newUser("eve", "operator"), await world.newUser("bob", "operator"), await world.newUser("val", "viewer")];
+    const untilMs = world.timeline.nowMs + troubleMs;
+    const faults = new FaultSchedule(world, world.random(STREAM.faults), kinds);
+    const work = new Workload(world, world.random(STREAM.work));
+    await Promise.all([faults.run(untilMs, faultGapMs), ...users.map((user) => work.run(user, untilMs, user.role === "viewer" ? 4 * workGapMs : workGapMs))]);
+    faults.heal();
+    await world.untilConnected(60_000);
+    await work.settled();
+    await watch.healed();
+  });
+  return world;
+}

@@ -1,0 +1,297 @@
+import { create, toBinary } from "@bufbuild/protobuf";
+import { StampedRequestSchema } from "../../src/api/gen/cc/v1/records_pb.ts";
+import { CcError, type KeyId, type MeshId, type Zone } from "../../src/base/index.ts";
+import { callUnsigned } from "../../src/api/client.ts";
+import { parseEndpoints } from "../../src/api/client-connection.ts";
+import { base64, base64Url, decodeCertificate, fromBase64Url, keyIdOf, parseAccessToken, peerIdOf, publicKeyOfPeer, type Role, type Signer, signBinding } from "../../src/identity/index.ts";
+import type { DeclaredCapacity } from "../../src/placement/index.ts";
+import { buildRecord } from "../../src/state/index.ts";
+import { foundMesh, must } from "../peer/founding.ts";
+import { ApiNetwork } from "./api.ts";
+import { History } from "./history.ts";
+import { SimulatedHost } from "./host.ts";
+import type { Invariant } from "./invariants/names.ts";
+import { KeyRing } from "./keys.ts";
+import type { ProcessRun } from "./machine.ts";
+import { Network } from "./network.ts";
+import { SeededRandom } from "./random.ts";
+import { HostClock, MachineTime, Timeline } from "./timeline.ts";
+import { type Ask, User } from "./user.ts";
+
+export type Violation = { readonly invariant: Invariant; readonly atMs: number; readonly text: string };
+
+export type WorldOptions = {
+  readonly seed: number;
+  /** One zone per host. */
+  readonly zones: readonly string[];
+  readonly capacity?: DeclaredCapacity;
+  readonly print?: (line: string) => void;
+};
+
+const MIB = 1024 ** 2;
+export const CAPACITY: DeclaredCapacity = { memoryBytes: 2_048 * MIB, diskBytes: 8_192 * MIB, cpuShares: 4_096, containersMax: 12 };
+const HISTORY_KEPT = 400;
+/** Chance is drawn from streams of their own, so that one part's draws do not shift another's. */
+const STREAM = { network: 1, api: 2, setup: 3, hosts: 16, users: 64 } as const;
+
+/** A whole mesh: hosts, users, the wires between them, and all that was seen of what they did. */
+export class World {
+  readonly seed: number;
+  readonly timeline = new Timeline();
+  readonly history: History;
+  readonly keys = new KeyRing();
+  readonly network: Network;
+  readonly api: ApiNetwork;
+  readonly hosts: SimulatedHost[] = [];
+  readonly users: User[] = [];
+  readonly runs: ProcessRun[] = [];
+  readonly asks: Ask[] = [];
+  readonly violations: Violation[] = [];
+  /** Told of everything that invariants look at. */
+  readonly watchers: {
+    onStart: ((run: ProcessRun) => void)[];
+    onReady: ((host: SimulatedHost) => void)[];
+    onAskEnd: ((ask: Ask) => void)[];
+  } = { onStart: [], onReady: [], onAskEnd: [] };
+  readonly #options: WorldOptions;
+  readonly #setup: SeededRandom;
+  /** Times during which something was broken. */
+  readonly #disturbances: { readonly sinceMs: number; untilMs: number }[] = [];
+  #meshId: MeshId | undefined;
+  #root: Signer | undefined;
+  #admin: User | undefined;
+
+  constructor(options: WorldOptions) {
+    this.#options = options;
+    this.seed = options.seed;
+    this.history = new History(() => this.timeline.nowMs, HISTORY_KEPT, options.print);
+    this.network = new Network(this.timeline, this.random(STREAM.network));
+    this.api = new ApiNetwork(this.timeline, this.random(STREAM.api));
+    this.#setup = this.random(STREAM.setup);
+  }
+
+  random(stream: number): SeededRandom {
+    return new SeededRandom(this.seed, stream);
+  }
+
+  get meshId(): MeshId {
+    if (this.#meshId === undefined) throw new TypeError("the mesh is not founded yet");
+    return this.#meshId;
+  }
+
+  get admin(): User {
+    if (this.#admin === undefined) throw new TypeError("the mesh is not founded yet");
+    return this.#admin;
+  }
+
+  get root(): Signer {
+    if (this.#root === undefined) throw new TypeError("the mesh is not founded yet");
+    return this.#root;
+  }
+
+  host(at: number): SimulatedHost {
+    const host = this.hosts[at];
+    if (host === undefined) throw new RangeError(`there is no host ${at}`);
+    return host;
+  }
+
+  sleep(ms: number): Promise<void> {
+    return this.timeline.sleep(ms);
+  }
+
+  /** Something is broken from now on, until the function that this gives is called. */
+  disturb(): () => void {
+    const disturbance = { sinceMs: this.timeline.nowMs, untilMs: Number.POSITIVE_INFINITY };
+    this.#disturbances.push(disturbance);
+    return () => {
+      disturbance.untilMs = this.timeline.nowMs;
+    };
+  }
+
+  wasDisturbed(fromMs: number, toMs: number): boolean {
+    return this.#disturbances.some(({ sinceMs, untilMs }) => sinceMs <= toMs && untilMs >= fromMs);
+  }
+
+  disturbedSince(fromMs: number): boolean {
+    return this.wasDisturbed(fromMs, this.timeline.nowMs);
+  }
+
+  /** Wires, ways of users, disks and loops are as they should be, and who is down comes back. Clocks stay as they are. */
+  healAll(): void {
+    this.history.add("fault", "all is healed");
+    this.network.healAll();
+    this.api.healAll();
+    for (const host of this.hosts) {
+      host.time.stalledUntilMs = Math.min(host.time.stalledUntilMs, this.timeline.nowMs);
+      host.disk.speed.syncMsMax = 4;
+      host.boot();
+    }
+  }
+
+  violate(invariant: Invariant, text: string): void {
+    this.violations.push({ invariant, atMs: this.timeline.nowMs, text });
+    this.history.add("!!!", `${invariant}: ${text}`);
+  }
+
+  /** Runs a story to its end in virtual time, or to the first violation. A story that hangs or throws is one. */
+  async tell(story: (world: World) => Promise<void>, limitMs = 3_600_000): Promise<void> {
+    let done = false;
+    story(this).then(
+      () => {
+        done = true;
+      },
+      (error: unknown) => {
+        done = true;
+        this.violate("story", error instanceof Error ? (error.stack ?? error.message) : String(error));
+      },
+    );
+    const ended = await this.timeline.run(() => done || this.violations.length > 0, this.timeline.nowMs + limitMs);
+    if (!ended) this.violate("story", "it did not come to its end: somebody waits for what never happens");
+  }
+
+  /** Founds the mesh on the first host and lets the others join, through the handlers that real joiners meet. */
+  async build(): Promise<void> {
+    const [first = "a", ...others] = this.#options.zones;
+    this.#found(first);
+    await this.untilReady([this.host(0)]);
+    for (const zone of others) await this.join(zone);
+    await this.untilConnected();
+  }
+
+  #found(zone: string): void {
+    const host = this.#newHost();
+    const clock = new HostClock(this.timeline, new MachineTime(this.timeline, 0));
+    const made = foundMesh(this.#setup, clock, host.name, zone as Zone);
+    const signer = this.keys.adopt(made.hostSeed, must(publicKeyOfPeer(made.peer)));
+    const rootSeed = fromBase64Url(made.recoveryKey.slice("ccr_".length));
+    const adminSeed = fromBase64Url(made.secretKey.slice("ccs_".length));
+    const [grant] = made.requests;
+    const adminKey = grant === undefined ? undefined : fromBase64Url(String(JSON.parse(Buffer.from(grant.request.body).toString("utf8")).publicKey));
+    if (rootSeed === undefined || adminSeed === undefined || adminKey === undefined) throw new TypeError("the founding gave no keys");
+    const { keyId } = must(parseAccessToken(made.accessToken));
+    this.#meshId = made.meshId;
+    this.#root = this.keys.adopt(rootSeed, made.certificate.rootPublicKey);
+    this.#admin = this.addUser("admin", keyId, this.keys.adopt(adminSeed, adminKey), "admin");
+    const frames = made.requests.map(({ key, request }, index) => {
+      const content = toBinary(StampedRequestSchema, create(StampedRequestSchema, { request: { ...request } }));
+      return buildRecord({ key, version: { major: clock.nowMs(), minor: index }, final: false, content }, made.peer, signer).frame;
+    });
+    host.disk.prepare({ adminFrames: frames });
+    host.identity = { peer: made.peer, meshId: made.meshId, zone: made.zone, signer, certificate: made.certificate, neighbours: [] };
+    this.history.name(made.peer, host.name);
+    host.boot();
+  }
+
+  /** A new host joins with an invite of one use made at `at`; gives the host, or throws what it was refused with. */
+  async join(zone: string, at = this.host(0), user = this.admin): Promise<SimulatedHost> {
+    const invite = this.keys.make(this.#setup);
+    const asked = await user.ask([at.endpoint], "CreateInvite", { zone, uses: 1, validForMs: 600_000, publicKey: base64Url(invite.signer.publicKey) });
+    if (asked.reply === undefined) throw new CcError("INVITE_INVALID", `no invite: ${asked.outcome}`);
+    return this.joinWith(asked.reply.id, invite.signer, zone, at);
+  }
+
+  async joinWith(inviteId: string, inviteKey: Signer, zone: string, at: SimulatedHost, booted = true): Promise<SimulatedHost> {
+    const pair = this.keys.make(this.#setup);
+    const peer = peerIdOf(pair.signer.publicKey);
+    const host = this.#newHost();
+    const clock = new HostClock(this.timeline, host.time);
+    const [endpoint] = must(parseEndpoints(at.endpoint));
+    if (endpoint === undefined) throw new TypeError("a host without an endpoint");
+    const request = { invite: inviteId, peer, name: host.name, binding: base64(signBinding(inviteKey, inviteId as never, peer)) };
+    let reply: Awaited<ReturnType<typeof callUnsigned<"Admit">>>;
+    try {
+      reply = await callUnsigned({ dialer: this.api.dialerOf(host.name, clock), clock }, endpoint, "Admit", request);
+    } catch (error) {
+      this.hosts.splice(this.hosts.indexOf(host), 1);
+      this.api.hosts.delete(host.name);
+      throw error;
+    }
+    const certificate = must(decodeCertificate(reply.certificate));
+    host.identity = { peer, meshId: this.meshId, zone: zone as Zone, signer: pair.signer, certificate, neighbours: reply.neighbours };
+    this.history.name(peer, host.name);
+    if (booted) host.boot();
+    return host;
+  }
+
+  #newHost(): SimulatedHost {
+    const at = this.hosts.length + 1;
+    const name = `k${at}`;
+    const host = new SimulatedHost({
+      name,
+      timeline: this.timeline,
+      network: this.network,
+      api: this.api,
+      history: this.history,
+      verifier: this.keys.verifier,
+      random: this.random(STREAM.hosts + at),
+      capacity: this.#options.capacity ?? CAPACITY,
+      onStart: (run) => {
+        this.runs.push(run);
+        this.history.add(name, `process of ${this.history.nameOf(run.container)} starts, run token ${run.runToken}`);
+        for (const watch of this.watchers.onStart) watch(run);
+      },
+      onFault: (text) => this.violate("no-fault", `${name}: ${text}`),
+      onReady: (ready) => {
+        for (const watch of this.watchers.onReady) watch(ready);
+      },
+    });
+    this.hosts.push(host);
+    this.api.hosts.set(name, host);
+    return host;
+  }
+
+  addUser(name: string, keyId: KeyId, signer: Signer, role: Role): User {
+    const user = new User({
+      name,
+      keyId,
+      signer,
+      role,
+      meshId: this.meshId,
+      timeline: this.timeline,
+      api: this.api,
+      random: this.random(STREAM.users + this.users.length),
+      onAsk: (ask) => {
+        this.asks.push(ask);
+        if (ask.id !== undefined) this.history.name(ask.id, `c${this.asks.length}`);
+        this.history.add(name, `asks ${ask.call} ${this.#brief(ask.request)}${ask.id === undefined ? "" : ` as ${this.history.nameOf(ask.id)}`}`);
+      },
+      onEnd: (ask) => {
+        const about = ask.id === undefined ? "" : ` of ${this.history.nameOf(ask.id)}`;
+        this.history.add(name, `${ask.call}${about} ${ask.outcome === "done" ? "is done" : `ends with ${ask.outcome}: ${ask.message}`}`);
+        for (const watch of this.watchers.onAskEnd) watch(ask);
+      },
+    });
+    this.users.push(user);
+    this.history.name(keyId, name);
+    return user;
+  }
+
+  /** A further user, whose key the admin signs at a host. */
+  async newUser(name: string, role: Role, at = this.host(0), by = this.admin): Promise<User> {
+    const pair = this.keys.make(this.#setup);
+    const asked = await by.ask([at.endpoint], "CreateKey", { publicKey: base64Url(pair.signer.publicKey), role, name });
+    if (asked.reply === undefined) throw new CcError("INTERNAL", `no key: ${asked.outcome}`);
+    return this.addUser(name, keyIdOf(pair.signer.publicKey), pair.signer, role);
+  }
+
+  async untilReady(hosts: readonly SimulatedHost[], limitMs = 30_000): Promise<void> {
+    for (const endMs = this.timeline.nowMs + limitMs; !hosts.every((host) => host.isReady); ) {
+      if (this.timeline.nowMs >= endMs) throw new CcError("TIMEOUT", `not ready: ${hosts.filter((host) => !host.isReady).map(({ name }) => name).join(", ")}`);
+      await this.sleep(50);
+    }
+  }
+
+  /** Until every host that runs is ready and connected with all others. */
+  async untilConnected(limitMs = 30_000): Promise<void> {
+    const live = (): readonly SimulatedHost[] => this.hosts.filter((host) => !host.retired && host.identity !== undefined);
+    const isWhole = (): boolean => live().every((host) => host.isReady && host.life?.core.mesh.connected().length === live().length - 1);
+    for (const endMs = this.timeline.nowMs + limitMs; !isWhole(); ) {
+      if (this.timeline.nowMs >= endMs) throw new CcError("TIMEOUT", "the hosts do not all connect");
+      await this.sleep(100);
+    }
+  }
+
+  #brief(request: object): string {
+    return JSON.stringify(request, (_key, value: unknown) => (typeof value === "string" ? this.history.nameOf(value) : value));
+  }
+}
