@@ -1,4 +1,4 @@
-import { CcError, type ContainerId, type ErrorCode } from "../../src/base/index.ts";
+import type { ContainerId, ErrorCode } from "../../src/base/index.ts";
 
 /** What this host's own container is doing, at once, before any record says so. Times are wall clock, 0: not yet. */
 export type PhaseNow = {
@@ -13,28 +13,33 @@ export type PhaseNow = {
 
 export interface PhaseBoard {
   of(id: ContainerId): PhaseNow | undefined;
+  /** A container that is gone keeps how it ended, for whoever was attached to it; the oldest of these are forgotten. */
   set(id: ContainerId, now: PhaseNow): void;
-  forget(id: ContainerId): void;
-  /** Resolves with the first state that fits, now or later. Throws the signal's reason; NOT_RUNNING when the container is forgotten. */
+  /** Resolves with the first state that fits, now or later. Throws the signal's reason. */
   until(id: ContainerId, fits: (now: PhaseNow) => boolean, signal: AbortSignal): Promise<PhaseNow>;
 }
+
+const GONE_MAX = 1_024;
 
 /** In memory only: made anew from the runtime and the records when the peer returns. */
 export function createPhaseBoard(): PhaseBoard {
   const states = new Map<ContainerId, PhaseNow>();
-  const waiting = new Map<ContainerId, Set<(now: PhaseNow | undefined) => void>>();
-  const tell = (id: ContainerId, now: PhaseNow | undefined): void => {
-    for (const listener of [...(waiting.get(id) ?? [])]) listener(now);
-  };
+  const waiting = new Map<ContainerId, Set<(now: PhaseNow) => void>>();
+  const gone = new Set<ContainerId>();
   return {
     of: (id) => states.get(id),
     set(id, now) {
-      states.set(id, now);
-      tell(id, now);
-    },
-    forget(id) {
-      states.delete(id);
-      tell(id, undefined);
+      const before = states.get(id);
+      const kept = now.phase === "gone" && before !== undefined ? { ...before, phase: "gone" } : now;
+      states.set(id, kept);
+      if (now.phase === "gone") gone.add(id);
+      if (gone.size > GONE_MAX)
+        for (const oldest of gone) {
+          gone.delete(oldest);
+          states.delete(oldest);
+          break;
+        }
+      for (const listener of [...(waiting.get(id) ?? [])]) listener(kept);
     },
     until: (id, fits, signal) =>
       new Promise((resolve, reject) => {
@@ -49,9 +54,8 @@ export function createPhaseBoard(): PhaseBoard {
           signal.removeEventListener("abort", onAbort);
           finish();
         };
-        const listener = (now: PhaseNow | undefined): void => {
-          if (now === undefined) done(() => reject(new CcError("NOT_RUNNING", `container ${id} is gone from this host`)));
-          else if (fits(now)) done(() => resolve(now));
+        const listener = (now: PhaseNow): void => {
+          if (fits(now)) done(() => resolve(now));
         };
         const onAbort = (): void => done(() => reject(signal.reason));
         listeners.add(listener);

@@ -83,8 +83,7 @@ export function createDesired(parts: DesiredParts): DesiredContainers & GiveWay 
     },
     async report(id, report) {
       // Watchers on this host first: output must not wait for the disk.
-      if (report.phase === "gone") board.forget(id);
-      else board.set(id, toBoard(report));
+      board.set(id, toBoard(report));
       const epoch = ownClaim(id)?.epoch ?? 0;
       const content = toBinary(PhaseSchema, create(PhaseSchema, toMessage(id, epoch, report)));
       await replica.write([{ key: hostKey(self, zone, "phase", id), content, final: report.phase === "gone" }], { copies: 1 });

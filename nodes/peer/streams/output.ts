@@ -32,7 +32,7 @@ export async function serveAttached(parts: OutputParts, id: ContainerId, stdin: 
   await channel.send(encodeJsonFrame(Channel.event, { type: "started", id }));
   await followRuns(parts, id, true, signal, (from) => sendOutput(channel, parts.runtime.logs(id, { from, follow: true, signal }), from, undefined));
   const end = await parts.board.until(id, isOver, signal);
-  if (end.phase === "failed") throw failureOf(end);
+  if (end.failure !== undefined) throw failureOf(end);
   await channel.send(encodeJsonFrame(Channel.event, { type: "end", ...(end.exitCode === undefined ? {} : { exitCode: end.exitCode }), ...(end.reason === "" ? {} : { reason: end.reason }) }));
 }
 
@@ -43,7 +43,7 @@ async function started(board: PhaseBoard, id: ContainerId, channel: FrameChannel
   let told = "";
   for (;;) {
     const now = await board.until(id, (phase) => hasStarted(phase) || isOver(phase) || (phase.progress !== "" && phase.progress !== told), signal);
-    if (now.phase === "failed") throw failureOf(now);
+    if (now.failure !== undefined) throw failureOf(now);
     if (hasStarted(now) || isOver(now)) return;
     told = now.progress;
     await channel.send(encodeJsonFrame(Channel.event, { type: "progress", text: told }));
