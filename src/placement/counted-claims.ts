@@ -1,5 +1,5 @@
 import { fromBinary } from "@bufbuild/protobuf";
-import { type Claim, ClaimSchema, RecordPayloadSchema, type SignedRequest, StampedRequestSchema } from "../api/gen/cc/v1/records_pb.ts";
+import { type Claim, ClaimSchema, type Phase, PhaseSchema, RecordPayloadSchema, type SignedRequest, StampedRequestSchema } from "../api/gen/cc/v1/records_pb.ts";
 import { type ContainerId, isContainerId, type PeerId } from "../base/index.ts";
 import { hostKey, parseRecordKey, type Replica, type StoredRecord } from "../state/index.ts";
 import type { PlacementParts } from "./ports.ts";
@@ -23,16 +23,27 @@ export function claimedHere(replica: Replica): readonly ContainerId[] {
 
 /**
  * What this host's claim on a container takes: read from the request in its warrant, else from the container's record.
- * Undefined: there is no claim, or the container is gone (the final phase), with all that belonged to it. A claim
- * that gave way counts too, until then: its disk and its process may still be there.
+ * Undefined: there is no claim, or the container is gone (the final phase) or has given way (`yielded`): both are written
+ * when its process and its disk are no longer there. Until then a beaten claim counts too.
  */
 export function countedNeeds(id: ContainerId, parts: Pick<PlacementParts, "replica" | "requests" | "view">): Needs | undefined {
   const { replica, requests, view } = parts;
   const claim = replica.get(hostKey(replica.self, replica.zone, "claim", id));
-  if (claim === undefined || claim.final || replica.get(hostKey(replica.self, replica.zone, "phase", id))?.final === true) return undefined;
+  const phase = replica.get(hostKey(replica.self, replica.zone, "phase", id));
+  if (claim === undefined || claim.final || phase?.final === true) return undefined;
+  if (phase !== undefined && readPhase(phase.content)?.phase === "yielded") return undefined;
   const request = requestOf(claim.content) ?? view.container(id)?.request;
   const asked = request === undefined ? undefined : requests.read(request);
   return asked?.ok === true ? needsOf(asked.value.requirements) : { memoryBytes: 0, diskBytes: 0, cpuShares: 0 };
+}
+
+/** Reads a phase; undefined for what is none. */
+export function readPhase(content: Uint8Array): Phase | undefined {
+  try {
+    return fromBinary(PhaseSchema, content);
+  } catch {
+    return undefined; // Not this message: nothing is known from it.
+  }
 }
 
 /** Reads a claim; undefined for what is none. */

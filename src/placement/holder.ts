@@ -1,6 +1,5 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { type AwardRequest, type BidRequest, BidRequestSchema } from "../api/gen/cc/v1/mesh_pb.ts";
-import { type Phase, PhaseSchema } from "../api/gen/cc/v1/records_pb.ts";
 import { asCcError, CcError, type ContainerId, isContainerId, isPeerId, ok, type PeerId, type Result, refuse, sleep } from "../base/index.ts";
 import { bidTopic, type GossipVerdict } from "../mesh/index.ts";
 import { hostKey, parseRecordKey, type StoredRecord } from "../state/index.ts";
@@ -8,7 +7,7 @@ import { type Answer, toBidMessage } from "./answers.ts";
 import type { Attempts } from "./attempts.ts";
 import { BoundedMemory } from "./bounded-memory.ts";
 import { CapacityLedger } from "./capacity.ts";
-import { claimedHere, countedNeeds, ownContainerOf } from "./counted-claims.ts";
+import { claimedHere, countedNeeds, ownContainerOf, readPhase } from "./counted-claims.ts";
 import { type AwardOutcome, HolderAwards } from "./holder-awards.ts";
 import { HolderBids } from "./holder-bids.ts";
 import type { PlacementParts, RunAsked } from "./ports.ts";
@@ -196,13 +195,5 @@ function readBidRequest(data: Uint8Array): BidRequest | undefined {
     return fromBinary(BidRequestSchema, data);
   } catch {
     return undefined; // Not this message: ignored.
-  }
-}
-
-function readPhase(content: Uint8Array): Phase | undefined {
-  try {
-    return fromBinary(PhaseSchema, content);
-  } catch {
-    return undefined; // Unreadable: told to give way again.
   }
 }

@@ -66,8 +66,8 @@ export interface OwnHost {
 /** What a holder does when it sees a better claim than its own. */
 export interface GiveWay {
   /**
-   * Stops the container if it runs here, keeps nothing of it running, then writes the phase `yielded` (never `ended`: two
-   * equal holders would both stop). Called again and again until that phase stands.
+   * Stops the container if it runs here, removes what is here of it, then writes the phase `yielded` (never `ended`: two
+   * equal holders would both stop), which frees its room. Called again and again until that phase stands.
    */
   giveWay(id: ContainerId, to: Holding): Promise<void>;
 }

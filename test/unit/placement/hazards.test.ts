@@ -139,7 +139,7 @@ t.test("the holder dies after the award: 'unknown' after 4 s, the next only once
   t.notOk(doomed.placement.holder.mayStart(id).ok);
   t.strictSame(doomed.gaveWay, [id]);
   t.equal(world.holders(id).length, 1);
-  t.equal(doomed.placement.holder.used.containers, 1, "what gave way counts until it is gone");
+  t.equal(doomed.placement.holder.used.containers, 0, "what gave way holds no room");
   world.stop();
 });
 
