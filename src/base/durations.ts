@@ -1,4 +1,4 @@
-import { type Result, ok, refuse } from "./result.ts";
+import { ok, type Result, refuse } from "./result.ts";
 
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 

@@ -1,4 +1,4 @@
-import { type KeyId, type MeshId, type Random, type Result, base32, isKeyId, isMeshId, ok, refuse } from "../base/index.ts";
+import { base32, isKeyId, isMeshId, type KeyId, type MeshId, ok, type Random, type Result, refuse } from "../base/index.ts";
 import { SEED_BYTES, type Signer, sha256, signerFromSeed } from "./crypto.ts";
 import { base64Url, fromBase64Url } from "./encodings.ts";
 
@@ -52,7 +52,9 @@ export function formatSecretKey(seed: Uint8Array): string {
 export function parseSecretKey(text: string): Result<Signer> {
   const seed = parseSeed(text, SECRET_PREFIX);
   if (seed !== undefined) return ok(signerFromSeed(seed));
-  const hint = text.trim().startsWith(RECOVERY_PREFIX) ? "this is the mesh's recovery key; give it with --recovery-key-file" : "it begins with ccs_, as cc-peer init and cc key create print it; @FILE reads it from a file";
+  const hint = text.trim().startsWith(RECOVERY_PREFIX)
+    ? "this is the mesh's recovery key; give it with --recovery-key-file"
+    : "it begins with ccs_, as cc-peer init and cc key create print it; @FILE reads it from a file";
   return refuse("BAD_USAGE", `the secret key is not one: ${hint}`);
 }
 

@@ -1,4 +1,19 @@
-import { base32, type InviteId, isInviteId, isKeyId, isName, isPeerId, isZone, type KeyId, type PeerId, type RecordKey, type Result, ok, refuse, type Zone } from "../base/index.ts";
+import {
+  base32,
+  type InviteId,
+  isInviteId,
+  isKeyId,
+  isName,
+  isPeerId,
+  isZone,
+  type KeyId,
+  ok,
+  type PeerId,
+  type RecordKey,
+  type Result,
+  refuse,
+  type Zone,
+} from "../base/index.ts";
 import { keyIdOf } from "./access.ts";
 import { PUBLIC_KEY_BYTES, sha256 } from "./crypto.ts";
 import { fromBase64Url } from "./encodings.ts";
@@ -19,7 +34,13 @@ export type AdminRequestBase = {
   readonly recordKey: RecordKey;
 };
 
-export type KeyGrant = AdminRequestBase & { readonly kind: "key"; readonly keyId: KeyId; readonly publicKey: Uint8Array; readonly role: Role; readonly name: string };
+export type KeyGrant = AdminRequestBase & {
+  readonly kind: "key";
+  readonly keyId: KeyId;
+  readonly publicKey: Uint8Array;
+  readonly role: Role;
+  readonly name: string;
+};
 export type KeyRevocation = AdminRequestBase & {
   readonly kind: "revocation";
   readonly target: KeyId;
@@ -70,8 +91,20 @@ const TOKEN: Field = { number: 2, name: "token", kind: "string" };
 
 /** Field numbers of cloud.proto; a test compares them with the generated contract. */
 export const ADMIN_FIELDS: Readonly<Record<string, readonly Field[]>> = {
-  CreateKey: [TO, TOKEN, { number: 3, name: "public_key", kind: "string" }, { number: 4, name: "role", kind: "string" }, { number: 5, name: "name", kind: "string" }],
-  RevokeKey: [TO, TOKEN, { number: 3, name: "key", kind: "string" }, { number: 4, name: "keep", kind: "string", repeated: true }, { number: 5, name: "keep_all", kind: "bool" }],
+  CreateKey: [
+    TO,
+    TOKEN,
+    { number: 3, name: "public_key", kind: "string" },
+    { number: 4, name: "role", kind: "string" },
+    { number: 5, name: "name", kind: "string" },
+  ],
+  RevokeKey: [
+    TO,
+    TOKEN,
+    { number: 3, name: "key", kind: "string" },
+    { number: 4, name: "keep", kind: "string", repeated: true },
+    { number: 5, name: "keep_all", kind: "bool" },
+  ],
   CreateInvite: [
     TO,
     TOKEN,
@@ -178,7 +211,8 @@ function readRemoval(body: Values, base: Base): Result<HostRemoval> {
   const minor = numberIn(body, "counts_to_minor");
   if (!isPeerId(host)) return refuse("BAD_REQUEST", "the host to be removed is not a peer id");
   if (heir !== "" && (!isPeerId(heir) || heir === host)) return refuse("BAD_REQUEST", "the heir has to be another host's peer id");
-  if (!Number.isSafeInteger(major) || !Number.isSafeInteger(minor) || major < 0 || minor < 0) return refuse("BAD_REQUEST", "the last version that counts has to be two whole numbers");
+  if (!Number.isSafeInteger(major) || !Number.isSafeInteger(minor) || major < 0 || minor < 0)
+    return refuse("BAD_REQUEST", "the last version that counts has to be two whole numbers");
   return ok({
     ...base("removal", host),
     kind: "removal",

@@ -1,4 +1,4 @@
-import { isInviteId, isName, isPeerId, type InviteId, type PeerId, type Result, ok, refuse } from "../base/index.ts";
+import { type InviteId, isInviteId, isName, isPeerId, ok, type PeerId, type Result, refuse } from "../base/index.ts";
 import type { HostInvite } from "./admin-requests.ts";
 import type { Authority } from "./authority.ts";
 import { CERTIFICATE_BYTES_MAX, countersign, encodeCertificate, type HostCertificate, verifyBinding } from "./certificate.ts";
@@ -52,33 +52,53 @@ export function decideAdmission(request: AdmissionRequest, context: AdmissionCon
   const { authority, self, nowMs, verifier } = context;
   if (!isInviteId(request.invite)) return refuse("INVITE_INVALID", "the invite's id is not one");
   const invite = authority.invites.get(request.invite);
-  if (invite === undefined) return refuse("INVITE_INVALID", "this peer knows no such invite, or the key that signed it was revoked; make a new one with cc host invite");
-  if (invite.issuer !== self) return refuse("INVITE_INVALID", `this invite was made at the peer ${invite.issuer}, which alone admits with it; if it is down, make an invite at another peer`);
+  if (invite === undefined)
+    return refuse("INVITE_INVALID", "this peer knows no such invite, or the key that signed it was revoked; make a new one with cc host invite");
+  if (invite.issuer !== self)
+    return refuse(
+      "INVITE_INVALID",
+      `this invite was made at the peer ${invite.issuer}, which alone admits with it; if it is down, make an invite at another peer`,
+    );
   const binding = fromBase64(request.binding);
   if (!isPeerId(request.peer) || !publicKeyOfPeer(request.peer).ok || binding === undefined || !verifyBinding(invite, request.peer, binding, verifier)) {
     return refuse("INVITE_INVALID", "the request to join is not signed with the invite's key");
   }
   if (request.name !== "" && !isName(request.name)) return refuse("BAD_REQUEST", "a host's name has small letters, digits and hyphens, at most 63");
-  if (authority.removals.has(request.peer)) return refuse("NOT_A_MEMBER", "this host was removed from the mesh, which is final; give it a new identity (an empty data folder) and a new invite");
+  if (authority.removals.has(request.peer))
+    return refuse("NOT_A_MEMBER", "this host was removed from the mesh, which is final; give it a new identity (an empty data folder) and a new invite");
   const chain = chainTo(invite, authority);
   if (chain === undefined) return refuse("INVITE_INVALID", "the key that signed this invite was revoked; make a new one with cc host invite");
   const before = context.uses.find((use) => use.peerId === request.peer);
   // Also when the invite is over by now: what was answered once is answered again.
   if (before !== undefined) return ok({ invite, chain, use: before, binding, again: true });
-  if (nowMs > invite.expiresAtMs) return refuse("INVITE_EXPIRED", `this invite was over at ${new Date(invite.expiresAtMs).toISOString()}; make a new one with cc host invite`);
+  if (nowMs > invite.expiresAtMs)
+    return refuse("INVITE_EXPIRED", `this invite was over at ${new Date(invite.expiresAtMs).toISOString()}; make a new one with cc host invite`);
   // Numbers once given are never given again, even if the ledger has holes.
   const useNumber = 1 + Math.max(0, ...context.uses.map((use) => use.useNumber));
-  if (useNumber > invite.uses || context.uses.length >= invite.uses) return refuse("INVITE_USED_UP", `this invite was for ${invite.uses === 1 ? "one host" : `${invite.uses} hosts`}; make a new one with cc host invite`);
+  if (useNumber > invite.uses || context.uses.length >= invite.uses)
+    return refuse("INVITE_USED_UP", `this invite was for ${invite.uses === 1 ? "one host" : `${invite.uses} hosts`}; make a new one with cc host invite`);
   return ok({ invite, chain, use: { inviteId: invite.inviteId, peerId: request.peer, name: request.name, useNumber, atMs: nowMs }, binding, again: false });
 }
 
 /** One admission at a time: two joiners at once must not become the same use. */
 export class Admissions {
-  readonly #parts: { readonly self: PeerId; readonly signer: Pick<Signer, "sign">; readonly rootPublicKey: Uint8Array; readonly ledger: InviteLedger; readonly verifier: Verifier };
+  readonly #parts: {
+    readonly self: PeerId;
+    readonly signer: Pick<Signer, "sign">;
+    readonly rootPublicKey: Uint8Array;
+    readonly ledger: InviteLedger;
+    readonly verifier: Verifier;
+  };
   #last: Promise<unknown> = Promise.resolve();
   #waiting = 0;
 
-  constructor(parts: { readonly self: PeerId; readonly signer: Pick<Signer, "sign">; readonly rootPublicKey: Uint8Array; readonly ledger: InviteLedger; readonly verifier: Verifier }) {
+  constructor(parts: {
+    readonly self: PeerId;
+    readonly signer: Pick<Signer, "sign">;
+    readonly rootPublicKey: Uint8Array;
+    readonly ledger: InviteLedger;
+    readonly verifier: Verifier;
+  }) {
     this.#parts = parts;
   }
 
@@ -102,7 +122,8 @@ export class Admissions {
     if (!decision.ok) return decision;
     const { invite, chain, use, binding, again } = decision.value;
     const certificate = countersign(signer, { rootPublicKey, chain, invite: invite.request, peerId: use.peerId, name: use.name, binding }, invite, use);
-    if (encodeCertificate(certificate).length > CERTIFICATE_BYTES_MAX) return refuse("TOO_LARGE", "the chain of keys above this invite is too long for a certificate; let an admin nearer to the root make the invite");
+    if (encodeCertificate(certificate).length > CERTIFICATE_BYTES_MAX)
+      return refuse("TOO_LARGE", "the chain of keys above this invite is too long for a certificate; let an admin nearer to the root make the invite");
     if (!again) await ledger.record(use);
     return ok(certificate);
   }

@@ -47,7 +47,11 @@ export type Authority = {
   readonly stamps: ReadonlyMap<string, Stamp>;
 };
 
-export function computeAuthority(input: { readonly rootPublicKey: Uint8Array; readonly records: Iterable<StampedRecord>; readonly verifier: Verifier }): Authority {
+export function computeAuthority(input: {
+  readonly rootPublicKey: Uint8Array;
+  readonly records: Iterable<StampedRecord>;
+  readonly verifier: Verifier;
+}): Authority {
   const rootKeyId = keyIdOf(input.rootPublicKey);
   const meshId = meshIdOf(input.rootPublicKey);
   const all = [...input.records];
@@ -105,7 +109,11 @@ export function mayRevoke(authority: Authority, signer: KeyId, target: KeyId): b
 
 /** Any key may end itself, whatever its role. */
 function isOwnRevocation({ fact }: StampedFact, chains: ReadonlyMap<KeyId, readonly Chain[]>): boolean {
-  return fact.kind === "revocation" && fact.target === fact.parameters.keyId && (chains.get(fact.target) ?? []).some((chain) => chain.revocations.some((counting) => counting.fact === fact));
+  return (
+    fact.kind === "revocation" &&
+    fact.target === fact.parameters.keyId &&
+    (chains.get(fact.target) ?? []).some((chain) => chain.revocations.some((counting) => counting.fact === fact))
+  );
 }
 
 function standingOf(ways: readonly Chain[]): KeyStanding {

@@ -1,7 +1,7 @@
-import { type InviteId, isName, isPeerId, type KeyId, type MeshId, type PeerId, type Result, ok, refuse, type Zone } from "../base/index.ts";
+import { type InviteId, isName, isPeerId, type KeyId, type MeshId, ok, type PeerId, type Result, refuse, type Zone } from "../base/index.ts";
 import { keyIdOf, meshIdOf } from "./access.ts";
 import { type HostInvite, type KeyGrant, parseAdminRequest } from "./admin-requests.ts";
-import { PUBLIC_KEY_BYTES, sha256, type Signer, type Verifier } from "./crypto.ts";
+import { PUBLIC_KEY_BYTES, type Signer, sha256, type Verifier } from "./crypto.ts";
 import { base64, base64Url, fromBase64, fromBase64Url } from "./encodings.ts";
 import { publicKeyOfPeer } from "./peer-ids.ts";
 import { type SignedRequest, verifyRequest } from "./request-signature.ts";
@@ -56,7 +56,12 @@ export function verifyBinding(invite: HostInvite, peerId: PeerId, binding: Uint8
 }
 
 /** The issuer's half. The same arguments give the same certificate. */
-export function countersign(issuer: Pick<Signer, "sign">, subject: Omit<HostCertificate, "countersignature">, invite: HostInvite, use: { readonly atMs: number; readonly useNumber: number }): HostCertificate {
+export function countersign(
+  issuer: Pick<Signer, "sign">,
+  subject: Omit<HostCertificate, "countersignature">,
+  invite: HostInvite,
+  use: { readonly atMs: number; readonly useNumber: number },
+): HostCertificate {
   const signature = issuer.sign(admissionText(invite, subject.peerId, subject.name, use));
   return { ...subject, countersignature: { atMs: use.atMs, useNumber: use.useNumber, signature } };
 }
@@ -71,7 +76,8 @@ export function verifyHostCertificate(certificate: HostCertificate, meshId: Mesh
   for (const link of certificate.chain) {
     const grant = parseAdminRequest(link);
     if (!grant.ok) return bad(grant.message);
-    if (grant.value.kind !== "key" || grant.value.role !== "admin" || grant.value.to.mesh !== meshId) return bad("a link of its chain does not make an admin's key of this mesh");
+    if (grant.value.kind !== "key" || grant.value.role !== "admin" || grant.value.to.mesh !== meshId)
+      return bad("a link of its chain does not make an admin's key of this mesh");
     const signer = keys.get(grant.value.parameters.keyId);
     if (signer === undefined || !verifyRequest(link, signer, verifier)) return bad("a link of its chain is not signed by a key above");
     keys.set(grant.value.keyId, grant.value.publicKey);

@@ -1,5 +1,5 @@
 import { CcError, isPeerId, type KeyId, type MeshId, type PeerId, type Refusal, refuse } from "../base/index.ts";
-import { parseAdminRequest, readAddressing, type Role } from "./admin-requests.ts";
+import { parseAdminRequest, type Role, readAddressing } from "./admin-requests.ts";
 import type { Authority, KeyStanding } from "./authority.ts";
 import type { Verifier } from "./crypto.ts";
 import type { Act, NonceVerdict } from "./nonces.ts";
@@ -98,17 +98,22 @@ function checkAddress(request: SignedRequest, { call, meshId, self, from }: Requ
   const { peer } = to.value;
   if (!isPeerId(peer)) return refuse("WRONG_PEER", `the request has to name the peer that it is sent to, ${self}`);
   if (from === "user" && peer !== self) return refuse("WRONG_PEER", `the request speaks to the peer ${peer}, and this is ${self}`);
-  if (from !== "user" && from.addressed !== "any" && !from.addressed.includes(peer)) return refuse("WRONG_PEER", "the request was passed on by a peer that it does not address");
+  if (from !== "user" && from.addressed !== "any" && !from.addressed.includes(peer))
+    return refuse("WRONG_PEER", "the request was passed on by a peer that it does not address");
   return { addressed: peer };
 }
 
 function checkTime(createdS: number, { nowMs, startedAtMs }: RequestContext): RequestRefusal | undefined {
   const createdMs = createdS * 1000;
-  if (Math.abs(nowMs - createdMs) > SIGNED_TIME_WINDOW_MS) return skew("the request was signed more than 5 minutes from this peer's time: set this machine's clock, or the peer's", nowMs);
+  if (Math.abs(nowMs - createdMs) > SIGNED_TIME_WINDOW_MS)
+    return skew("the request was signed more than 5 minutes from this peer's time: set this machine's clock, or the peer's", nowMs);
   // The signed time is in whole seconds: in the second of the start it could be from before.
   const notBeforeS = Math.ceil(startedAtMs / 1000);
   if (createdS >= notBeforeS) return undefined;
-  return { ...skew("the request was signed before this peer started, so it cannot know whether it was made before; sign it again", nowMs), details: { timeMs: String(nowMs), notBeforeS: String(notBeforeS) } };
+  return {
+    ...skew("the request was signed before this peer started, so it cannot know whether it was made before; sign it again", nowMs),
+    details: { timeMs: String(nowMs), notBeforeS: String(notBeforeS) },
+  };
 }
 
 function skew(message: string, nowMs: number): RequestRefusal {

@@ -1,4 +1,4 @@
-import { type InviteId, isInviteId, isMeshId, isPeerId, isZone, type MeshId, type PeerId, type Result, ok, refuse, type Zone } from "../base/index.ts";
+import { type InviteId, isInviteId, isMeshId, isPeerId, isZone, type MeshId, ok, type PeerId, type Result, refuse, type Zone } from "../base/index.ts";
 import { SEED_BYTES } from "./crypto.ts";
 import { base64Url, fromBase64Url } from "./encodings.ts";
 
@@ -41,13 +41,17 @@ export function encodeInvite(invite: Invite): string {
 
 /** Refusals never repeat the text: it is a secret. White space inside, as a terminal's line breaks leave it, is forgiven. */
 export function decodeInvite(text: string): Result<Invite> {
-  const broken = refuse("INVITE_INVALID", "this is not an invite: it begins with cci_ and is one long line, as cc host invite prints it; was it cut while copying?");
+  const broken = refuse(
+    "INVITE_INVALID",
+    "this is not an invite: it begins with cci_ and is one long line, as cc host invite prints it; was it cut while copying?",
+  );
   const line = text.length > INVITE_CHARACTERS_MAX ? "" : text.replaceAll(/\s/g, "");
   const bytes = line.startsWith(PREFIX) ? fromBase64Url(line.slice(PREFIX.length)) : undefined;
   const fields = bytes === undefined ? undefined : objectIn(bytes);
   if (fields === undefined) return broken;
   const version = fields.get("v");
-  if (typeof version === "number" && version > VERSION) return refuse("INVITE_INVALID", "this invite was made by a newer version of cc; update this host's cc-peer");
+  if (typeof version === "number" && version > VERSION)
+    return refuse("INVITE_INVALID", "this invite was made by a newer version of cc; update this host's cc-peer");
   const meshId = textIn(fields, "mesh");
   const inviteId = textIn(fields, "id");
   const zone = textIn(fields, "zone");

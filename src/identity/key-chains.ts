@@ -74,7 +74,9 @@ export function chainsOf(root: Chain, grants: readonly Stamped<KeyGrant>[], all:
   for (let depth = 1; depth <= CHAIN_DEPTH_MAX && level.length > 0; depth += 1) {
     const longer = level
       .filter((chain) => chain.role === "admin")
-      .flatMap((chain) => (bySigner.get(chain.keyId) ?? []).filter((grant) => !isInChain(chain, grant.fact.keyId)).map((grant) => extendChain(chain, grant, all)));
+      .flatMap((chain) =>
+        (bySigner.get(chain.keyId) ?? []).filter((grant) => !isInChain(chain, grant.fact.keyId)).map((grant) => extendChain(chain, grant, all)),
+      );
     const next: Chain[] = [];
     for (const [name, chains] of groupBy(longer, ({ keyId, role }) => `${keyId} ${role}`)) {
       const best = [...(found.get(name) ?? []), ...chains].sort(compareChains).slice(0, CHAINS_PER_KEY_MAX);
@@ -88,13 +90,16 @@ export function chainsOf(root: Chain, grants: readonly Stamped<KeyGrant>[], all:
 
 /** The best first: what ends last, may most, is shortest. Total. */
 function compareChains(a: Chain, b: Chain): number {
-  return compareMoments(b.endsAt, a.endsAt) || compareMoments(b.cutAt, a.cutAt) || compareRoles(b.role, a.role) || a.depth - b.depth || compareText(a.path, b.path);
+  return (
+    compareMoments(b.endsAt, a.endsAt) || compareMoments(b.cutAt, a.cutAt) || compareRoles(b.role, a.role) || a.depth - b.depth || compareText(a.path, b.path)
+  );
 }
 
 /** A key is revoked by the root, by a key above it on this way that may still say so, or by itself. */
 function countingAgainst(keyId: KeyId, parent: Chain, revocations: readonly StampedRevocation[]): readonly StampedRevocation[] {
   const fromAbove = revocations.filter((revocation) => {
-    for (let link: Chain | undefined = parent; link !== undefined; link = link.parent) if (link.keyId === revocation.fact.parameters.keyId) return stands(link, revocation);
+    for (let link: Chain | undefined = parent; link !== undefined; link = link.parent)
+      if (link.keyId === revocation.fact.parameters.keyId) return stands(link, revocation);
     return false;
   });
   // Of a key's own revocations only the first counts, and none that a revocation from above does not keep: whoever stole

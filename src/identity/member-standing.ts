@@ -14,7 +14,8 @@ export type MemberStanding =
  */
 export function memberStanding(host: HostIdentity, authority: Authority): MemberStanding {
   if (authority.removals.has(host.peerId)) return { standing: "removed" };
-  if (!inviteStands(host, authority)) return { standing: "void", reason: "the key that signed its invite was revoked, and the revocation does not keep the invite" };
+  if (!inviteStands(host, authority))
+    return { standing: "void", reason: "the key that signed its invite was revoked, and the revocation does not keep the invite" };
   const sponsor = authority.removals.get(host.issuer);
   if (sponsor !== undefined) {
     // With "all known" the time that the sponsor itself signed has to do: a list is sharper.
@@ -30,7 +31,8 @@ function inviteStands(host: HostIdentity, authority: Authority): boolean {
   const own = new Map<string, Chain>([[authority.rootKeyId, rootChain(authority.rootKeyId, root.publicKey)]]);
   for (const fact of host.grants) {
     const above = own.get(fact.parameters.keyId);
-    if (above !== undefined && !own.has(fact.keyId)) own.set(fact.keyId, extendChain(above, { fact, stamp: authority.stamps.get(fact.recordKey) }, authority.revocations));
+    if (above !== undefined && !own.has(fact.keyId))
+      own.set(fact.keyId, extendChain(above, { fact, stamp: authority.stamps.get(fact.recordKey) }, authority.revocations));
   }
   const signer = host.invite.parameters.keyId;
   const invite = { fact: host.invite, stamp: authority.stamps.get(host.invite.recordKey) };

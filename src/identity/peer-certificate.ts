@@ -1,6 +1,6 @@
-import { type MeshId, type PeerId, type Result, ok, refuse, type Zone } from "../base/index.ts";
+import { type MeshId, ok, type PeerId, type Result, refuse, type Zone } from "../base/index.ts";
 import { CERTIFICATE_BYTES_MAX, decodeCertificate, encodeCertificate, type HostCertificate, verifyHostCertificate } from "./certificate.ts";
-import { ed25519Verifier, sha256, type Signer, type Verifier } from "./crypto.ts";
+import { ed25519Verifier, type Signer, sha256, type Verifier } from "./crypto.ts";
 import { base64, base64Url, fromBase64, fromBase64Url } from "./encodings.ts";
 import { publicKeyOfPeer } from "./peer-ids.ts";
 
@@ -22,7 +22,12 @@ export function chainUri(certificate: HostCertificate, hostKey: Pick<Signer, "si
  * Who is at the other end of a TLS connection, before a byte is sent to it. `sanText` is Node's
  * `X509Certificate.subjectAltName`, `spki` its `publicKey.export({ type: "spki", format: "der" })`.
  */
-export function verifyPeerCertificate(sanText: string, spki: Uint8Array, meshId: MeshId, verifier: Verifier = ed25519Verifier): Result<{ readonly peerId: PeerId; readonly zone: Zone }> {
+export function verifyPeerCertificate(
+  sanText: string,
+  spki: Uint8Array,
+  meshId: MeshId,
+  verifier: Verifier = ed25519Verifier,
+): Result<{ readonly peerId: PeerId; readonly zone: Zone }> {
   const stranger = refuse("NOT_A_MEMBER", "the server at this address is not a peer of any mesh: is the endpoint's address and port right?");
   const uri = sanText.split(", ").find((name) => name.startsWith(`URI:${CHAIN_URI_SCHEME}`));
   if (uri === undefined || uri.length > CHAIN_URI_CHARACTERS_MAX) return stranger;

@@ -1,4 +1,4 @@
-import { type PeerId, type Result, isPeerId, ok, refuse } from "../base/index.ts";
+import { isPeerId, ok, type PeerId, type Result, refuse } from "../base/index.ts";
 import { PUBLIC_KEY_BYTES } from "./crypto.ts";
 import { base58, fromBase58 } from "./encodings.ts";
 
@@ -20,6 +20,7 @@ export function peerIdOf(publicKey: Uint8Array): PeerId {
 /** A peer id is its public key: whoever has the id can check what the peer signed. */
 export function publicKeyOfPeer(peer: string): Result<Uint8Array> {
   const bytes = fromBase58(peer, PEER_ID_BYTES);
-  if (bytes === undefined || !HEAD.every((byte, at) => bytes[at] === byte)) return refuse("BAD_REQUEST", "this is not a peer id: it begins with 12D3KooW and has 52 letters");
+  if (bytes === undefined || !HEAD.every((byte, at) => bytes[at] === byte))
+    return refuse("BAD_REQUEST", "this is not a peer id: it begins with 12D3KooW and has 52 letters");
   return ok(bytes.subarray(HEAD.length));
 }

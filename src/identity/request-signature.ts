@@ -1,5 +1,5 @@
-import { type KeyId, type Result, isKeyId, ok, refuse } from "../base/index.ts";
-import { SIGNATURE_BYTES, type Signer, type Verifier, sha256 } from "./crypto.ts";
+import { isKeyId, type KeyId, ok, type Result, refuse } from "../base/index.ts";
+import { SIGNATURE_BYTES, type Signer, sha256, type Verifier } from "./crypto.ts";
 import { base64, fromBase64 } from "./encodings.ts";
 
 /**
@@ -40,7 +40,8 @@ export function signRequest(request: {
   readonly nonce: string;
 }): SignedRequest & { readonly contentDigest: string } {
   const { body, keyId, createdS, nonce } = request;
-  if (!NONCE.test(nonce) || !Number.isSafeInteger(createdS) || createdS < 1) throw new RangeError("a signature needs a nonce of 16 to 64 base64url letters and a time in whole seconds");
+  if (!NONCE.test(nonce) || !Number.isSafeInteger(createdS) || createdS < 1)
+    throw new RangeError("a signature needs a nonce of 16 to 64 base64url letters and a time in whole seconds");
   const signatureInput = `${COVERED};created=${createdS};nonce="${nonce}";keyid="${keyId}";alg="ed25519"`;
   const digest = contentDigest(body);
   const signature = base64(request.signer.sign(signatureBase(digest, signatureInput)));
@@ -49,7 +50,11 @@ export function signRequest(request: {
 
 /** The three headers that carry a signed request beside its body. */
 export function requestHeaders(request: SignedRequest): { "content-digest": string; "signature-input": string; signature: string } {
-  return { "content-digest": contentDigest(request.body), "signature-input": `${LABEL}=${request.signatureInput}`, signature: `${LABEL}=:${request.signature}:` };
+  return {
+    "content-digest": contentDigest(request.body),
+    "signature-input": `${LABEL}=${request.signatureInput}`,
+    signature: `${LABEL}=:${request.signature}:`,
+  };
 }
 
 /** Reads the three headers (names in lower case, as node:http gives them). Exactly one signature, labelled `cc`. */
@@ -75,7 +80,11 @@ export function parseRequestHeaders(headers: Headers): Result<{ contentDigest: s
 export function signedRequestOf(headers: Headers, body: Uint8Array): Result<SignedRequest> {
   const parsed = parseRequestHeaders(headers);
   if (!parsed.ok) return parsed;
-  if (parsed.value.contentDigest !== contentDigest(body)) return refuse("UNAUTHENTICATED", "the body is not the one that Content-Digest names (sha-256 alone): it was changed on the way, or hashed before it was encoded");
+  if (parsed.value.contentDigest !== contentDigest(body))
+    return refuse(
+      "UNAUTHENTICATED",
+      "the body is not the one that Content-Digest names (sha-256 alone): it was changed on the way, or hashed before it was encoded",
+    );
   return ok({ body, signatureInput: parsed.value.signatureInput, signature: parsed.value.signature });
 }
 

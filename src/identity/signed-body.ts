@@ -1,4 +1,4 @@
-import { type Result, ok, refuse } from "../base/index.ts";
+import { ok, type Result, refuse } from "../base/index.ts";
 
 /**
  * A reader of signed bodies that needs no generated code: certificates are checked by the command line before its first
@@ -85,7 +85,9 @@ function jsonMessage(json: unknown, fields: readonly Field[]): Values | undefine
   const values = new Map<string, Value>();
   for (const field of fields) {
     // protobuf's JSON form knows both spellings; a body with both would mean different things to different readers.
-    const spellings = [...new Set([field.name, field.name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase())])].filter((name) => entries.has(name));
+    const spellings = [...new Set([field.name, field.name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase())])].filter((name) =>
+      entries.has(name),
+    );
     const [spelling] = spellings;
     if (spellings.length > 1) return undefined;
     const given = spelling === undefined ? null : entries.get(spelling);

@@ -1,4 +1,4 @@
-import { type MeshId, type PeerId, type Result, ok, refuse } from "../base/index.ts";
+import { type MeshId, ok, type PeerId, type Result, refuse } from "../base/index.ts";
 import { type Addressing, readAddressing, requestHash } from "./admin-requests.ts";
 import { base64 } from "./encodings.ts";
 import { type RequestParameters, requestParameters, type SignedRequest } from "./request-signature.ts";
@@ -36,7 +36,8 @@ export function readStamped(request: SignedRequest, stamp: Stamp, meshId: MeshId
   if (!to.ok) return to;
   if (to.value.mesh !== meshId) return refuse("WRONG_MESH", "the request speaks to another mesh");
   if (to.value.peer !== stamp.writer) return refuse("WRONG_PEER", "the request was stamped by a peer that it does not address");
-  if (Math.abs(stamp.timeMs - parameters.value.createdS * 1000) > SIGNED_TIME_WINDOW_MS) return refuse("CLOCK_SKEW", "the request was stamped more than 5 minutes from its signed time");
+  if (Math.abs(stamp.timeMs - parameters.value.createdS * 1000) > SIGNED_TIME_WINDOW_MS)
+    return refuse("CLOCK_SKEW", "the request was stamped more than 5 minutes from its signed time");
   return ok({ to: to.value, parameters: parameters.value });
 }
 
@@ -61,7 +62,12 @@ export function effectiveStamps<R extends StampedRecord>(records: Iterable<R>): 
 
 /** Total, so that every host picks the same. */
 function compareStamped(a: StampedRecord, b: StampedRecord): number {
-  return compareMoments(a.stamp, b.stamp) || compareText(a.key, b.key) || compareText(base64(requestHash(a.request)), base64(requestHash(b.request))) || compareText(a.stamp.writer, b.stamp.writer);
+  return (
+    compareMoments(a.stamp, b.stamp) ||
+    compareText(a.key, b.key) ||
+    compareText(base64(requestHash(a.request)), base64(requestHash(b.request))) ||
+    compareText(a.stamp.writer, b.stamp.writer)
+  );
 }
 
 export function compareText(a: string, b: string): number {

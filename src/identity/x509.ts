@@ -42,7 +42,10 @@ export function selfSignedCertificate(init: CertificateInit): Uint8Array {
     Tag.sequence,
     der(0xa0, der(Tag.integer, Uint8Array.of(2))),
     // The first byte is 0x01 to 0x7f: a positive number in its shortest form.
-    der(Tag.integer, init.serial.map((byte, at) => (at === 0 ? (byte & 0x3f) | 0x40 : byte))),
+    der(
+      Tag.integer,
+      init.serial.map((byte, at) => (at === 0 ? (byte & 0x3f) | 0x40 : byte)),
+    ),
     algorithm,
     name,
     der(Tag.sequence, der(Tag.time, Buffer.from(NOT_BEFORE)), der(Tag.time, Buffer.from(NOT_AFTER))),
@@ -63,7 +66,10 @@ export function selfSignedCertificate(init: CertificateInit): Uint8Array {
 }
 
 export function pem(label: string, bytes: Uint8Array): string {
-  const lines = Buffer.from(bytes).toString("base64").match(/.{1,64}/g) ?? [];
+  const lines =
+    Buffer.from(bytes)
+      .toString("base64")
+      .match(/.{1,64}/g) ?? [];
   return `-----BEGIN ${label}-----\n${lines.join("\n")}\n-----END ${label}-----\n`;
 }
 

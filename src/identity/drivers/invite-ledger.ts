@@ -31,7 +31,10 @@ export class InviteLedgerFile implements InviteLedger {
       const text = await file.readFile("utf8");
       const whole = text.slice(0, text.lastIndexOf("\n") + 1);
       const length = Buffer.byteLength(whole);
-      const uses = whole.split("\n").slice(0, -1).map((line, at) => useIn(line) ?? broken(path, at + 1));
+      const uses = whole
+        .split("\n")
+        .slice(0, -1)
+        .map((line, at) => useIn(line) ?? broken(path, at + 1));
       await file.truncate(length);
       await file.sync();
       await syncFolder(dirname(path));
@@ -71,7 +74,10 @@ export class InviteLedgerFile implements InviteLedger {
 }
 
 function broken(path: string, line: number): never {
-  throw new CcError("INTERNAL", `line ${line} of ${path} is not the use of an invite; restore the file, or remove it and revoke the keys whose invites are still open`);
+  throw new CcError(
+    "INTERNAL",
+    `line ${line} of ${path} is not the use of an invite; restore the file, or remove it and revoke the keys whose invites are still open`,
+  );
 }
 
 function useIn(line: string): InviteUse | undefined {

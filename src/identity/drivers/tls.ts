@@ -53,7 +53,8 @@ async function loadKey(path: string): Promise<KeyObject> {
 }
 
 function keyIn(path: string, text: string): KeyObject {
-  const broken = (cause?: unknown): CcError => new CcError("INTERNAL", `${path} holds no P-256 key; remove it, and a new one is made at the next start`, { cause });
+  const broken = (cause?: unknown): CcError =>
+    new CcError("INTERNAL", `${path} holds no P-256 key; remove it, and a new one is made at the next start`, { cause });
   let key: KeyObject;
   try {
     key = createPrivateKey(text);

@@ -1,8 +1,8 @@
 import { createPublicKey, verify } from "node:crypto";
 import fc from "fast-check";
 import t from "tap";
-import { systemRandom } from "../../../src/host/index.ts";
 import { isKeyId, isMeshId } from "../../../src/base/index.ts";
+import { systemRandom } from "../../../src/host/index.ts";
 import {
   createEd25519Verifier,
   formatAccessToken,
@@ -47,7 +47,8 @@ t.test("ids are of the shapes that base knows", async (t) => {
 t.test("an access token is its key and its mesh", async (t) => {
   const token = { keyId: keyId("ann"), meshId: MESH };
   t.same(value(parseAccessToken(` ${formatAccessToken(token)}\n`)), token);
-  for (const text of ["", "k", formatAccessToken(token).slice(1), `${formatAccessToken(token)}.x`, `${MESH}.${token.keyId}`]) t.match(parseAccessToken(text), { ok: false, code: "BAD_USAGE" });
+  for (const text of ["", "k", formatAccessToken(token).slice(1), `${formatAccessToken(token)}.x`, `${MESH}.${token.keyId}`])
+    t.match(parseAccessToken(text), { ok: false, code: "BAD_USAGE" });
 });
 
 t.test("a refused secret is never repeated", async (t) => {
@@ -62,7 +63,12 @@ t.test("a refused secret is never repeated", async (t) => {
 });
 
 t.test("fuzz: no text makes a parser throw", async () => {
-  const texts = fc.oneof(fc.string(), fc.string().map((tail) => `ccs_${tail}`), fc.base64String().map((tail) => `ccr_${tail}`), fc.tuple(fc.string(), fc.string()).map(([a, b]) => `${a}.${b}`));
+  const texts = fc.oneof(
+    fc.string(),
+    fc.string().map((tail) => `ccs_${tail}`),
+    fc.base64String().map((tail) => `ccr_${tail}`),
+    fc.tuple(fc.string(), fc.string()).map(([a, b]) => `${a}.${b}`),
+  );
   fc.assert(
     fc.property(texts, (text) => {
       for (const parse of [parseAccessToken, parseSecretKey, parseRecoveryKey]) {
@@ -95,6 +101,13 @@ t.test("the verifier", async (t) => {
   t.test("says no to what has not its length, and to keys that are no points", async (t) => {
     t.notOk(verifier.verify(signer.publicKey.subarray(1), Buffer.from("1"), signatures[0] ?? new Uint8Array()));
     t.notOk(verifier.verify(signer.publicKey, Buffer.from("1"), new Uint8Array(63)));
-    fc.assert(fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), fc.uint8Array({ minLength: 64, maxLength: 64 }), (key, signature) => !verifier.verify(key, Buffer.from("1"), signature)), { numRuns: 50 });
+    fc.assert(
+      fc.property(
+        fc.uint8Array({ minLength: 32, maxLength: 32 }),
+        fc.uint8Array({ minLength: 64, maxLength: 64 }),
+        (key, signature) => !verifier.verify(key, Buffer.from("1"), signature),
+      ),
+      { numRuns: 50 },
+    );
   });
 });

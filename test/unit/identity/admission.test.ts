@@ -9,13 +9,13 @@ import {
   ed25519Verifier,
   encodeCertificate,
   type InviteLedger,
-  inviteIdOf,
   type InviteUse,
-  signBinding,
+  inviteIdOf,
   type StampedRecord,
+  signBinding,
   verifyHostCertificate,
 } from "../../../src/identity/index.ts";
-import { CREATED_S, grant, invitation, keyId, keyPair, MESH, PEER, peerId, record, request, ROOT, value } from "./fixtures.ts";
+import { CREATED_S, grant, invitation, keyId, keyPair, MESH, PEER, peerId, ROOT, record, request, value } from "./fixtures.ts";
 
 class MemoryLedger implements InviteLedger {
   readonly uses: InviteUse[] = [];
@@ -35,10 +35,22 @@ class MemoryLedger implements InviteLedger {
 const ann = record(grant("ann", "admin"));
 const invite = record(invitation("attic", { uses: 2 }, { by: "ann" }));
 const inviteId = inviteIdOf(keyId("ann"), "invite attic");
-const ask = (host: string, changes: Partial<AdmissionRequest> = {}): AdmissionRequest => ({ invite: inviteId, peer: peerId(host), binding: base64(signBinding(keyPair("invite attic").signer, inviteId, peerId(host))), name: host.replace(" ", "-"), ...changes });
+const ask = (host: string, changes: Partial<AdmissionRequest> = {}): AdmissionRequest => ({
+  invite: inviteId,
+  peer: peerId(host),
+  binding: base64(signBinding(keyPair("invite attic").signer, inviteId, peerId(host))),
+  name: host.replace(" ", "-"),
+  ...changes,
+});
 const setup = (records: readonly StampedRecord[] = [ann, invite], self = "peer 1") => {
   const ledger = new MemoryLedger();
-  const admissions = new Admissions({ self: peerId(self), signer: keyPair(self).signer, rootPublicKey: ROOT.signer.publicKey, ledger, verifier: ed25519Verifier });
+  const admissions = new Admissions({
+    self: peerId(self),
+    signer: keyPair(self).signer,
+    rootPublicKey: ROOT.signer.publicKey,
+    ledger,
+    verifier: ed25519Verifier,
+  });
   const authority = computeAuthority({ rootPublicKey: ROOT.signer.publicKey, records, verifier: ed25519Verifier });
   return { ledger, admit: (asked: AdmissionRequest, atMs = 1_000) => admissions.admit(asked, () => ({ authority, nowMs: CREATED_S * 1000 + atMs })) };
 };
@@ -46,7 +58,13 @@ const setup = (records: readonly StampedRecord[] = [ann, invite], self = "peer 1
 t.test("a joiner gets a certificate that everybody can check", async (t) => {
   const { admit } = setup();
   const certificate = value(await admit(ask("peer 2")));
-  t.match(value(verifyHostCertificate(certificate, MESH, ed25519Verifier)), { peerId: peerId("peer 2"), zone: "attic", name: "peer-2", issuer: PEER, admittedAtMs: CREATED_S * 1000 + 1_000 });
+  t.match(value(verifyHostCertificate(certificate, MESH, ed25519Verifier)), {
+    peerId: peerId("peer 2"),
+    zone: "attic",
+    name: "peer-2",
+    issuer: PEER,
+    admittedAtMs: CREATED_S * 1000 + 1_000,
+  });
 });
 
 t.test("the first host admits itself, with an invite of one use to itself", async (t) => {
@@ -58,7 +76,10 @@ t.test("invite-flood: a thousand peer ids at once, an invite for two: two get in
   const { admit, ledger } = setup();
   const results = await Promise.all([...new Array(40).keys()].map((at) => admit(ask(`flood ${at}`))));
   t.equal(results.filter((result) => result.ok).length, 2);
-  t.same(ledger.uses.map((use) => use.useNumber), [1, 2]);
+  t.same(
+    ledger.uses.map((use) => use.useNumber),
+    [1, 2],
+  );
   t.match(results.at(-1), { ok: false, code: "INVITE_USED_UP", message: /2 hosts/ });
 });
 
@@ -78,7 +99,10 @@ t.test("the use is fsynced before the countersignature leaves, and none leaves w
   await t.rejects(admit(ask("peer 3")), { message: "disk full" });
   ledger.fails = false;
   t.ok((await admit(ask("peer 4"))).ok, "and the next turn comes");
-  t.same(ledger.uses.map((use) => use.useNumber), [1, 2]);
+  t.same(
+    ledger.uses.map((use) => use.useNumber),
+    [1, 2],
+  );
 });
 
 t.test("what is refused, and what to do", async (t) => {
@@ -89,7 +113,11 @@ t.test("what is refused, and what to do", async (t) => {
   t.match(await admit(ask("peer 2", { binding: "x" })), { ok: false, code: "INVITE_INVALID" });
   t.match(await admit(ask("peer 2", { name: "No Name" })), { ok: false, code: "BAD_REQUEST" });
   t.match(await admit(ask("peer 2"), 3_600_001), { ok: false, code: "INVITE_EXPIRED", message: /cc host invite/ });
-  t.match(await setup(undefined, "peer 9").admit(ask("peer 2")), { ok: false, code: "INVITE_INVALID", message: new RegExp(`made at the peer ${PEER}.*another peer`) });
+  t.match(await setup(undefined, "peer 9").admit(ask("peer 2")), {
+    ok: false,
+    code: "INVITE_INVALID",
+    message: new RegExp(`made at the peer ${PEER}.*another peer`),
+  });
 });
 
 t.test("a removed host stays out; an invite of a revoked key admits nobody, unless it is kept", async (t) => {
@@ -108,5 +136,13 @@ t.test("joiners in line are bounded", async (t) => {
 
 t.test("fuzz: any request is refused", async () => {
   const { admit } = setup();
-  await fc.assert(fc.asyncProperty(fc.oneof(fc.string(), fc.constant(inviteId)), fc.oneof(fc.string(), fc.constant(peerId("peer 2"))), fc.string(), fc.string(), async (invited, peer, binding, name) => !(await admit({ invite: invited, peer, binding, name })).ok));
+  await fc.assert(
+    fc.asyncProperty(
+      fc.oneof(fc.string(), fc.constant(inviteId)),
+      fc.oneof(fc.string(), fc.constant(peerId("peer 2"))),
+      fc.string(),
+      fc.string(),
+      async (invited, peer, binding, name) => !(await admit({ invite: invited, peer, binding, name })).ok,
+    ),
+  );
 });

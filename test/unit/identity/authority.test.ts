@@ -1,16 +1,33 @@
 import fc from "fast-check";
 import t from "tap";
 import type { KeyId } from "../../../src/base/index.ts";
-import { type Authority, computeAuthority, ed25519Verifier, effectiveStamps, mayRevoke, type Role, type SignedRequest, type StampedRecord, type Verifier } from "../../../src/identity/index.ts";
-import { grant, invitation, keyId, PEER, peerId, record, request, ROOT, type SignOptions } from "./fixtures.ts";
+import {
+  type Authority,
+  computeAuthority,
+  ed25519Verifier,
+  effectiveStamps,
+  mayRevoke,
+  type Role,
+  type SignedRequest,
+  type StampedRecord,
+  type Verifier,
+} from "../../../src/identity/index.ts";
+import { grant, invitation, keyId, PEER, peerId, ROOT, record, request, type SignOptions } from "./fixtures.ts";
 
-const authorityOf = (records: readonly StampedRecord[], verifier: Verifier = ed25519Verifier): Authority => computeAuthority({ rootPublicKey: ROOT.signer.publicKey, records, verifier });
+const authorityOf = (records: readonly StampedRecord[], verifier: Verifier = ed25519Verifier): Authority =>
+  computeAuthority({ rootPublicKey: ROOT.signer.publicKey, records, verifier });
 const state = (authority: Authority, name: string) => authority.keys.get(keyId(name))?.state;
-const revoke = (name: string, fields: object = {}, options: SignOptions = {}): SignedRequest => request("RevokeKey", { token: `revoke ${name}`, key: keyId(name), ...fields }, options);
-const remove = (name: string, fields: object = {}, options: SignOptions = {}): SignedRequest => request("RemoveHost", { token: `remove ${name}`, host: peerId(name), ...fields }, options);
+const revoke = (name: string, fields: object = {}, options: SignOptions = {}): SignedRequest =>
+  request("RevokeKey", { token: `revoke ${name}`, key: keyId(name), ...fields }, options);
+const remove = (name: string, fields: object = {}, options: SignOptions = {}): SignedRequest =>
+  request("RemoveHost", { token: `remove ${name}`, host: peerId(name), ...fields }, options);
 
 t.test("keys down from the root, each with its role, name and signer", async (t) => {
-  const authority = authorityOf([record(grant("ann", "admin")), record(grant("bob", "operator", { by: "ann" })), record(grant("vic", "viewer", { by: "ann" }))]);
+  const authority = authorityOf([
+    record(grant("ann", "admin")),
+    record(grant("bob", "operator", { by: "ann" })),
+    record(grant("vic", "viewer", { by: "ann" })),
+  ]);
   t.match(authority.keys.get(keyId("bob")), { role: "operator", name: "bob", signedBy: keyId("ann"), state: "live", isRoot: false, endedAtMs: undefined });
   t.match(authority.keys.get(authority.rootKeyId), { role: "admin", isRoot: true, state: "live" });
   t.equal(authority.keys.size, 4);
@@ -36,7 +53,11 @@ t.test("what nobody who may has signed is void", async (t) => {
 
 t.test("a rubbish stamp beside the genuine one hides nothing", async (t) => {
   const good = record(grant("bob", "admin"), { atMs: 1000 });
-  const rubbish = { ...good, request: { ...good.request, signature: grant("x", "admin").signature }, stamp: { ...good.stamp, timeMs: good.stamp.timeMs - 900 } };
+  const rubbish = {
+    ...good,
+    request: { ...good.request, signature: grant("x", "admin").signature },
+    stamp: { ...good.stamp, timeMs: good.stamp.timeMs - 900 },
+  };
   t.equal(state(authorityOf([rubbish, good]), "bob"), "live");
 });
 
@@ -45,7 +66,13 @@ t.test("back-door: what revoked Eve signs at a cut peer, and what is signed with
   const base = [record(grant("ann", "admin")), record(grant("eve", "admin", { by: "ann" })), carl, record(grant("dora", "operator", { by: "carl" }))];
   const revocation = record(revoke("eve", { keep: [carl.key] }, { by: "ann" }), { atMs: 60_000 });
   const mallory = record(grant("mallory", "admin", { by: "eve" }), { atMs: 1_000 });
-  const backDoor = [mallory, record(grant("mole", "admin", { by: "mallory" })), record(invitation("spy", {}, { by: "mallory" })), record(remove("k", {}, { by: "mole" })), record(revoke("dora", {}, { by: "mallory" }))];
+  const backDoor = [
+    mallory,
+    record(grant("mole", "admin", { by: "mallory" })),
+    record(invitation("spy", {}, { by: "mallory" })),
+    record(remove("k", {}, { by: "mole" })),
+    record(revoke("dora", {}, { by: "mallory" })),
+  ];
   const before = authorityOf([...base, ...backDoor]);
   t.equal(state(before, "mole"), "live");
   t.equal(before.invites.size, 1);
@@ -61,7 +88,12 @@ t.test("back-door: what revoked Eve signs at a cut peer, and what is signed with
 });
 
 t.test("'all known': what was stamped before the revocation stays, nothing after", async (t) => {
-  const records = [record(grant("eve", "admin")), record(grant("carl", "admin", { by: "eve" }), { atMs: 59_999 }), record(grant("late", "admin", { by: "eve" }), { atMs: 60_000 }), record(revoke("eve", { keepAll: true }), { atMs: 60_000 })];
+  const records = [
+    record(grant("eve", "admin")),
+    record(grant("carl", "admin", { by: "eve" }), { atMs: 59_999 }),
+    record(grant("late", "admin", { by: "eve" }), { atMs: 60_000 }),
+    record(revoke("eve", { keepAll: true }), { atMs: 60_000 }),
+  ];
   const authority = authorityOf(records);
   t.equal(state(authority, "carl"), "live");
   t.equal(state(authority, "late"), "void");
@@ -71,7 +103,10 @@ t.test("mutual-removal: two admins who revoke each other both stay, also if one 
   const base = [record(grant("ann", "admin")), record(grant("bob", "admin"))];
   const mutual = [record(revoke("bob", {}, { by: "ann" })), record(revoke("ann", {}, { by: "bob" }))];
   const vouched = [record(grant("bob", "admin", { by: "ann" })), record(grant("ann", "admin", { by: "bob" }))];
-  for (const records of [[...base, ...mutual], [...base, ...vouched, ...mutual]]) {
+  for (const records of [
+    [...base, ...mutual],
+    [...base, ...vouched, ...mutual],
+  ]) {
     const authority = authorityOf(records);
     t.equal(state(authority, "ann"), "live");
     t.equal(state(authority, "bob"), "live");
@@ -104,11 +139,20 @@ t.test("whoever stole a revoked key can't void with it what the revocation keeps
   const thief = record(revoke("eve", {}, { by: "eve" }), { atMs: -60_000 });
   t.equal(state(authorityOf([...base, thief, record(revoke("eve", { keep: [carl.key] }))]), "carl"), "live", "the root's word is above the key's own");
   const own = record(revoke("eve", { keep: [carl.key] }, { by: "eve" }), { atMs: 1_000 });
-  t.equal(state(authorityOf([...base, own, record(revoke("eve", {}, { by: "eve" }), { atMs: 2_000 })]), "carl"), "live", "of the key's own words the first counts");
+  t.equal(
+    state(authorityOf([...base, own, record(revoke("eve", {}, { by: "eve" }), { atMs: 2_000 })]), "carl"),
+    "live",
+    "of the key's own words the first counts",
+  );
 });
 
 t.test("several admins vouch for one key: it ends when all ways to it have", async (t) => {
-  const base = [record(grant("ann", "admin")), record(grant("bob", "admin")), record(grant("carl", "operator", { by: "ann" })), record(grant("carl", "viewer", { by: "bob" }))];
+  const base = [
+    record(grant("ann", "admin")),
+    record(grant("bob", "admin")),
+    record(grant("carl", "operator", { by: "ann" })),
+    record(grant("carl", "viewer", { by: "bob" })),
+  ];
   t.match(authorityOf(base).keys.get(keyId("carl")), { role: "operator", signedBy: keyId("ann") });
   t.match(authorityOf([...base, record(revoke("carl", {}, { by: "ann" }))]).keys.get(keyId("carl")), { role: "viewer", state: "live", signedBy: keyId("bob") });
   t.equal(state(authorityOf([...base, record(revoke("carl", {}, { by: "ann" })), record(revoke("carl", {}, { by: "bob" }))]), "carl"), "revoked");
@@ -117,7 +161,11 @@ t.test("several admins vouch for one key: it ends when all ways to it have", asy
 t.test("of two removals of a host the first stamped counts", async (t) => {
   const first = record(remove("k", { heir: peerId("x"), countsToMajor: 3, countsToMinor: 9 }), { atMs: 1_000 });
   const second = record(remove("k", { heir: peerId("y") }), { atMs: 2_000 });
-  for (const records of [[first, second], [second, first]]) t.match(authorityOf(records).removals.get(peerId("k")), { heir: peerId("x"), countsTo: { major: 3, minor: 9 }, stamp: { timeMs: first.stamp.timeMs } });
+  for (const records of [
+    [first, second],
+    [second, first],
+  ])
+    t.match(authorityOf(records).removals.get(peerId("k")), { heir: peerId("x"), countsTo: { major: 3, minor: 9 }, stamp: { timeMs: first.stamp.timeMs } });
 });
 
 t.test("restamp: of two stamps of one request the lower counts, whatever comes first", async (t) => {
@@ -127,7 +175,14 @@ t.test("restamp: of two stamps of one request the lower counts, whatever comes f
   const records = [stamped("user/-/wanted/c1", 10), stamped("user/-/wanted/c2", 10), stamped("user/-/wanted/c1", 20, start), stamped("user/-/wanted/c1", 30)];
   fc.assert(
     fc.property(fc.shuffledSubarray(records, { minLength: 4 }), (shuffled) => {
-      t.same(effectiveStamps(shuffled).map(({ key, stamp }) => [key, stamp.timeMs]), [["user/-/wanted/c1", 10], ["user/-/wanted/c2", 10], ["user/-/wanted/c1", 20]]);
+      t.same(
+        effectiveStamps(shuffled).map(({ key, stamp }) => [key, stamp.timeMs]),
+        [
+          ["user/-/wanted/c1", 10],
+          ["user/-/wanted/c2", 10],
+          ["user/-/wanted/c1", 20],
+        ],
+      );
     }),
     { numRuns: 24 },
   );
@@ -139,14 +194,34 @@ const NAMES = ["root", "a", "b", "c", "d", "e"];
 
 /** Random grants, revocations (some keep some), invites among few keys. */
 const histories = fc
-  .array(fc.record({ kind: fc.constantFrom("key", "key", "key", "revoke", "invite"), by: fc.nat(5), about: fc.integer({ min: 1, max: 5 }), role: fc.constantFrom<Role>("admin", "admin", "operator"), atMs: fc.nat(200_000), keep: fc.array(fc.nat(30), { maxLength: 6 }), keepAll: fc.boolean() }), { minLength: 1, maxLength: 16 })
+  .array(
+    fc.record({
+      kind: fc.constantFrom("key", "key", "key", "revoke", "invite"),
+      by: fc.nat(5),
+      about: fc.integer({ min: 1, max: 5 }),
+      role: fc.constantFrom<Role>("admin", "admin", "operator"),
+      atMs: fc.nat(200_000),
+      keep: fc.array(fc.nat(30), { maxLength: 6 }),
+      keepAll: fc.boolean(),
+    }),
+    { minLength: 1, maxLength: 16 },
+  )
   .map((steps) => {
     const records: StampedRecord[] = [];
     for (const { kind, by, about, role, atMs, keep, keepAll } of steps) {
       const options = { by: NAMES[by] ?? "root", unsigned: true };
       const name = NAMES[about] ?? "a";
       const kept = keep.map((at) => records[at % Math.max(1, records.length)]?.key).filter((key) => key !== undefined);
-      records.push(record(kind === "key" ? grant(name, role, options) : kind === "invite" ? invitation(name, {}, options) : revoke(name, { keep: kept, keepAll: keepAll && kept.length === 0 }, options), { atMs }));
+      records.push(
+        record(
+          kind === "key"
+            ? grant(name, role, options)
+            : kind === "invite"
+              ? invitation(name, {}, options)
+              : revoke(name, { keep: kept, keepAll: keepAll && kept.length === 0 }, options),
+          { atMs },
+        ),
+      );
     }
     return records;
   });
@@ -206,9 +281,20 @@ function plainStates(records: readonly StampedRecord[]): Map<KeyId, string> {
   const facts: Fact[] = records.map(({ key, request: { body, signatureInput }, stamp }) => {
     const json = JSON.parse(Buffer.from(body).toString());
     const [, , kind = "", id = ""] = key.split("/");
-    return { key, by: /keyid="(\w+)"/.exec(signatureInput)?.[1] ?? "", kind, about: id.slice(0, 21), admin: json.role === "admin", atMs: stamp.timeMs, counter: stamp.counter, keep: new Set(json.keep ?? []), keepAll: json.keepAll === true };
+    return {
+      key,
+      by: /keyid="(\w+)"/.exec(signatureInput)?.[1] ?? "",
+      kind,
+      about: id.slice(0, 21),
+      admin: json.role === "admin",
+      atMs: stamp.timeMs,
+      counter: stamp.counter,
+      keep: new Set(json.keep ?? []),
+      keepAll: json.keepAll === true,
+    };
   });
-  const keeps = (revocation: Fact, fact: Fact): boolean => revocation.key === fact.key || revocation.keep.has(fact.key) || (revocation.keepAll && fact.atMs < revocation.atMs);
+  const keeps = (revocation: Fact, fact: Fact): boolean =>
+    revocation.key === fact.key || revocation.keep.has(fact.key) || (revocation.keepAll && fact.atMs < revocation.atMs);
   // A way is the list of grants; the key at place n is grants[n - 1].about, at place 0 the root.
   const keyAt = (way: readonly Fact[], place: number): string => (place === 0 ? keyId("root") : (way[place - 1]?.about ?? ""));
   const against = (way: readonly Fact[], place: number): Fact[] => {

@@ -10,7 +10,7 @@ import {
   meshIdOf,
   verifyHostCertificate,
 } from "../../../src/identity/index.ts";
-import { certificateOf, CREATED_S, grant, invitation, keyId, keyPair, MESH, peerId, request, value } from "./fixtures.ts";
+import { CREATED_S, certificateOf, grant, invitation, keyId, keyPair, MESH, peerId, request, value } from "./fixtures.ts";
 
 const chain = [grant("ann", "admin"), grant("bob", "admin", { by: "ann" })];
 const certificate = certificateOf("peer 2", { by: "bob", chain, issuer: "peer 1" });
@@ -67,7 +67,7 @@ t.test("fuzz: any text is decoded or refused; one with a letter changed never ho
   const text = encodeCertificate(certificate);
   fc.assert(fc.property(fc.oneof(fc.string(), fc.json()), (any) => !decodeCertificate(any).ok));
   fc.assert(
-    fc.property(fc.nat(text.length - 1), fc.constantFrom(..."aB0_-=+{}[]\",:1"), (at, letter) => {
+    fc.property(fc.nat(text.length - 1), fc.constantFrom(...'aB0_-=+{}[]",:1'), (at, letter) => {
       const decoded = decodeCertificate(text.slice(0, at) + letter + text.slice(at + 1));
       return !decoded.ok || !check(decoded.value).ok || encodeCertificate(decoded.value) === text;
     }),

@@ -1,18 +1,44 @@
 import fc from "fast-check";
 import t from "tap";
 import { Cloud } from "../../../src/api/gen/cc/v1/cloud_pb.ts";
-import { actOf, checkRequest, computeAuthority, ed25519Verifier, errorOf, nonceRefusal, type RequestContext, type Role, roleAllows, roleNeeded, type SignedRequest, type StampedRecord, UNSIGNED_CALLS } from "../../../src/identity/index.ts";
-import { CREATED_S, grant, keyId, MESH, PEER, peerId, record, request, ROOT } from "./fixtures.ts";
+import {
+  actOf,
+  checkRequest,
+  computeAuthority,
+  ed25519Verifier,
+  errorOf,
+  nonceRefusal,
+  type RequestContext,
+  type Role,
+  roleAllows,
+  roleNeeded,
+  type SignedRequest,
+  type StampedRecord,
+  UNSIGNED_CALLS,
+} from "../../../src/identity/index.ts";
+import { CREATED_S, grant, keyId, MESH, PEER, peerId, ROOT, record, request } from "./fixtures.ts";
 
 const records = [record(grant("ann", "admin")), record(grant("oto", "operator")), record(grant("vic", "viewer"))];
 const authorityOf = (all: readonly StampedRecord[]) => computeAuthority({ rootPublicKey: ROOT.signer.publicKey, records: all, verifier: ed25519Verifier });
 const NOW_MS = CREATED_S * 1000 + 250;
-const context: RequestContext = { call: "Run", meshId: MESH, self: PEER, from: "user", nowMs: NOW_MS, startedAtMs: NOW_MS - 3_600_000, authority: authorityOf(records), verifier: ed25519Verifier };
+const context: RequestContext = {
+  call: "Run",
+  meshId: MESH,
+  self: PEER,
+  from: "user",
+  nowMs: NOW_MS,
+  startedAtMs: NOW_MS - 3_600_000,
+  authority: authorityOf(records),
+  verifier: ed25519Verifier,
+};
 const run = request("Run", { token: "t" }, { by: "oto" });
 const check = (signed: SignedRequest, changes: Partial<RequestContext> = {}) => checkRequest(signed, { ...context, ...changes });
 
 t.test("a user's own request", async (t) => {
-  t.match(check(run), { ok: true, value: { keyId: keyId("oto"), role: "operator", isRoot: false, name: "oto", call: "Run", addressed: PEER, createdS: CREATED_S } });
+  t.match(check(run), {
+    ok: true,
+    value: { keyId: keyId("oto"), role: "operator", isRoot: false, name: "oto", call: "Run", addressed: PEER, createdS: CREATED_S },
+  });
   t.match(check(request("CreateKey", { token: "t" }), { call: "CreateKey" }), { ok: true, value: { isRoot: true, role: "admin" } });
 });
 
@@ -51,7 +77,11 @@ t.test("a clock that is off learns the peer's time", async (t) => {
 
 t.test("what was signed before this peer started could be a replay", async (t) => {
   t.ok(check(run, { startedAtMs: CREATED_S * 1000 }).ok);
-  t.match(check(run, { startedAtMs: CREATED_S * 1000 + 1 }), { ok: false, code: "CLOCK_SKEW", details: { timeMs: String(NOW_MS), notBeforeS: String(CREATED_S + 1) } });
+  t.match(check(run, { startedAtMs: CREATED_S * 1000 + 1 }), {
+    ok: false,
+    code: "CLOCK_SKEW",
+    details: { timeMs: String(NOW_MS), notBeforeS: String(CREATED_S + 1) },
+  });
 });
 
 t.test("what another peer passes on has to address that peer, or any where the caller may be a third", async (t) => {
@@ -59,7 +89,10 @@ t.test("what another peer passes on has to address that peer, or any where the c
   t.match(check(run, { self, from: { addressed: [PEER] } }), { ok: true, value: { addressed: PEER } });
   t.match(check(run, { self, from: { addressed: [peerId("liar")] } }), { ok: false, code: "WRONG_PEER" });
   t.ok(check(run, { self, from: { addressed: "any" } }).ok);
-  t.match(check(request("Run", { token: "t" }, { by: "oto", peer: "nobody" as never }), { self, from: { addressed: "any" } }), { ok: false, code: "WRONG_PEER" });
+  t.match(check(request("Run", { token: "t" }, { by: "oto", peer: "nobody" as never }), { self, from: { addressed: "any" } }), {
+    ok: false,
+    code: "WRONG_PEER",
+  });
 });
 
 t.test("a nonce's act is named by key, nonce, step and id; its refusals carry what a client needs", async (t) => {
@@ -86,6 +119,14 @@ t.test("roles: every call of the contract has its line; a viewer changes nothing
 
 t.test("fuzz: any body, input and signature gives a refusal", async () => {
   fc.assert(
-    fc.property(fc.oneof(fc.uint8Array(), fc.json().map((json) => Buffer.from(json))), fc.oneof(fc.string(), fc.constant(run.signatureInput)), fc.oneof(fc.string(), fc.constant(run.signature)), (body, signatureInput, signature) => !check({ body, signatureInput, signature }).ok),
+    fc.property(
+      fc.oneof(
+        fc.uint8Array(),
+        fc.json().map((json) => Buffer.from(json)),
+      ),
+      fc.oneof(fc.string(), fc.constant(run.signatureInput)),
+      fc.oneof(fc.string(), fc.constant(run.signature)),
+      (body, signatureInput, signature) => !check({ body, signatureInput, signature }).ok,
+    ),
   );
 });

@@ -12,9 +12,9 @@ import {
   parseAdminRequest,
   peerIdOf,
   type Role,
+  type SignedRequest,
   type StampedRecord,
   signBinding,
-  type SignedRequest,
   signRequest,
 } from "../../../src/identity/index.ts";
 
@@ -37,7 +37,14 @@ export const CREATED_S = 1_800_000_000;
 
 let nonces = 0;
 
-export type SignOptions = { readonly by?: string; readonly peer?: PeerId; readonly createdS?: number; readonly mesh?: string; readonly nonce?: string; readonly unsigned?: boolean };
+export type SignOptions = {
+  readonly by?: string;
+  readonly peer?: PeerId;
+  readonly createdS?: number;
+  readonly mesh?: string;
+  readonly nonce?: string;
+  readonly unsigned?: boolean;
+};
 
 /** A JSON request of a call, signed by the named key. */
 export function request(call: string, fields: object, options: SignOptions = {}): SignedRequest {
@@ -55,11 +62,19 @@ export function request(call: string, fields: object, options: SignOptions = {})
 }
 
 export function grant(name: string, role: Role, options: SignOptions = {}): SignedRequest {
-  return request("CreateKey", { token: `make ${name}`, publicKey: base64Url(keyPair(name).signer.publicKey), role, name: name.replaceAll(/[^a-z0-9]/g, "-") }, options);
+  return request(
+    "CreateKey",
+    { token: `make ${name}`, publicKey: base64Url(keyPair(name).signer.publicKey), role, name: name.replaceAll(/[^a-z0-9]/g, "-") },
+    options,
+  );
 }
 
 export function invitation(name: string, fields: object = {}, options: SignOptions = {}): SignedRequest {
-  return request("CreateInvite", { token: `invite ${name}`, zone: "attic", uses: 1, validForMs: 3_600_000, publicKey: base64Url(keyPair(`invite ${name}`).signer.publicKey), ...fields }, options);
+  return request(
+    "CreateInvite",
+    { token: `invite ${name}`, zone: "attic", uses: 1, validForMs: 3_600_000, publicKey: base64Url(keyPair(`invite ${name}`).signer.publicKey), ...fields },
+    options,
+  );
 }
 
 export type StampOptions = { readonly atMs?: number; readonly counter?: number; readonly writer?: PeerId };
@@ -77,12 +92,28 @@ export function value<T>(result: Result<T>): T {
 }
 
 /** A host admitted by `issuer` with the invite of that name, signed by `by`. */
-export function certificateOf(host: string, options: SignOptions & { readonly issuer?: string; readonly chain?: readonly SignedRequest[]; readonly atMs?: number; readonly uses?: number; readonly useNumber?: number } = {}): HostCertificate {
+export function certificateOf(
+  host: string,
+  options: SignOptions & {
+    readonly issuer?: string;
+    readonly chain?: readonly SignedRequest[];
+    readonly atMs?: number;
+    readonly uses?: number;
+    readonly useNumber?: number;
+  } = {},
+): HostCertificate {
   const issuer = options.issuer ?? "peer 1";
   const by = options.by ?? "root";
   const invite = value(parseAdminRequest(invitation(host, { uses: options.uses ?? 1 }, { ...options, by, peer: peerId(issuer) })));
   if (invite.kind !== "invite") throw new Error("not an invite");
   const binding = signBinding(keyPair(`invite ${host}`).signer, inviteIdOf(keyId(by), `invite ${host}`), peerId(host));
-  const subject = { rootPublicKey: ROOT.signer.publicKey, chain: options.chain ?? [], invite: invite.request, peerId: peerId(host), name: host.replaceAll(" ", "-"), binding };
+  const subject = {
+    rootPublicKey: ROOT.signer.publicKey,
+    chain: options.chain ?? [],
+    invite: invite.request,
+    peerId: peerId(host),
+    name: host.replaceAll(" ", "-"),
+    binding,
+  };
   return countersign(keyPair(issuer).signer, subject, invite, { atMs: options.atMs ?? CREATED_S * 1000 + 60_000, useNumber: options.useNumber ?? 1 });
 }

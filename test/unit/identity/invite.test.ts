@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import t from "tap";
-import { decodeInvite, encodeInvite, INVITE_ADDRESSES_MAX, type Invite, inviteIdOf } from "../../../src/identity/index.ts";
 import type { Zone } from "../../../src/base/index.ts";
+import { decodeInvite, encodeInvite, INVITE_ADDRESSES_MAX, type Invite, inviteIdOf } from "../../../src/identity/index.ts";
 import { keyId, keyPair, MESH, PEER, value } from "./fixtures.ts";
 
 const invite: Invite = {
@@ -14,7 +14,8 @@ const invite: Invite = {
   addresses: ["/ip4/10.0.0.1/tcp/7444"],
   expiresAtMs: 1_800_000_000_000,
 };
-const changed = (fields: object): string => `cci_${Buffer.from(JSON.stringify({ ...JSON.parse(Buffer.from(encodeInvite(invite).slice(4), "base64url").toString()), ...fields })).toString("base64url")}`;
+const changed = (fields: object): string =>
+  `cci_${Buffer.from(JSON.stringify({ ...JSON.parse(Buffer.from(encodeInvite(invite).slice(4), "base64url").toString()), ...fields })).toString("base64url")}`;
 
 t.test("one line there and back, line breaks of a terminal forgiven", async (t) => {
   t.same(value(decodeInvite(encodeInvite(invite))), invite);
@@ -25,9 +26,24 @@ t.test("one line there and back, line breaks of a terminal forgiven", async (t) 
 t.test("what is broken is refused without repeating it", async (t) => {
   const text = encodeInvite(invite);
   const others = [
-    "", "cci_", text.slice(0, -1), text.slice(4), `cci_${"A".repeat(20_000)}`,
-    changed({ v: 0 }), changed({ mesh: "x" }), changed({ id: "x" }), changed({ zone: "Attic" }), changed({ key: "AA" }), changed({ issuer: "x" }),
-    changed({ endpoints: ["http://10.0.0.1"] }), changed({ endpoints: ["https://"] }), changed({ endpoints: "https://a" }), changed({ addresses: [1] }), changed({ addresses: ["a".repeat(300)] }), changed({ until: -1 }), changed({ until: "1" }),
+    "",
+    "cci_",
+    text.slice(0, -1),
+    text.slice(4),
+    `cci_${"A".repeat(20_000)}`,
+    changed({ v: 0 }),
+    changed({ mesh: "x" }),
+    changed({ id: "x" }),
+    changed({ zone: "Attic" }),
+    changed({ key: "AA" }),
+    changed({ issuer: "x" }),
+    changed({ endpoints: ["http://10.0.0.1"] }),
+    changed({ endpoints: ["https://"] }),
+    changed({ endpoints: "https://a" }),
+    changed({ addresses: [1] }),
+    changed({ addresses: ["a".repeat(300)] }),
+    changed({ until: -1 }),
+    changed({ until: "1" }),
   ];
   for (const other of others) {
     const refused = decodeInvite(other);
@@ -38,8 +54,17 @@ t.test("what is broken is refused without repeating it", async (t) => {
 });
 
 t.test("fuzz: any text is decoded or refused", async () => {
-  fc.assert(fc.property(fc.oneof(fc.string(), fc.json().map((json) => `cci_${Buffer.from(json).toString("base64url")}`), fc.dictionary(fc.constantFrom("v", "mesh", "id", "zone", "key", "issuer", "endpoints", "addresses", "until"), fc.jsonValue()).map(changed)), (text) => {
-    const result = decodeInvite(text);
-    return !result.ok || encodeInvite(result.value).startsWith("cci_");
-  }));
+  fc.assert(
+    fc.property(
+      fc.oneof(
+        fc.string(),
+        fc.json().map((json) => `cci_${Buffer.from(json).toString("base64url")}`),
+        fc.dictionary(fc.constantFrom("v", "mesh", "id", "zone", "key", "issuer", "endpoints", "addresses", "until"), fc.jsonValue()).map(changed),
+      ),
+      (text) => {
+        const result = decodeInvite(text);
+        return !result.ok || encodeInvite(result.value).startsWith("cci_");
+      },
+    ),
+  );
 });

@@ -10,7 +10,8 @@ t.test("once per key, nonce, id and step", async (t) => {
   const memory = new NonceMemory();
   t.equal(memory.take(act("n"), S * 1000), "fresh");
   t.equal(memory.take(act("n"), S * 1000), "seen");
-  for (const other of [act("m"), act("n", { keyId: "k2" }), act("n", { id: "c1" }), act("n", { step: "award" })]) t.equal(memory.take(other, S * 1000), "fresh");
+  for (const other of [act("m"), act("n", { keyId: "k2" }), act("n", { id: "c1" }), act("n", { step: "award" })])
+    t.equal(memory.take(other, S * 1000), "fresh");
 });
 
 t.test("kept until 10 minutes after the signed time, then not fresh again", async (t) => {
@@ -54,9 +55,17 @@ t.test("between peers the same again gets the same answer, acted on once", async
   t.equal(await memory.once(award, S * 1000, perform, refused), 1);
   t.equal(await memory.once({ ...award, id: "c2" }, S * 1000, perform, refused), 2);
   const failing = { ...award, id: "c3" };
-  await t.rejects(memory.once(failing, S * 1000, () => Promise.reject(new Error("no room")), refused), { message: "no room" });
+  await t.rejects(
+    memory.once(failing, S * 1000, () => Promise.reject(new Error("no room")), refused),
+    { message: "no room" },
+  );
   await t.rejects(memory.once(failing, S * 1000, perform, refused), { message: "no room" });
-  await t.rejects(memory.once({ ...award, createdS: S + 700, id: "late" }, (S + 700) * 1000, perform, refused).then(() => memory.once(award, (S + 700) * 1000, perform, refused)), { message: "forgotten" });
+  await t.rejects(
+    memory
+      .once({ ...award, createdS: S + 700, id: "late" }, (S + 700) * 1000, perform, refused)
+      .then(() => memory.once(award, (S + 700) * 1000, perform, refused)),
+    { message: "forgotten" },
+  );
   memory.take(act("taken"), (S + 700) * 1000);
   t.equal(acts, 3);
 });
@@ -64,20 +73,33 @@ t.test("between peers the same again gets the same answer, acted on once", async
 t.test("a step that was taken without an answer is not answered afterwards", async (t) => {
   const memory = new NonceMemory();
   memory.take(act("n"), S * 1000);
-  await t.rejects(memory.once(act("n"), S * 1000, () => Promise.resolve(1), refused), TypeError);
+  await t.rejects(
+    memory.once(act("n"), S * 1000, () => Promise.resolve(1), refused),
+    TypeError,
+  );
 });
 
 t.test("property: whatever the clock does, no act is fresh twice", async () => {
   fc.assert(
-    fc.property(fc.array(fc.record({ nonce: fc.constantFrom("a", "b", "c"), createdS: fc.constantFrom(S, S + 59, S + 300), nowMs: fc.integer({ min: (S - 1_000) * 1000, max: (S + 2_000) * 1000 }) }), { maxLength: 30 }), (steps) => {
-      const memory = new NonceMemory({ actsMax: 5 });
-      const fresh = new Set<string>();
-      return steps.every(({ nonce, createdS, nowMs }) => {
-        if (memory.take(act(nonce, { createdS }), nowMs) !== "fresh") return true;
-        const name = `${nonce} ${createdS}`;
-        return !fresh.has(name) && fresh.add(name).size > 0;
-      });
-    }),
+    fc.property(
+      fc.array(
+        fc.record({
+          nonce: fc.constantFrom("a", "b", "c"),
+          createdS: fc.constantFrom(S, S + 59, S + 300),
+          nowMs: fc.integer({ min: (S - 1_000) * 1000, max: (S + 2_000) * 1000 }),
+        }),
+        { maxLength: 30 },
+      ),
+      (steps) => {
+        const memory = new NonceMemory({ actsMax: 5 });
+        const fresh = new Set<string>();
+        return steps.every(({ nonce, createdS, nowMs }) => {
+          if (memory.take(act(nonce, { createdS }), nowMs) !== "fresh") return true;
+          const name = `${nonce} ${createdS}`;
+          return !fresh.has(name) && fresh.add(name).size > 0;
+        });
+      },
+    ),
     { numRuns: 300 },
   );
 });

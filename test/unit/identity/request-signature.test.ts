@@ -56,7 +56,11 @@ t.test("headers there and back", async (t) => {
 t.test("another body, key, time or nonce does not verify", async (t) => {
   t.notOk(verifyRequest(signed, keyPair("bob").signer.publicKey, ed25519Verifier));
   t.notOk(verifyRequest({ ...signed, body: Buffer.from('{"to":{"call":"Stop"}}') }, signer.publicKey, ed25519Verifier));
-  for (const [from, to] of [[String(CREATED_S), String(CREATED_S + 1)], ["abcdefghijklmnop", "abcdefghijklmnoq"], [keyId("ann"), keyId("bob")]] as const) {
+  for (const [from, to] of [
+    [String(CREATED_S), String(CREATED_S + 1)],
+    ["abcdefghijklmnop", "abcdefghijklmnoq"],
+    [keyId("ann"), keyId("bob")],
+  ] as const) {
     t.notOk(verifyRequest({ ...signed, signatureInput: signed.signatureInput.replace(from, to) }, signer.publicKey, ed25519Verifier));
   }
   t.match(signedRequestOf(headers, Buffer.from("{}")), { ok: false, code: "UNAUTHENTICATED", message: /changed on the way/ });
@@ -102,7 +106,14 @@ t.test("headers that are missing, twice or labelled otherwise are refused", asyn
 });
 
 t.test("fuzz: no header makes a parser throw, and no change of a letter verifies", async () => {
-  fc.assert(fc.property(fc.string(), fc.string(), fc.string(), (digest, input, signature) => !parseRequestHeaders({ "content-digest": digest, "signature-input": `cc=${input}`, signature: `cc=:${signature}:` }).ok));
+  fc.assert(
+    fc.property(
+      fc.string(),
+      fc.string(),
+      fc.string(),
+      (digest, input, signature) => !parseRequestHeaders({ "content-digest": digest, "signature-input": `cc=${input}`, signature: `cc=:${signature}:` }).ok,
+    ),
+  );
   fc.assert(
     fc.property(fc.nat(signed.signatureInput.length - 1), fc.string({ minLength: 1, maxLength: 1 }), (at, letter) => {
       const signatureInput = signed.signatureInput.slice(0, at) + letter + signed.signatureInput.slice(at + 1);

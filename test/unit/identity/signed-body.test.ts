@@ -6,7 +6,12 @@ import { ADMIN_FIELDS, base64Url, parseAdminRequest, readAddressing, signRequest
 import { type Field, readBody, SIGNED_BODY_BYTES_MAX } from "../../../src/identity/signed-body.ts";
 import { CREATED_S, keyId, keyPair, MESH, PEER, peerId, value } from "./fixtures.ts";
 
-const schemas: Readonly<Record<string, DescMessage>> = { CreateKey: CreateKeyRequestSchema, RevokeKey: RevokeKeyRequestSchema, CreateInvite: CreateInviteRequestSchema, RemoveHost: RemoveHostRequestSchema };
+const schemas: Readonly<Record<string, DescMessage>> = {
+  CreateKey: CreateKeyRequestSchema,
+  RevokeKey: RevokeKeyRequestSchema,
+  CreateInvite: CreateInviteRequestSchema,
+  RemoveHost: RemoveHostRequestSchema,
+};
 const framed = (message: Uint8Array): Uint8Array => {
   const head = Buffer.alloc(5);
   head.writeUInt32BE(message.length, 1);
@@ -21,7 +26,14 @@ t.test("the fields read here are the contract's", async (t) => {
     for (const field of fields) {
       const theirs = schema?.fields.find((candidate) => candidate.number === field.number);
       t.equal(theirs?.name, field.name, `${call}.${field.name}`);
-      const kind = theirs?.fieldKind === "message" ? "message" : theirs?.fieldKind === "list" ? "string" : theirs?.fieldKind === "scalar" ? { 1: "double", 8: "bool", 9: "string", 13: "uint32" }[theirs.scalar as number] : undefined;
+      const kind =
+        theirs?.fieldKind === "message"
+          ? "message"
+          : theirs?.fieldKind === "list"
+            ? "string"
+            : theirs?.fieldKind === "scalar"
+              ? { 1: "double", 8: "bool", 9: "string", 13: "uint32" }[theirs.scalar as number]
+              : undefined;
       t.equal(kind, field.kind, `${call}.${field.name}`);
       t.equal(theirs?.fieldKind === "list", field.repeated === true, `${call}.${field.name}`);
     }
@@ -41,7 +53,17 @@ t.test("JSON, gRPC-framed and bare protobuf say the same", async (t) => {
     forms(CreateKeyRequestSchema, { to: to("CreateKey"), token: "t", publicKey, role: "operator", name: "ann" }),
     forms(RevokeKeyRequestSchema, { to: to("RevokeKey"), token: "t", key: keyId("ann"), keep: ["admin/-/key/a", "admin/-/key/b"], keepAll: true }),
     forms(CreateInviteRequestSchema, { to: to("CreateInvite"), token: "t", zone: "attic", uses: 300, validForMs: 1.5e9, publicKey }),
-    forms(RemoveHostRequestSchema, { to: to("RemoveHost"), token: "t", host: peerId("k"), force: true, countsToMajor: 7, countsToMinor: 2 ** 40, certificatesKept: [PEER], allCertificates: true, heir: PEER }),
+    forms(RemoveHostRequestSchema, {
+      to: to("RemoveHost"),
+      token: "t",
+      host: peerId("k"),
+      force: true,
+      countsToMajor: 7,
+      countsToMinor: 2 ** 40,
+      certificatesKept: [PEER],
+      allCertificates: true,
+      heir: PEER,
+    }),
   ];
   for (const bodies of cases) {
     const [first, ...others] = bodies.map((body) => {
@@ -77,10 +99,17 @@ t.test("fuzz: any bytes are read or refused, quickly", async (t) => {
   t.ok(performance.now() - before < 5_000, "a body of half a million fields is read in linear time");
   t.notOk(readBody(Buffer.from(`{"to":${"[".repeat(200_000)}`), [list]).ok);
   fc.assert(
-    fc.property(fc.oneof(fc.uint8Array(), fc.json().map((json) => Buffer.from(json)), fc.uint8Array().map((bytes) => Buffer.from([0x0a, bytes.length, ...bytes]))), (bytes) => {
-      readAddressing(bytes);
-      parseAdminRequest({ body: bytes, signatureInput: sign(Buffer.from("{}")).signatureInput, signature: "" });
-    }),
+    fc.property(
+      fc.oneof(
+        fc.uint8Array(),
+        fc.json().map((json) => Buffer.from(json)),
+        fc.uint8Array().map((bytes) => Buffer.from([0x0a, bytes.length, ...bytes])),
+      ),
+      (bytes) => {
+        readAddressing(bytes);
+        parseAdminRequest({ body: bytes, signatureInput: sign(Buffer.from("{}")).signatureInput, signature: "" });
+      },
+    ),
     { numRuns: 500 },
   );
 });

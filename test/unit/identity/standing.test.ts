@@ -1,13 +1,30 @@
 import t from "tap";
-import { type Authority, computeAuthority, ed25519Verifier, memberStanding, type SignedRequest, type StampedRecord, userRecordCounts, verifyHostCertificate, type HostCertificate } from "../../../src/identity/index.ts";
-import { certificateOf, CREATED_S, grant, keyId, MESH, PEER, peerId, record, request, ROOT, type SignOptions, type StampOptions, value } from "./fixtures.ts";
+import {
+  type Authority,
+  computeAuthority,
+  ed25519Verifier,
+  type HostCertificate,
+  memberStanding,
+  type SignedRequest,
+  type StampedRecord,
+  userRecordCounts,
+  verifyHostCertificate,
+} from "../../../src/identity/index.ts";
+import { CREATED_S, certificateOf, grant, keyId, MESH, PEER, peerId, ROOT, record, request, type SignOptions, type StampOptions, value } from "./fixtures.ts";
 
-const authorityOf = (records: readonly StampedRecord[] = []): Authority => computeAuthority({ rootPublicKey: ROOT.signer.publicKey, records, verifier: ed25519Verifier });
+const authorityOf = (records: readonly StampedRecord[] = []): Authority =>
+  computeAuthority({ rootPublicKey: ROOT.signer.publicKey, records, verifier: ed25519Verifier });
 const identityOf = (certificate: HostCertificate) => value(verifyHostCertificate(certificate, MESH, ed25519Verifier));
-const revoke = (name: string, fields: object = {}, options: SignOptions = {}) => request("RevokeKey", { token: `revoke ${name}`, key: keyId(name), ...fields }, options);
+const revoke = (name: string, fields: object = {}, options: SignOptions = {}) =>
+  request("RevokeKey", { token: `revoke ${name}`, key: keyId(name), ...fields }, options);
 const remove = (name: string, fields: object = {}) => request("RemoveHost", { token: `remove ${name}`, host: peerId(name), ...fields });
 const counts = (authority: Authority, signed: SignedRequest, stamp: StampOptions = {}) =>
-  userRecordCounts(authority, signed, { writer: stamp.writer ?? PEER, timeMs: CREATED_S * 1000 + (stamp.atMs ?? 0), counter: stamp.counter ?? 0 }, ed25519Verifier);
+  userRecordCounts(
+    authority,
+    signed,
+    { writer: stamp.writer ?? PEER, timeMs: CREATED_S * 1000 + (stamp.atMs ?? 0), counter: stamp.counter ?? 0 },
+    ed25519Verifier,
+  );
 
 t.test("user/ records", async (t) => {
   const ann = record(grant("ann", "admin"));
@@ -22,7 +39,10 @@ t.test("user/ records", async (t) => {
     t.match(counts(authority, run, { atMs: 300_001 }), { standing: "void", reason: /5 minutes/ });
     t.match(counts(authority, run, { atMs: -300_001 }), { standing: "void" });
     t.match(counts(authority, request("Run", {}, { by: "oto", mesh: "m".repeat(32) })), { standing: "void", reason: /another mesh/ });
-    t.match(counts(authority, { ...run, body: Buffer.from(Buffer.from(run.body).toString().replace("alpine", "beta")) }), { standing: "void", reason: /signature/ });
+    t.match(counts(authority, { ...run, body: Buffer.from(Buffer.from(run.body).toString().replace("alpine", "beta")) }), {
+      standing: "void",
+      reason: /signature/,
+    });
     t.match(counts(authority, { ...run, signatureInput: "x" }), { standing: "void" });
   });
 
@@ -83,7 +103,11 @@ t.test("members", async (t) => {
     const below = identityOf(certificateOf("peer 3", { by: "bob", chain: [ann, bob] }));
     t.match(memberStanding(below, authorityOf([record(ann), record(bob), record(revoke("ann"))])), { standing: "void" });
     t.match(memberStanding(below, authorityOf([record(ann), record(bob), record(revoke("ann", { keep: [record(bob).key] }))])), { standing: "member" });
-    t.match(memberStanding(below, authorityOf([record(revoke("ann")), record(bob), record(grant("bob", "admin"))])), { standing: "member" }, "another way to the same key");
+    t.match(
+      memberStanding(below, authorityOf([record(revoke("ann")), record(bob), record(grant("bob", "admin"))])),
+      { standing: "member" },
+      "another way to the same key",
+    );
   });
 
   t.test("removed is final", async (t) => {
@@ -94,7 +118,11 @@ t.test("members", async (t) => {
     t.match(memberStanding(host, authorityOf([record(remove("peer 1"))])), { standing: "void", reason: /admitted it/ });
     t.match(memberStanding(host, authorityOf([record(remove("peer 1", { certificatesKept: [peerId("peer 2")] }))])), { standing: "member" });
     t.match(memberStanding(host, authorityOf([record(remove("peer 1", { allCertificates: true }), { atMs: 60_001 })])), { standing: "member" });
-    t.match(memberStanding(host, authorityOf([record(remove("peer 1", { allCertificates: true }), { atMs: 60_000 })])), { standing: "void" }, "countersigned after it was removed");
+    t.match(
+      memberStanding(host, authorityOf([record(remove("peer 1", { allCertificates: true }), { atMs: 60_000 })])),
+      { standing: "void" },
+      "countersigned after it was removed",
+    );
     t.match(memberStanding(host, authorityOf([record(remove("peer 9"))])), { standing: "member" }, "another's removal");
   });
 });

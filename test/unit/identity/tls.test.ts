@@ -13,7 +13,8 @@ const certificate = certificateOf("peer 2", { by: "ann", chain: [grant("ann", "a
 const random = { bytes: (length: number) => new Uint8Array(length).fill(0xff) };
 const folder = await mkdtemp(join(tmpdir(), "cc-identity-"));
 t.teardown(() => rm(folder, { recursive: true, force: true }));
-const load = (keyFile: string, hostKey = keyPair("peer 2").signer) => loadTlsIdentity({ keyFile, certificate, hostKey, names: ["host.example", "10.1.2.3", "fd00::1:2", "::ffff:10.1.2.3"], random });
+const load = (keyFile: string, hostKey = keyPair("peer 2").signer) =>
+  loadTlsIdentity({ keyFile, certificate, hostKey, names: ["host.example", "10.1.2.3", "fd00::1:2", "::ffff:10.1.2.3"], random });
 const parts = (certificatePem: string) => {
   const x509 = new X509Certificate(certificatePem);
   return { san: x509.subjectAltName ?? "", spki: new Uint8Array(x509.publicKey.export({ type: "spki", format: "der" })) };
@@ -69,6 +70,11 @@ t.test("a stranger, another mesh, a copied chain and a host key that is not the 
 
 t.test("fuzz: no subjectAltName makes the check throw", async () => {
   const { spki } = parts((await load(join(folder, "g.key"))).certificate);
-  const texts = fc.oneof(fc.string(), fc.base64String(), fc.json().map((json) => Buffer.from(json).toString("base64url")), fc.string().map((certificate) => Buffer.from(JSON.stringify({ certificate, tlsBinding: "" })).toString("base64url")));
+  const texts = fc.oneof(
+    fc.string(),
+    fc.base64String(),
+    fc.json().map((json) => Buffer.from(json).toString("base64url")),
+    fc.string().map((certificate) => Buffer.from(JSON.stringify({ certificate, tlsBinding: "" })).toString("base64url")),
+  );
   fc.assert(fc.property(texts, (text) => !verifyPeerCertificate(`DNS:localhost, URI:${CHAIN_URI_SCHEME}${text}`, spki, MESH).ok));
 });
