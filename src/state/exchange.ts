@@ -9,8 +9,8 @@ import { frameBytes, isSigned, readFrame } from "./record.ts";
 import type { RecordIndex } from "./record-index.ts";
 
 /** Frames of one message: more than 512 KiB of the smallest records has. */
-export const FRAMES_MAX = 4_096;
-export const FETCH_KEYS_MAX = 256;
+const FRAMES_MAX = 4_096;
+const FETCH_KEYS_MAX = 256;
 
 export type ExchangeParts = {
   readonly index: RecordIndex;
@@ -32,7 +32,7 @@ export function serveRecords(mesh: Pick<Mesh, "handle">, parts: ExchangeParts): 
 }
 
 /** Frames at these keys, every stamp of each, as many as fit into one message. */
-export function framesAt(index: RecordIndex, keys: readonly string[]): RecordFrame[] {
+function framesAt(index: RecordIndex, keys: readonly string[]): RecordFrame[] {
   if (keys.length > FETCH_KEYS_MAX) throw new CcError("TOO_LARGE", `at most ${FETCH_KEYS_MAX} keys can be asked for at once`);
   const frames: RecordFrame[] = [];
   let bytes = 0;

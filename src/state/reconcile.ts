@@ -13,14 +13,14 @@ import type { EntryId } from "./record-key.ts";
  */
 
 /** A differing range is cut into so many. */
-export const SPLIT = 16;
+const SPLIT = 16;
 /** A range with fewer entries of ours is listed whole. */
 export const LIST_BELOW = 32;
 export const MESSAGE_BYTES_MAX = 512 * 1024;
 /** Ranges and listed entries of one message: about 300 KiB at the longest usual keys. */
-export const RANGES_MAX = 1_024;
-export const ITEMS_MAX = 2_048;
-export const WANTED_MAX = 2_048;
+const RANGES_MAX = 1_024;
+const ITEMS_MAX = 2_048;
+const WANTED_MAX = 2_048;
 /** Room for the answer to one more range: its pieces, or its list. */
 const RANGES_ROOM = SPLIT + 1;
 

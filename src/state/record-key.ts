@@ -6,7 +6,7 @@ export type KeyParts =
   | { readonly family: "host"; readonly peer: PeerId; readonly zone: Zone; readonly kind: string; readonly id: string };
 
 /** Frozen with frame version 1, as are both patterns: a key that another version could take apart differently has no owner. */
-export const KEY_BYTES_MAX = 256;
+const KEY_BYTES_MAX = 256;
 const KIND = /^[a-z][a-z0-9-]{0,31}$/;
 const ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 

@@ -14,13 +14,11 @@ import type { StoredRecord, Version } from "./replica.ts";
 import { VERSION_MAX } from "./version.ts";
 
 /**
- * A frame's payload at most. Two of them fit into one message between peers (512 KiB), and a claim has room for the request
- * that it carries as its warrant. The API takes requests of at most half of it.
+ * A frame's payload at most. The API takes requests of 256 KiB; the claim that carries one as its warrant has to fit too, and
+ * every frame into one message between peers (512 KiB).
  */
-export const RECORD_BYTES_MAX = 256 * 1024;
-/** What the API takes as one request's body: so that its record, and the claim that contains this record, stay below the limit. */
-export const REQUEST_BODY_BYTES_MAX = 128 * 1024;
-export const FRAME_VERSION = 1;
+export const RECORD_BYTES_MAX = 320 * 1024;
+const FRAME_VERSION = 1;
 
 const SIGNED_PREFIX = Buffer.from("cc-record-1\n");
 

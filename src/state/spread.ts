@@ -5,8 +5,8 @@ import type { Clock } from "../base/index.ts";
 import { type Mesh, RECORDS_TOPIC } from "../mesh/index.ts";
 import { frameBytes } from "./record.ts";
 
-export const GATHER_MS = 20;
-export const GOSSIP_BYTES_MAX = 512 * 1024;
+const GATHER_MS = 20;
+const GOSSIP_BYTES_MAX = 512 * 1024;
 /** What gathers within 20 ms at most: gossipsub has no back-pressure. What has no room is brought by repair. */
 const WAITING_BYTES_MAX = 4 * 1024 * 1024;
 

@@ -1,7 +1,7 @@
 import type { PeerId } from "../base/index.ts";
 
 /** How long a returning host looks for its neighbours before it acts on what it knows. */
-export const SYNC_MS_MAX = 10_000;
+const SYNC_MS_MAX = 10_000;
 /** Connections come one after another within about a second of start: worth waiting for more than the first. */
 const SETTLE_MS = 1_500;
 /** So many neighbours know what the mesh knows. */

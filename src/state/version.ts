@@ -3,7 +3,7 @@ import type { Version } from "./replica.ts";
 /** Numbers of a version end here, so that JavaScript and every other reader hold them exactly. Frozen with frame 1. */
 export const VERSION_MAX = Number.MAX_SAFE_INTEGER;
 /** What is further ahead than this waits: a clock that is a day ahead would win every merge for a day. */
-export const AHEAD_MS_MAX = 60_000;
+const AHEAD_MS_MAX = 60_000;
 
 /** Negative when `a` is older. */
 export function compareVersions(a: Version, b: Version): number {

@@ -5,8 +5,8 @@ import { type EntryId, entryIdOf } from "./record-key.ts";
 import type { StoredRecord } from "./replica.ts";
 
 /** Per sender: one neighbour that lies must not push out what the others told. Enough for a host's records until its certificate comes. */
-export const WAITING_RECORDS_MAX = 2_000;
-export const WAITING_BYTES_MAX = 8 * 1024 * 1024;
+const WAITING_RECORDS_MAX = 2_000;
+const WAITING_BYTES_MAX = 8 * 1024 * 1024;
 
 type Waiting = { readonly record: StoredRecord; readonly from: PeerId };
 type Tally = { records: number; bytes: number };

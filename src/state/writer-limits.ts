@@ -9,14 +9,14 @@ import type { StoredRecord } from "./replica.ts";
  * at usual sizes; a stolen host costs the others this much and no more. Its stamps: users' requests, whose number is the
  * API's business; the limit only has to be above what honest users reach and below what fills a small host's memory.
  */
-export const HOST_RECORDS_MAX = 20_000;
-export const HOST_BYTES_MAX = 64 * 1024 * 1024;
-export const STAMPS_MAX = 50_000;
-export const STAMPS_BYTES_MAX = 128 * 1024 * 1024;
+const HOST_RECORDS_MAX = 20_000;
+const HOST_BYTES_MAX = 64 * 1024 * 1024;
+const STAMPS_MAX = 50_000;
+const STAMPS_BYTES_MAX = 128 * 1024 * 1024;
 
 export type WriterLimits = { readonly records: number; readonly bytes: number };
 export type LimitTable = { readonly host: WriterLimits; readonly stamps: WriterLimits };
-export const WRITER_LIMITS: LimitTable = {
+const WRITER_LIMITS: LimitTable = {
   host: { records: HOST_RECORDS_MAX, bytes: HOST_BYTES_MAX },
   stamps: { records: STAMPS_MAX, bytes: STAMPS_BYTES_MAX },
 };

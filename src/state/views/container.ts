@@ -35,7 +35,7 @@ export type ContainerView = {
 };
 
 /** How long an ended container is kept where its spec says nothing. */
-export const KEEP_ENDED_MS_DEFAULT = 24 * 3_600_000;
+const KEEP_ENDED_MS_DEFAULT = 24 * 3_600_000;
 
 const ENDED = new Set(["ended", "gone"]);
 
@@ -43,7 +43,7 @@ const ENDED = new Set(["ended", "gone"]);
  * The best of several claims: the highest epoch; of equals one that ended by itself or by its user (a finished job is not
  * run again), then the lower peer id. Who gave way never counts; of removed hosts only what ended.
  */
-export function rankClaims(claims: readonly CountedClaim[]): readonly CountedClaim[] {
+function rankClaims(claims: readonly CountedClaim[]): readonly CountedClaim[] {
   const hasEnded = ({ phase }: CountedClaim): boolean => phase !== undefined && ENDED.has(phase.phase);
   return claims
     .filter((claim) => claim.phase?.phase !== "yielded" && (!claim.past || hasEnded(claim)))

@@ -47,13 +47,13 @@ export function judgeHosts(records: readonly StoredRecord[], authority: Authorit
 }
 
 /** The stamp that counts, as identity reads it. */
-export function stampOf(record: StoredRecord, judge: Judge): Stamp {
+function stampOf(record: StoredRecord, judge: Judge): Stamp {
   const { major, minor } = judge.stampOf(record);
   return { writer: record.writer, timeMs: major, counter: minor };
 }
 
 /** Whether this host's stamps count: a member's, and a removed one's from before its removal. */
-export function stamperCounts(stamp: Stamp, judge: Judge): boolean {
+function stamperCounts(stamp: Stamp, judge: Judge): boolean {
   const host = judge.hosts.get(stamp.writer);
   if (host === undefined || host.standing === "void") return false;
   const removal = judge.authority.removals.get(stamp.writer);

@@ -5,7 +5,7 @@ import type { SignedRequest } from "../../../src/identity/index.ts";
 import { buildRecord, hostKey, type StoredRecord, userKey } from "../../../src/state/index.ts";
 import { keyPair, peerId, request } from "../identity/fixtures.ts";
 
-export { CREATED_S, keyPair, MESH, peerId, ROOT, request } from "../identity/fixtures.ts";
+export { CREATED_S, keyPair, peerId, request } from "../identity/fixtures.ts";
 
 export const ZONE = "attic" as Zone;
 

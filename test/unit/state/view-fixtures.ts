@@ -1,11 +1,11 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { AwardSchema, AwardTermsSchema, CertificateRecordSchema, ClaimSchema, HostFactsSchema, PhaseSchema } from "../../../src/api/gen/cc/v1/records_pb.ts";
 import type { ContainerId, RecordKey, Zone } from "../../../src/base/index.ts";
-import { ed25519Verifier, encodeCertificate, parseAdminRequest, type SignedRequest } from "../../../src/identity/index.ts";
+import { ed25519Verifier, encodeCertificate, type SignedRequest } from "../../../src/identity/index.ts";
 import { buildRecord, containerIdOf, createView, hostKey, type StoredRecord, userKey, type Version, type View } from "../../../src/state/index.ts";
 import { RecordBook } from "../../../src/state/record-book.ts";
 import { StampBook } from "../../../src/state/stamps.ts";
-import { certificateOf, grant, keyId, keyPair, peerId, ROOT, request, record as stampOfRequest, value } from "../identity/fixtures.ts";
+import { certificateOf, grant, keyId, keyPair, peerId, ROOT, request, record as stampOfRequest } from "../identity/fixtures.ts";
 import { CREATED_S, stampedBy, ZONE } from "./fixtures.ts";
 
 /** The mesh's time of these tests: when requests are signed. */
@@ -51,7 +51,7 @@ export function asks(call: string, fields: object, { by = "ann", at = "peer 1", 
   return request(call, fields, { by, peer: peerId(at), createdS: CREATED_S + Math.floor(ms / 1_000), ...(nonce === undefined ? {} : { nonce }) });
 }
 
-export function admin(signed: SignedRequest, at = "peer 1", ms = 0): StoredRecord {
+function admin(signed: SignedRequest, at = "peer 1", ms = 0): StoredRecord {
   const { key } = stampOfRequest(signed);
   return stampedBy(at, key as RecordKey, signed, NOW + ms);
 }
@@ -182,4 +182,4 @@ export function removes(host: string, fields: object = {}, by = "adam", ms = 0):
   );
 }
 
-export { keyId, keyPair, parseAdminRequest, peerId, value, ZONE };
+export { keyId, peerId, ZONE };
