@@ -5,7 +5,6 @@ import { type Answer, toBidMessage } from "../../../src/placement/answers.ts";
 import { containerIdOf, type PlacementOutcome } from "../../../src/placement/index.ts";
 import { KEY, MIB, World } from "./world.ts";
 
-const _placedAt = (outcome: PlacementOutcome): string => (outcome.ok ? outcome.holding.holder : `${outcome.code}: ${outcome.message}`);
 t.test("two-creates: of two creates of one name at once exactly one wins", async (t) => {
   for (const lossy of [false, true]) {
     for (const gapMs of [0, 1, 2, 4]) {
