@@ -1,3 +1,4 @@
+import { pipe } from "it-pipe";
 import type { FrameChannel } from "../../../src/api/index.ts";
 
 /**
@@ -9,18 +10,20 @@ export async function relay(near: FrameChannel, far: FrameChannel, signal: Abort
   const onAbort = (): void => far.abort(signal.reason);
   if (signal.aborted) onAbort();
   signal.addEventListener("abort", onAbort, { once: true });
-  const upstream = pump(near, far).catch((error: unknown) => far.abort(error));
+  // The input's reader waits for a user who may never type again: it ends with the near side, after this has returned.
+  void pipe(near.frames(), into(far))
+    .then(() => far.end())
+    .catch((error: unknown) => far.abort(error));
   try {
-    for await (const frame of far.frames()) await near.send(frame);
+    await pipe(far.frames(), into(near));
   } finally {
     signal.removeEventListener("abort", onAbort);
     far.abort(new Error("the stream is over"));
   }
-  // The input's reader waits for a user who may never type again: it ends with the near side, after this has returned.
-  void upstream;
 }
 
-async function pump(from: FrameChannel, to: FrameChannel): Promise<void> {
-  for await (const frame of from.frames()) await to.send(frame);
-  await to.end();
+function into(to: FrameChannel): (frames: AsyncIterable<Uint8Array>) => Promise<void> {
+  return async (frames) => {
+    for await (const frame of frames) await to.send(frame);
+  };
 }
