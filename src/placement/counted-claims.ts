@@ -1,5 +1,13 @@
 import { fromBinary } from "@bufbuild/protobuf";
-import { type Claim, ClaimSchema, type Phase, PhaseSchema, RecordPayloadSchema, type SignedRequest, StampedRequestSchema } from "../api/gen/cc/v1/records_pb.ts";
+import {
+  type Claim,
+  ClaimSchema,
+  type Phase,
+  PhaseSchema,
+  RecordPayloadSchema,
+  type SignedRequest,
+  StampedRequestSchema,
+} from "../api/gen/cc/v1/records_pb.ts";
 import { type ContainerId, isContainerId, type PeerId } from "../base/index.ts";
 import { hostKey, parseRecordKey, type Replica, type StoredRecord } from "../state/index.ts";
 import type { PlacementParts } from "./ports.ts";
