@@ -1,7 +1,7 @@
 import { loadavg, totalmem, availableParallelism } from "node:os";
 import { mkdir, readFile, statfs, writeFile } from "node:fs/promises";
 import { createRateLimiter, startApiServer } from "../../src/api/index.ts";
-import type { Logger, PeerId } from "../../src/base/index.ts";
+import { CcError, type Logger, type PeerId, sleep } from "../../src/base/index.ts";
 import { openCrunConmon } from "../../src/containers/index.ts";
 import { createCommandRunner, createShellHelper, createUserNamespacePin, makeFolderDurably, systemClock, systemRandom } from "../../src/host/index.ts";
 import { InviteLedgerFile } from "../../src/identity/drivers/invite-ledger.ts";
@@ -13,6 +13,7 @@ import { createLibp2pMesh, type Libp2pMesh } from "../../src/mesh/drivers/libp2p
 import type { DeclaredCapacity } from "../../src/placement/index.ts";
 import { createIdentityFile } from "../../src/state/drivers/identity-file.ts";
 import { createLevelSlot } from "../../src/state/drivers/level.ts";
+import type { ReplicaService } from "../../src/state/index.ts";
 import { type PeerConfig, paths } from "./config.ts";
 import { createPeerCore } from "./core/core.ts";
 import { type KnownNeighbour, readIdentity, readNeighbours } from "./identity-files.ts";
@@ -29,6 +30,7 @@ export type RunOptions = {
 };
 
 /** Calls without a signature, by address: a joiner needs two, a cluster of them behind one router some dozens. */
+const STANDING_LOOK_MS = 2_000;
 const OPEN_CALLS = { burst: 60, perSecond: 10, callersMax: 10_000 };
 
 /** The composition root: the only place that builds real drivers. Resolves when the peer has stopped. */
@@ -146,7 +148,7 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
     await core.ready(signal);
     log.info({ peer: identity.peer, zone: identity.zone, port: api.port }, "this peer is ready");
     options.onReady(identity.peer);
-    await aborted(signal);
+    await untilOver(core.replica, signal);
   } catch (error) {
     if (!signal.aborted) throw error;
   } finally {
@@ -161,11 +163,12 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
   }
 }
 
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener("abort", () => resolve(), { once: true });
-  });
+/** A disk that refused a write acknowledges nothing any more: the peer ends, and whoever watches it starts it anew. */
+async function untilOver(replica: ReplicaService, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    if (replica.standing() === "failed") throw new CcError("INTERNAL", "the disk refused a write: see the log; start the peer again when the disk is well");
+    await sleep(systemClock, STANDING_LOOK_MS, signal).catch(() => undefined); // Aborted: the loop ends.
+  }
 }
 
 function watchForMembers(onChange: (listener: (changed: readonly { readonly key: string }[]) => void) => () => void, changed: () => void): () => void {
