@@ -29,8 +29,8 @@ export type RunOptions = {
   readonly onReady: (peer: PeerId) => void;
 };
 
-/** Calls without a signature, by address: a joiner needs two, a cluster of them behind one router some dozens. */
 const STANDING_LOOK_MS = 2_000;
+/** Calls without a signature, by address: a joiner needs two, a cluster of them behind one router some dozens. */
 const OPEN_CALLS = { burst: 60, perSecond: 10, callersMax: 10_000 };
 
 /** The composition root: the only place that builds real drivers. Resolves when the peer has stopped. */

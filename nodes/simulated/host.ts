@@ -90,7 +90,7 @@ export class SimulatedHost {
     const clock = new HostClock(timeline, this.time);
     this.#booting = clock;
     this.#boot(identity, clock).catch((error: unknown) => {
-      if (clock.alive) this.#parts.onFault(`the peer of ${this.name} did not start: ${asCcError(error).message}`);
+      if (clock.alive && this.life?.gone.signal.aborted !== true) this.#parts.onFault(`the peer of ${this.name} did not start: ${asCcError(error).message}`);
     });
   }
 

@@ -1,4 +1,4 @@
-import { CcError, type ErrorCode, asCcError, isErrorCode } from "../base/index.ts";
+import { asCcError, CcError, type ErrorCode, isErrorCode } from "../base/index.ts";
 
 /** How a CcError crosses the wire between peers: code and details as metadata beside the gRPC status and message. */
 export const ERROR_CODE_KEY = "cc-error-code";
@@ -39,4 +39,29 @@ function parseDetails(text: string | null): Record<string, string> {
     // Details are an extra: a peer that garbles them still refused with its code.
   }
   return details;
+}
+
+/** The same, as the bytes of one JSON object. */
+export function wireErrorBytes(error: WireError): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify({ message: error.message, metadata: error.metadata }));
+}
+
+/** Any bytes give an error: what is no wire error of ours is an INTERNAL one. */
+export function wireErrorFrom(bytes: Uint8Array): CcError {
+  const garbled = new CcError("INTERNAL", "the peer failed without saying how");
+  try {
+    const value: unknown = JSON.parse(new TextDecoder().decode(bytes));
+    if (typeof value !== "object" || value === null || !("message" in value) || typeof value.message !== "string") return garbled;
+    const metadata =
+      "metadata" in value && typeof value.metadata === "object" && value.metadata !== null
+        ? new Map<string, unknown>(Object.entries(value.metadata))
+        : new Map<string, unknown>();
+    const text = (key: string): string | null => {
+      const entry = metadata.get(key);
+      return typeof entry === "string" ? entry : null;
+    };
+    return fromWire(value.message, text) ?? garbled;
+  } catch {
+    return garbled; // it failed either way
+  }
 }

@@ -1,11 +1,12 @@
-import { type Clock, type Logger, type PeerId, type Random, asCcError } from "../base/index.ts";
-import { addSample, bestOffsetMs, type ClockSample, clockSample, medianOffsetMs } from "./clocks.ts";
-import { type Evidence, NO_EVIDENCE, probeAnswered, probeMissed, restarted } from "./evidence.ts";
+import { asCcError, type Clock, type Logger, type PeerId, type Random } from "../base/index.ts";
+import { addSample, bestOffsetMs, clockSample, medianOffsetMs } from "./clocks.ts";
+import { probeAnswered, probeMissed, restarted } from "./evidence.ts";
 import type { Liveness, Sighting, Standing } from "./liveness.ts";
 import type { CallReplyInit, Mesh } from "./mesh.ts";
 import { type Heard, readObservation } from "./observation.ts";
 import { type ClockReading, didStall } from "./stall.ts";
-import { isEarlier, judge, type Knowledge, laterLife, type Life, refutation, type Report } from "./verdict.ts";
+import { isEarlier, judge, type Life, laterLife, refutation } from "./verdict.ts";
+import { knowledgeOf, NO_LIFE, newlyWatched, sightingOf, type Watched } from "./watched.ts";
 
 /**
  * A host that vanishes is missed by the probe that is under way or starts within `probeEveryMs`, then by two more, the
@@ -28,6 +29,8 @@ export const OBSERVER_DEFAULTS: ObserverSettings = { probeEveryMs: 2_000, probeT
 
 /** Up to here everyone probes everyone at full rate. */
 const FULL_RATE_HOSTS = 16;
+/** Words in one probe: they must fit into a frame of 64 KiB. */
+const OPINIONS_SAID_MAX = 512;
 /** A word that makes everybody probe at once is heeded this often: accusing is cheap. */
 const RALLY_EVERY_MS = 5_000;
 /** A connection over which so many further probes were missed is aborted again. */
@@ -60,24 +63,6 @@ export interface Observer extends Liveness {
   stop(): void;
 }
 
-type Watched = {
-  evidence: Evidence;
-  /** Its latest life that this host heard of from itself, and the latest that anyone accused. */
-  life: Life;
-  accusedLife: Life;
-  report: Report | undefined;
-  samples: readonly ClockSample[];
-  heardAtMs: number | undefined;
-  standing: Standing;
-  sinceMs: number;
-  seenBy: readonly PeerId[];
-  probing: boolean;
-  probedAtMs: number;
-  nextProbeAtMs: number;
-};
-
-const NO_LIFE: Life = { startNumber: 0, incarnation: 0 };
-
 /** The service that watches all members: probes, exchanges words, judges, and aborts connections that lead nowhere. */
 export function createObserver(parts: ObserverParts, settings: ObserverSettings = OBSERVER_DEFAULTS): Observer {
   const { mesh, members, facts, clock, random, log } = parts;
@@ -107,22 +92,7 @@ export function createObserver(parts: ObserverParts, settings: ObserverSettings 
   const watch = (peer: PeerId): Watched => {
     const known = watched.get(peer);
     if (known !== undefined) return known;
-    const nowMs = clock.monotonicMs();
-    const fresh: Watched = {
-      evidence: NO_EVIDENCE,
-      life: NO_LIFE,
-      accusedLife: NO_LIFE,
-      report: undefined,
-      samples: [],
-      heardAtMs: undefined,
-      // Neither seen alive nor found missing yet.
-      standing: "suspect",
-      sinceMs: clock.nowMs(),
-      seenBy: [],
-      probing: false,
-      probedAtMs: Number.NEGATIVE_INFINITY,
-      nextProbeAtMs: nowMs + random.below(Math.max(1, Math.round(settings.retryGapMs))),
-    };
+    const fresh = newlyWatched(clock.nowMs(), clock.monotonicMs() + random.below(Math.max(1, Math.round(settings.retryGapMs))));
     watched.set(peer, fresh);
     return fresh;
   };
@@ -134,7 +104,12 @@ export function createObserver(parts: ObserverParts, settings: ObserverSettings 
   const observationFor = (peer: PeerId): CallReplyInit<"observe"> => {
     const highest = facts.highestOf(peer);
     const silent = withholds();
-    const opinions = silent ? [] : [...watched].filter(([, of]) => of.evidence.down).map(([accused, of]) => ({ peer: accused, ...laterLife(of.life, of.accusedLife), sinceMs: of.sinceMs }));
+    const opinions = silent
+      ? []
+      : [...watched]
+          .filter(([, of]) => of.evidence.down)
+          .slice(0, OPINIONS_SAID_MAX)
+          .map(([accused, of]) => ({ peer: accused, ...laterLife(of.life, of.accusedLife), sinceMs: of.sinceMs }));
     return {
       timeMs: clock.nowMs(),
       startNumber: facts.startNumber(),
@@ -146,17 +121,6 @@ export function createObserver(parts: ObserverParts, settings: ObserverSettings 
       digest: facts.digest(),
     };
   };
-
-  const sightingOf = (peer: PeerId, of: Watched): Sighting => ({
-    peer,
-    standing: of.standing,
-    sinceMs: of.sinceMs,
-    heardAtMs: of.heardAtMs,
-    seenBy: of.seenBy,
-    clockOffsetMs: bestOffsetMs(of.samples),
-    startNumber: of.life.startNumber,
-    incarnation: of.life.incarnation,
-  });
 
   const tell = (peer: PeerId, of: Watched): void => {
     const sighting = sightingOf(peer, of);
@@ -172,15 +136,7 @@ export function createObserver(parts: ObserverParts, settings: ObserverSettings 
   const judgeAll = (): void => {
     noticeStall();
     const nowMs = clock.monotonicMs();
-    const known: Knowledge = {
-      self: mesh.self,
-      withholds: withholds(),
-      members: [...watched.keys()],
-      evidence: new Map([...watched].map(([peer, of]) => [peer, of.evidence])),
-      reports: new Map([...watched].flatMap(([peer, of]) => (of.report === undefined ? [] : [[peer, of.report] as const]))),
-      lives: new Map([...watched].map(([peer, of]) => [peer, of.life])),
-      reportAgeMaxMs: 3 * probeEveryMs() + settings.probeTimeoutMs,
-    };
+    const known = knowledgeOf(watched, { self: mesh.self, withholds: withholds(), reportAgeMaxMs: 3 * probeEveryMs() + settings.probeTimeoutMs });
     for (const [peer, of] of watched) {
       const { standing, seenBy } = judge(peer, of.standing, known, nowMs);
       of.seenBy = seenBy;
@@ -320,7 +276,15 @@ export function createObserver(parts: ObserverParts, settings: ObserverSettings 
       const self = peer === mesh.self;
       const standing: Standing = self ? "alive" : members().includes(peer) ? "suspect" : "unreachable";
       const life: Life = self ? { startNumber: facts.startNumber(), incarnation } : NO_LIFE;
-      return { peer, standing, sinceMs: startedAtMs, heardAtMs: self ? clock.nowMs() : undefined, seenBy: self ? [peer] : [], clockOffsetMs: self ? 0 : undefined, ...life };
+      return {
+        peer,
+        standing,
+        sinceMs: startedAtMs,
+        heardAtMs: self ? clock.nowMs() : undefined,
+        seenBy: self ? [peer] : [],
+        clockOffsetMs: self ? 0 : undefined,
+        ...life,
+      };
     },
     reachable: () => [...watched].filter(([, of]) => of.standing !== "unreachable").map(([peer]) => peer),
     all: () => [...watched].map(([peer, of]) => sightingOf(peer, of)),

@@ -1,6 +1,4 @@
-import { rmdir } from "node:fs/promises";
 import { CcError, type ContainerId, shellQuote } from "../../base/index.ts";
-import { errorCode } from "../../host/index.ts";
 import type { ImageOnHost } from "../../images/index.ts";
 import type { ContainerInput, ContainerRuntime, Exit, Found, OutputChunk, ReadLogs, StartTimings } from "../runtime.ts";
 import type { ContainerSpec } from "../spec.ts";
@@ -137,8 +135,8 @@ class Driver implements CrunConmon {
     this.#context.exits.close();
     for (const history of this.#context.histories.values()) history.ring();
     await Promise.all(this.#keepers.values());
-    // Only when it is empty: containers that run on keep theirs.
-    for (const folder of await new Cgroup(this.#context.cgroups, this.#context.settings.cgroupParent).folders()) await rmdir(folder).catch(stillUsed);
+    // Only when nothing is left: containers that run on keep theirs.
+    if ((await this.list()).length === 0) await new Cgroup(this.#context.cgroups, this.#context.settings.cgroupParent).remove();
   }
 
   /** Gives conmon's logs their names and cuts the oldest part away, as long as the container runs. */
@@ -170,8 +168,4 @@ class Driver implements CrunConmon {
   #wait(bells: readonly Bell[], ms: number, signal: AbortSignal): Promise<void> {
     return awaitBells(this.#context.deps.clock, bells, ms, signal);
   }
-}
-
-function stillUsed(error: unknown): void {
-  if (!["EBUSY", "ENOTEMPTY", "ENOENT"].includes(errorCode(error))) throw error;
 }

@@ -27,7 +27,9 @@ export async function openAddressFile(path: string, clock: Clock, log: Logger): 
     cancelWrite?.();
     cancelWrite = undefined;
     const text = `${JSON.stringify(Object.fromEntries(known), null, 1)}\n`;
-    writing = writing.then(() => writeFileDurably(path, text)).catch((error: unknown) => log.warn({ path, err: error }, "addresses of peers could not be written"));
+    writing = writing
+      .then(() => writeFileDurably(path, text))
+      .catch((error: unknown) => log.warn({ path, err: error }, "addresses of peers could not be written"));
     return writing;
   };
 
@@ -54,10 +56,14 @@ async function load(path: string, log: Logger): Promise<Map<PeerId, readonly str
     if (typeof value !== "object" || value === null) return known;
     for (const [peer, addresses] of Object.entries(value).slice(0, PEERS_MAX)) {
       if (!isPeerId(peer) || !Array.isArray(addresses)) continue;
-      known.set(peer, addresses.filter((address): address is string => typeof address === "string" && address.length <= ADDRESS_CHARS_MAX).slice(0, ADDRESSES_PER_PEER_MAX));
+      known.set(
+        peer,
+        addresses.filter((address): address is string => typeof address === "string" && address.length <= ADDRESS_CHARS_MAX).slice(0, ADDRESSES_PER_PEER_MAX),
+      );
     }
   } catch (error) {
-    if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) log.warn({ path, err: error }, "the file of peers' addresses is damaged and begun anew");
+    if (!(error instanceof Error && "code" in error && error.code === "ENOENT"))
+      log.warn({ path, err: error }, "the file of peers' addresses is damaged and begun anew");
   }
   return known;
 }

@@ -116,7 +116,8 @@ export function explainFailure(thrown: unknown, what: string, timeoutMs: number,
     if (thrown.code === Code.ResourceExhausted) return new CcError("TOO_LARGE", `${what}: ${thrown.rawMessage}`, { cause: thrown });
     if (thrown.code === Code.Unimplemented) return new CcError("NOT_YET", `${what}: the peer's version does not know this call`, { cause: thrown });
     // The peer reset the call or is going away: it was not refused by its handler, which would have given a code.
-    if (thrown.code === Code.Unavailable || thrown.code === Code.Aborted || thrown.code === Code.Canceled) return new CcError("PEER_UNREACHABLE", `${what}: the peer dropped the call`, { cause: thrown });
+    if (thrown.code === Code.Unavailable || thrown.code === Code.Aborted || thrown.code === Code.Canceled)
+      return new CcError("PEER_UNREACHABLE", `${what}: the peer dropped the call`, { cause: thrown });
   }
   return new CcError("INTERNAL", `${what} failed: ${thrown instanceof Error ? thrown.message : String(thrown)}`, { cause: thrown });
 }

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { type GossipSub, type Message, TopicValidatorResult, gossipsub } from "@libp2p/gossipsub";
+import { type GossipSub, gossipsub, type Message, TopicValidatorResult } from "@libp2p/gossipsub";
 import type { Clock, Logger, PeerId } from "../../base/index.ts";
 import { GOSSIP_BYTES_MAX } from "../limits.ts";
 import type { GossipVerdict } from "../mesh.ts";

@@ -118,7 +118,8 @@ export class Libp2pFrameStream implements FrameStream {
   }
 
   send(frame: Uint8Array): Promise<void> {
-    if (frame.length > STREAM_FRAME_BYTES_MAX) return Promise.reject(new CcError("TOO_LARGE", `a frame of ${frame.length} bytes is above the limit of ${STREAM_FRAME_BYTES_MAX}`));
+    if (frame.length > STREAM_FRAME_BYTES_MAX)
+      return Promise.reject(new CcError("TOO_LARGE", `a frame of ${frame.length} bytes is above the limit of ${STREAM_FRAME_BYTES_MAX}`));
     return this.sendRaw(frame);
   }
 

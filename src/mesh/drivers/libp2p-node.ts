@@ -1,11 +1,11 @@
-import { noise } from "@libp2p/noise";
+import type { GossipSub } from "@libp2p/gossipsub";
 import { identify } from "@libp2p/identify";
+import type { ConnectionGater, Libp2p, PrivateKey } from "@libp2p/interface";
 import { kadDHT, passthroughMapper } from "@libp2p/kad-dht";
+import { noise } from "@libp2p/noise";
 import { ping } from "@libp2p/ping";
 import { tcp } from "@libp2p/tcp";
 import { yamux } from "@libp2p/yamux";
-import type { GossipSub } from "@libp2p/gossipsub";
-import type { ConnectionGater, Libp2p, PrivateKey } from "@libp2p/interface";
 import { createLibp2p } from "libp2p";
 import { FULL_MESH_HOSTS_MAX, WINDOW_BYTES_MAX } from "../limits.ts";
 import type { Gossip } from "./gossip.ts";

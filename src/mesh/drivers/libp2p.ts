@@ -7,14 +7,16 @@ import type { AddressBook } from "../addresses.ts";
 import { ADDRESSES_PER_PEER_MAX, OPENING_BYTES_MAX, STREAMS_MAX } from "../limits.ts";
 import type { CallOptions, Mesh, StreamHandler } from "../mesh.ts";
 import { createGossip } from "./gossip.ts";
-import { Libp2pFrameStream } from "./libp2p-frame-stream.ts";
 import { joinWrites } from "./joined-writes.ts";
+import { Libp2pFrameStream } from "./libp2p-frame-stream.ts";
 import { type CcNode, createNode } from "./libp2p-node.ts";
+import { createLightLane, LANE_PROTOCOL, LIGHT_CALLS } from "./light-lane.ts";
 import { CALLS_PROTOCOL, createPeerCalls } from "./peer-calls.ts";
 import { createRedial } from "./redial.ts";
 
 const STREAMS_PROTOCOL = "/cc/stream/1";
 const OPENING_MS = 10_000;
+const OPEN_LANE_MS = 3_000;
 const DIAL_MS = 6_000;
 const CHECK_MS = 5_000;
 /** A connection that is this old has its gossip stream, or will not get one by itself. */
@@ -58,6 +60,7 @@ export async function createLibp2pMesh(parts: Libp2pMeshParts): Promise<Libp2pMe
   const answeredAtMs = new Map<PeerId, number>();
   let streamHandler: StreamHandler | undefined;
   let node: CcNode | undefined;
+  let stopping = new AbortController();
   let cancelCheck: (() => void) | undefined;
 
   const answered = (peer: PeerId): void => {
@@ -79,10 +82,28 @@ export async function createLibp2pMesh(parts: Libp2pMeshParts): Promise<Libp2pMe
 
   const calls = createPeerCalls({ openStream: (peer, signal) => openStreamOf(peer, CALLS_PROTOCOL, signal), answered, log });
 
+  const lane = createLightLane({
+    openStream: async (peer) => new Libp2pFrameStream(peer, await openStreamOf(peer, LANE_PROTOCOL, AbortSignal.timeout(OPEN_LANE_MS)), false, () => undefined),
+    answer: (name, request, from) => calls.answer(name, request, from, stopping.signal),
+    answered,
+  });
+  const dropCalls = (peer?: PeerId): void => {
+    calls.drop(peer);
+    lane.drop(peer);
+  };
+
+  const onLane = (stream: Stream, connection: Connection): void => {
+    const frames = new Libp2pFrameStream(connection.remotePeer.toString() as PeerId, stream, false, () => undefined);
+    lane.serve(frames).then(
+      () => frames.retire(),
+      (error: unknown) => frames.abort(error),
+    );
+  };
+
   const disconnect = async (peer: PeerId): Promise<void> => {
     // Abort, not close: a dead link's close would wait for what sits in TCP's queue.
     for (const connection of node?.getConnections(peerIdFromString(peer)) ?? []) connection.abort(new Error("disconnected by this peer"));
-    calls.drop(peer);
+    dropCalls(peer);
   };
 
   const dial = async (peer: PeerId, attempts: number): Promise<void> => {
@@ -116,7 +137,9 @@ export async function createLibp2pMesh(parts: Libp2pMeshParts): Promise<Libp2pMe
     for (const peer of node?.getPeers() ?? []) {
       const open = node?.getConnections(peer) ?? [];
       const old = open.every((connection) => Date.now() - connection.timeline.open > GOSSIP_READY_MS);
-      const gossips = open.some((connection) => connection.streams.some((stream) => stream.direction === "outbound" && stream.protocol.startsWith("/meshsub/")));
+      const gossips = open.some((connection) =>
+        connection.streams.some((stream) => stream.direction === "outbound" && stream.protocol.startsWith("/meshsub/")),
+      );
       if (!old || gossips || open.length === 0) continue;
       log.warn({ peer: peer.toString() }, "the gossip stream to a peer is gone, its connection is made anew");
       void disconnect(peer.toString() as PeerId);
@@ -146,6 +169,7 @@ export async function createLibp2pMesh(parts: Libp2pMeshParts): Promise<Libp2pMe
     self,
     async start() {
       if (node !== undefined) return;
+      stopping = new AbortController();
       node = await createNode({
         privateKey,
         listen: parts.listen,
@@ -165,17 +189,25 @@ export async function createLibp2pMesh(parts: Libp2pMeshParts): Promise<Libp2pMe
       });
       const tell = (peer: string, open: boolean): void => {
         if (!isPeerId(peer)) return;
-        if (!open) calls.drop(peer);
+        if (!open) dropCalls(peer);
         for (const listener of listeners) listener(peer, open);
       };
       node.addEventListener("peer:connect", (event) => tell(event.detail.toString(), true));
       node.addEventListener("peer:disconnect", (event) => tell(event.detail.toString(), false));
       node.addEventListener("peer:identify", (event) => {
         const peer = event.detail.peerId.toString();
-        if (isPeerId(peer)) addresses.remember(peer, event.detail.listenAddrs.slice(0, ADDRESSES_PER_PEER_MAX).map((address) => withoutPeer(address.toString())));
+        if (isPeerId(peer))
+          addresses.remember(
+            peer,
+            event.detail.listenAddrs.slice(0, ADDRESSES_PER_PEER_MAX).map((address) => withoutPeer(address.toString())),
+          );
       });
       // The 33rd inbound stream of a protocol is opened and then reset by default: limits of our own on both sides.
-      await node.handle(CALLS_PROTOCOL, (stream, connection) => calls.accept(connection.remotePeer.toString() as PeerId, stream), { maxInboundStreams: 8, maxOutboundStreams: 8 });
+      await node.handle(CALLS_PROTOCOL, (stream, connection) => calls.accept(connection.remotePeer.toString() as PeerId, stream), {
+        maxInboundStreams: 8,
+        maxOutboundStreams: 8,
+      });
+      await node.handle(LANE_PROTOCOL, onLane, { maxInboundStreams: 8, maxOutboundStreams: 8 });
       await node.handle(STREAMS_PROTOCOL, onInboundStream, { maxInboundStreams: STREAMS_MAX, maxOutboundStreams: STREAMS_MAX });
       await node.start();
       gossip.attach(node.services.pubsub);
@@ -184,13 +216,14 @@ export async function createLibp2pMesh(parts: Libp2pMeshParts): Promise<Libp2pMe
       log.info({ peer: self, listen: node.getMultiaddrs().map(String) }, "the mesh is open");
     },
     async stop() {
-      const stopping = node;
-      if (stopping === undefined) return;
+      const closing = node;
+      if (closing === undefined) return;
       redial.stop();
       cancelCheck?.();
       gossip.attach(undefined);
-      calls.drop();
-      await stopping.stop();
+      dropCalls();
+      stopping.abort();
+      await closing.stop();
       node = undefined;
     },
     listenAddresses: () => node?.getMultiaddrs().map((address) => withoutPeer(address.toString())) ?? [],
@@ -208,10 +241,11 @@ export async function createLibp2pMesh(parts: Libp2pMeshParts): Promise<Libp2pMe
     },
     publish: (topic, data) => gossip.publish(topic, data),
     subscribe: (topic, listener) => gossip.subscribe(topic, listener),
-    call: (peer, name, request, options) => calls.call(peer, name, request, options),
+    call: (peer, name, request, options) => (LIGHT_CALLS.has(name) ? lane : calls).call(peer, name, request, options),
     handle: (name, handler) => calls.handle(name, handler),
     async openStream(peer: PeerId, opening: Uint8Array, options: CallOptions) {
-      if (opening.length > OPENING_BYTES_MAX) throw new CcError("TOO_LARGE", `an opening of ${opening.length} bytes is above the limit of ${OPENING_BYTES_MAX}`);
+      if (opening.length > OPENING_BYTES_MAX)
+        throw new CcError("TOO_LARGE", `an opening of ${opening.length} bytes is above the limit of ${OPENING_BYTES_MAX}`);
       const timeout = AbortSignal.timeout(options.timeoutMs);
       const signal = options.signal === undefined ? timeout : AbortSignal.any([timeout, options.signal]);
       const stream = new Libp2pFrameStream(peer, await openStreamOf(peer, STREAMS_PROTOCOL, signal), false, () => answered(peer));

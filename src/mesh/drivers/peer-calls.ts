@@ -3,7 +3,7 @@ import { Code, ConnectError, type ConnectRouter, createContextKey, createContext
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import type { Stream } from "@libp2p/interface";
 import { Mesh as MeshService } from "../../api/gen/cc/v1/mesh_pb.ts";
-import { CcError, type Logger, type PeerId } from "../../base/index.ts";
+import { asCcError, CcError, type Logger, type PeerId } from "../../base/index.ts";
 import { toWire } from "../call-errors.ts";
 import { CALL_BYTES_MAX, CALLS_IN_FLIGHT_MAX, CALLS_SERVED_MAX, CALLS_WAITING_MAX } from "../limits.ts";
 import type { CallOptions, CallReply, CallReplyInit, CallRequest, CallRequestInit, MeshCall } from "../mesh.ts";
@@ -20,7 +20,8 @@ type AnyHandler = (request: never, from: PeerId, signal: AbortSignal) => Promise
 const CALLER = createContextKey<PeerId | undefined>(undefined);
 
 /** gRPC statuses of our codes: for anyone who reads the wire without knowing our metadata. */
-const statusOfCode = (code: string): Code => (code === "TIMEOUT" ? Code.DeadlineExceeded : code === "CANCELLED" ? Code.Canceled : code === "INTERNAL" ? Code.Internal : Code.FailedPrecondition);
+const statusOfCode = (code: string): Code =>
+  code === "TIMEOUT" ? Code.DeadlineExceeded : code === "CANCELLED" ? Code.Canceled : code === "INTERNAL" ? Code.Internal : Code.FailedPrecondition;
 
 /**
  * The contract's calls between peers. Each side keeps one HTTP/2 session to each peer it calls, on one libp2p stream of
@@ -29,6 +30,8 @@ const statusOfCode = (code: string): Code => (code === "TIMEOUT" ? Code.Deadline
 export type PeerCalls = {
   call<C extends MeshCall>(peer: PeerId, name: C, request: CallRequestInit<C>, options: CallOptions): Promise<CallReply<C>>;
   handle<C extends MeshCall>(name: C, handler: (request: CallRequest<C>, from: PeerId, signal: AbortSignal) => Promise<CallReplyInit<C>>): void;
+  /** Runs the handler of a call that came another way. */
+  answer(name: MeshCall, request: unknown, from: PeerId, signal: AbortSignal): Promise<unknown>;
   /** Serves a stream that `peer` opened. */
   accept(peer: PeerId, stream: Stream): void;
   /** Ends the sessions with one peer, or with all: calls under way fail with PEER_UNREACHABLE. */
@@ -78,8 +81,7 @@ export function createPeerCalls({ openStream, answered, log }: PeerCallsParts): 
     let session: CallSession | undefined;
     let release: (() => void) | undefined;
     try {
-      // Probes don't queue: behind 200 calls of a busy minute they would time out, and liveness would cut a good link.
-      if (name !== "observe") release = await turnsFor(peer).take(signal);
+      release = await turnsFor(peer).take(signal);
       session = await orAborted(sessionTo(peer), signal);
       // Whole milliseconds of at most 8 digits: a fraction is refused by the other side as an invalid grpc-timeout.
       const leftMs = Math.min(Math.max(1, Math.ceil(options.timeoutMs - (performance.now() - startedMs))), 99_999_999);
@@ -95,25 +97,30 @@ export function createPeerCalls({ openStream, answered, log }: PeerCallsParts): 
 
   // --- answering
 
-  const answer = async (name: MeshCall, request: never, context: HandlerContext): Promise<never> => {
-    const from = context.values.get(CALLER);
+  const answer = async (name: MeshCall, request: unknown, from: PeerId | undefined, signal: AbortSignal): Promise<unknown> => {
     const handler = handlers.get(name);
+    if (from === undefined) throw new CcError("NOT_A_MEMBER", "the caller is not known");
+    if (handler === undefined) throw new CcError("STARTING", `this peer does not answer ${name} yet`);
+    const busy = serving.get(from) ?? 0;
+    if (busy >= CALLS_SERVED_MAX) throw new CcError("RATE_LIMITED", `this peer works on ${busy} calls of yours already`);
+    serving.set(from, busy + 1);
     try {
-      if (from === undefined) throw new CcError("NOT_A_MEMBER", "the caller is not known");
-      if (handler === undefined) throw new CcError("STARTING", `this peer does not answer ${name} yet`);
-      const busy = serving.get(from) ?? 0;
-      if (busy >= CALLS_SERVED_MAX) throw new CcError("RATE_LIMITED", `this peer works on ${busy} calls of yours already`);
-      serving.set(from, busy + 1);
-      try {
-        return (await handler(request, from, context.signal)) as never;
-      } finally {
-        const left = (serving.get(from) ?? 1) - 1;
-        if (left <= 0) serving.delete(from);
-        else serving.set(from, left);
-      }
+      return await handler(request as never, from, signal);
+    } catch (error) {
+      if (asCcError(error).code === "INTERNAL") log.warn({ call: name, from, err: error }, "a peer's call failed here");
+      throw error;
+    } finally {
+      const left = (serving.get(from) ?? 1) - 1;
+      if (left <= 0) serving.delete(from);
+      else serving.set(from, left);
+    }
+  };
+
+  const answerGrpc = async (name: MeshCall, request: unknown, context: HandlerContext): Promise<never> => {
+    try {
+      return (await answer(name, request, context.values.get(CALLER), context.signal)) as never;
     } catch (error) {
       const wire = toWire(error);
-      if (wire.code === "INTERNAL") log.warn({ call: name, from, err: error }, "a peer's call failed here");
       throw new ConnectError(wire.message, statusOfCode(wire.code), wire.metadata);
     }
   };
@@ -121,7 +128,7 @@ export function createPeerCalls({ openStream, answered, log }: PeerCallsParts): 
   const routes = (router: ConnectRouter): void => {
     for (const method of MeshService.methods) {
       const name = method.localName as MeshCall;
-      router.rpc(MeshService.method[name], (request: unknown, context: HandlerContext) => answer(name, request as never, context));
+      router.rpc(MeshService.method[name], (request: unknown, context: HandlerContext) => answerGrpc(name, request, context));
     }
   };
   const server = createServer(
@@ -163,12 +170,16 @@ export function createPeerCalls({ openStream, answered, log }: PeerCallsParts): 
     handle: (name, handler) => {
       handlers.set(name, handler as AnyHandler);
     },
+    answer,
     accept,
     drop(peer) {
       for (const [key, opening] of sessions) {
         if (peer !== undefined && key !== peer) continue;
         sessions.delete(key);
-        opening.then((session) => session.abort(), () => undefined); // its opening failed: its callers were told
+        opening.then(
+          (session) => session.abort(),
+          () => undefined,
+        ); // its opening failed: its callers were told
       }
       for (const [key, own] of served) {
         if (peer === undefined || key === peer) for (const session of own) session.destroy();

@@ -53,7 +53,8 @@ export function createRedial({ self, clock, random, log, wanted, isConnected, di
     const absent = new Set(wanted().filter((peer) => !isConnected(peer)));
     for (const [peer, absence] of absences) {
       if (absent.has(peer)) absence.connectedAtMs = undefined;
-      else if (!isConnected(peer)) absences.delete(peer); // not wanted any more
+      else if (!isConnected(peer))
+        absences.delete(peer); // not wanted any more
       else {
         absence.connectedAtMs ??= nowMs;
         // A peer that does not admit us lets the dial succeed and drops it at once: only what lasts starts afresh.

@@ -17,7 +17,10 @@ t.test("addresses outlive the process, within their bounds", async (t) => {
   const book = await open();
   t.same(book.addressesOf(peer("A")), []);
   book.remember(peer("A"), ["/ip4/10.0.0.1/tcp/7411"]);
-  book.remember(peer("B"), Array.from({ length: 30 }, (_, n) => `/ip4/10.0.0.${n}/tcp/1`));
+  book.remember(
+    peer("B"),
+    Array.from({ length: 30 }, (_, n) => `/ip4/10.0.0.${n}/tcp/1`),
+  );
   book.remember(peer("C"), []);
   book.remember(peer("D"), ["x".repeat(1_000)]);
   await book.flush();

@@ -27,7 +27,9 @@ export class PeerHandle {
   async start(): Promise<void> {
     this.#starts += 1;
     const port = this.addresses[0]?.split("/").at(-1) ?? "0";
-    const child = fork(new URL(process.env["MESH_TEST_PROGRAM"] ?? "./peer-process.ts", import.meta.url), { env: { ...process.env, MESH_TEST_SEED: this.#seed, MESH_TEST_START: String(this.#starts), MESH_TEST_PORT: port } });
+    const child = fork(new URL(process.env["MESH_TEST_PROGRAM"] ?? "./peer-process.ts", import.meta.url), {
+      env: { ...process.env, MESH_TEST_SEED: this.#seed, MESH_TEST_START: String(this.#starts), MESH_TEST_PORT: port },
+    });
     this.#child = child;
     child.on("message", (message: { id: number; result?: unknown; error?: string }) => {
       const waiter = this.#waiting.get(message.id);

@@ -32,7 +32,12 @@ const mesh = await createLibp2pMesh({
 const observer = createObserver({
   mesh,
   members: () => members,
-  facts: { startNumber: () => Number(process.env["MESH_TEST_START"] ?? "1"), highestOf: () => ({ key: "", startNumber: 0 }), digest: () => new Uint8Array(32), heard: () => undefined },
+  facts: {
+    startNumber: () => Number(process.env["MESH_TEST_START"] ?? "1"),
+    highestOf: () => ({ key: "", startNumber: 0 }),
+    digest: () => new Uint8Array(32),
+    heard: () => undefined,
+  },
   clock: systemClock,
   random: systemRandom,
   log,
@@ -110,7 +115,16 @@ async function carryOut(order: Order): Promise<unknown> {
       return undefined;
     case "look": {
       const { user, system } = process.cpuUsage();
-      return { connected: mesh.connected(), condemned, heard, streams, standings: Object.fromEntries(observer.all().map((sighting) => [sighting.peer, sighting.standing])), offsetMs: observer.medianOffsetMs(), rssBytes: process.memoryUsage.rss(), cpuMs: (user + system) / 1_000 };
+      return {
+        connected: mesh.connected(),
+        condemned,
+        heard,
+        streams,
+        standings: Object.fromEntries(observer.all().map((sighting) => [sighting.peer, sighting.standing])),
+        offsetMs: observer.medianOffsetMs(),
+        rssBytes: process.memoryUsage.rss(),
+        cpuMs: (user + system) / 1_000,
+      };
     }
   }
 }
@@ -118,7 +132,11 @@ async function carryOut(order: Order): Promise<unknown> {
 process.on("message", (message: { readonly id: number; readonly order: Order }) => {
   carryOut(message.order).then(
     (result) => process.send?.({ id: message.id, result }),
-    (error: unknown) => process.send?.({ id: message.id, error: error instanceof Error ? `${"code" in error ? String(error.code) : error.name}: ${error.message}` : String(error) }),
+    (error: unknown) =>
+      process.send?.({
+        id: message.id,
+        error: error instanceof Error ? `${"code" in error ? String(error.code) : error.name}: ${error.message}` : String(error),
+      }),
   );
 });
 process.on("disconnect", () => process.exit(0));

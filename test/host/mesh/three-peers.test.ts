@@ -12,7 +12,8 @@ const PATIENCE_MS = 60_000;
 
 const looks = (peers: readonly PeerHandle[]): Promise<Look[]> => Promise.all(peers.map((peer) => peer.look()));
 const allConnected = async (peers: readonly PeerHandle[]): Promise<boolean> => (await looks(peers)).every((look) => look.connected.length === peers.length - 1);
-const holds = async (of: readonly PeerHandle[], peer: PeerHandle, standing: string): Promise<boolean> => (await looks(of)).every((look) => look.standings[peer.id] === standing);
+const holds = async (of: readonly PeerHandle[], peer: PeerHandle, standing: string): Promise<boolean> =>
+  (await looks(of)).every((look) => look.standings[peer.id] === standing);
 const heardBy = async (peer: PeerHandle, text: string): Promise<boolean> => (await peer.look()).heard.some((message) => message.text === text);
 const gossips = async (from: PeerHandle, to: readonly PeerHandle[], text: string): Promise<number | undefined> =>
   until(async () => {
@@ -35,8 +36,16 @@ t.test("gossip reaches both others", async (t) => {
     await b.ask({ do: "publish", text: `count ${n}` });
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
-  t.ok(await until(async () => (await looks([a, c])).every((look) => look.heard.filter((message) => message.text.startsWith("count")).length === 200), PATIENCE_MS), "each once");
-  const delays = (await looks([a, c])).flatMap((look) => look.heard.filter((message) => message.text.startsWith("count")).map((message) => message.delayMs)).sort((x, y) => x - y);
+  t.ok(
+    await until(
+      async () => (await looks([a, c])).every((look) => look.heard.filter((message) => message.text.startsWith("count")).length === 200),
+      PATIENCE_MS,
+    ),
+    "each once",
+  );
+  const delays = (await looks([a, c]))
+    .flatMap((look) => look.heard.filter((message) => message.text.startsWith("count")).map((message) => message.delayMs))
+    .sort((x, y) => x - y);
   t.comment(`gossip of 200: p50 ${delays[200]} ms, p99 ${delays[396]} ms`);
   t.ok(before.every((count) => count >= 1));
 });
@@ -45,10 +54,15 @@ t.test("thousands of calls, one after another, many at once and large, without o
   type Report = { done: number; p50Ms: number; p99Ms: number; perSecond: number };
   const serial = await a.ask<Report>({ do: "call", peer: b.id, count: 1_000, atOnce: 1 });
   const atOnce = await a.ask<Report>({ do: "call", peer: b.id, count: 2_000, atOnce: 200 });
-  const [there, back] = await Promise.all([b.ask<Report>({ do: "call", peer: c.id, count: 500, atOnce: 20 }), c.ask<Report>({ do: "call", peer: b.id, count: 500, atOnce: 20 })]);
+  const [there, back] = await Promise.all([
+    b.ask<Report>({ do: "call", peer: c.id, count: 500, atOnce: 20 }),
+    c.ask<Report>({ do: "call", peer: b.id, count: 500, atOnce: 20 }),
+  ]);
   const large = await c.ask<Report>({ do: "call", peer: a.id, count: 12, atOnce: 4, bytes: 1_900_000 });
   t.same([serial.done, atOnce.done, there.done, back.done, large.done], [1_000, 2_000, 500, 500, 12]);
-  t.comment(`calls: p50 ${serial.p50Ms.toFixed(2)} ms, p99 ${serial.p99Ms.toFixed(2)} ms; 200 at once ${atOnce.perSecond}/s; 1.9 MB both ways p50 ${large.p50Ms.toFixed(0)} ms`);
+  t.comment(
+    `calls: p50 ${serial.p50Ms.toFixed(2)} ms, p99 ${serial.p99Ms.toFixed(2)} ms; 200 at once ${atOnce.perSecond}/s; 1.9 MB both ways p50 ${large.p50Ms.toFixed(0)} ms`,
+  );
   await t.rejects(a.ask({ do: "call", peer: b.id, count: 1, atOnce: 1, bytes: 5_000_000 }), /TOO_LARGE/);
 });
 
@@ -64,8 +78,13 @@ t.test("a reader that pauses stops the sender, costs no memory, and other calls 
   const { sentBytes, confirmedBytes, tookMs } = await pushed;
   t.equal(confirmedBytes, sentBytes, "all arrived");
   const look = await c.look();
-  t.ok(look.streams.pausedRssBytes - rssBefore < 60 * MB, `reader: ${((look.streams.pausedRssBytes - rssBefore) / MB).toFixed(0)} MB more at the end of its pause`);
-  t.comment(`stream: ${(sentBytes / 1_000 / (tookMs - 3_000)).toFixed(0)} MB/s; sender ${(((await a.look()).rssBytes - sender) / MB).toFixed(0)} MB, reader ${((look.rssBytes - rssBefore) / MB).toFixed(0)} MB more at the end`);
+  t.ok(
+    look.streams.pausedRssBytes - rssBefore < 60 * MB,
+    `reader: ${((look.streams.pausedRssBytes - rssBefore) / MB).toFixed(0)} MB more at the end of its pause`,
+  );
+  t.comment(
+    `stream: ${(sentBytes / 1_000 / (tookMs - 3_000)).toFixed(0)} MB/s; sender ${(((await a.look()).rssBytes - sender) / MB).toFixed(0)} MB, reader ${((look.rssBytes - rssBefore) / MB).toFixed(0)} MB more at the end`,
+  );
 });
 
 t.test("a stranger gets no connection and hears nothing; admitted, it belongs; removed, it is cut off", async (t) => {
@@ -109,9 +128,17 @@ t.test("a process that stands still is noticed though its connections stay open,
   c.freeze();
   const noticed = await until(() => holds([a, b], c, "unreachable"), PATIENCE_MS);
   t.ok(noticed !== undefined && noticed <= 20_000, `noticed after ${noticed} ms`);
-  t.ok((await looks([a, b])).every((look) => !look.connected.includes(c.id)), "its connections are aborted");
+  t.ok(
+    (await looks([a, b])).every((look) => !look.connected.includes(c.id)),
+    "its connections are aborted",
+  );
   c.thaw();
-  t.ok(await until(async () => (await allConnected(all)) && (await holds([a, b], c, "alive")) && (await holds([c], a, "alive")) && (await holds([c], b, "alive")), PATIENCE_MS));
+  t.ok(
+    await until(
+      async () => (await allConnected(all)) && (await holds([a, b], c, "alive")) && (await holds([c], a, "alive")) && (await holds([c], b, "alive")),
+      PATIENCE_MS,
+    ),
+  );
   t.notOk((await c.look()).condemned.length, "it withheld its judgement");
   t.ok(await gossips(c, [a, b], "thawed"));
 });

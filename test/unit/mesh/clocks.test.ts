@@ -36,9 +36,13 @@ t.test("the lower median", async (t) => {
 
 t.test("a minority of clocks, however wrong, never moves the median beyond the right ones", async () => {
   fc.assert(
-    fc.property(fc.array(fc.integer({ min: -50, max: 50 }), { minLength: 2, maxLength: 9 }), fc.array(fc.integer({ min: -1e9, max: 1e9 }), { maxLength: 9 }), (right, wrong) => {
-      const median = medianOffsetMs([...right, ...wrong.slice(0, right.length - 1)]);
-      return median >= -50 && median <= 50;
-    }),
+    fc.property(
+      fc.array(fc.integer({ min: -50, max: 50 }), { minLength: 2, maxLength: 9 }),
+      fc.array(fc.integer({ min: -1e9, max: 1e9 }), { maxLength: 9 }),
+      (right, wrong) => {
+        const median = medianOffsetMs([...right, ...wrong.slice(0, right.length - 1)]);
+        return median >= -50 && median <= 50;
+      },
+    ),
   );
 });

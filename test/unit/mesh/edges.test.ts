@@ -1,11 +1,12 @@
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import t from "tap";
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { ObservationSchema } from "../../../src/api/gen/cc/v1/mesh_pb.ts";
 import { FRAME_BYTES_MAX } from "../../../src/api/streams.ts";
 import { CcError, type ErrorCode } from "../../../src/base/index.ts";
-import { ERROR_CODE_KEY, ERROR_DETAILS_KEY, fromWire, toWire } from "../../../src/mesh/call-errors.ts";
+import { ERROR_CODE_KEY, ERROR_DETAILS_KEY, fromWire, toWire, wireErrorBytes, wireErrorFrom } from "../../../src/mesh/call-errors.ts";
 import { createFrameCutter, withLength } from "../../../src/mesh/frame-cutter.ts";
+import { decodeLaneReply, decodeLaneRequest, encodeLaneReply, encodeLaneRequest } from "../../../src/mesh/lane-frames.ts";
 import { STREAM_FRAME_BYTES_MAX } from "../../../src/mesh/limits.ts";
 import { readObservation } from "../../../src/mesh/observation.ts";
 import { firstDialDelayMs, redialDelayMs } from "../../../src/mesh/redial-delay.ts";
@@ -58,17 +59,28 @@ t.test("any bytes give frames within the limit or TOO_LARGE, nothing else", asyn
 t.test("the opening may be long, later frames may not; a length above the limit allocates nothing", async (t) => {
   const cutter = createFrameCutter({ firstBytesMax: 1_000, bytesMax: 10 });
   t.equal(cutter.push(withLength(new Uint8Array(1_000))).length, 1);
-  t.equal(refusedWith(() => cutter.push(new Uint8Array([0xff, 0xff, 0xff, 0xff]))), "TOO_LARGE");
+  t.equal(
+    refusedWith(() => cutter.push(new Uint8Array([0xff, 0xff, 0xff, 0xff]))),
+    "TOO_LARGE",
+  );
 });
 
 t.test("an error crosses the wire with code, text and details, and without its stack", async (t) => {
   fc.assert(
-    fc.property(fc.string({ unit: "binary" }), fc.dictionary(fc.string({ unit: "binary", maxLength: 20 }).filter((key) => key !== "__proto__"), fc.string({ unit: "binary", maxLength: 50 }), { maxKeys: 5 }), (message, details) => {
-      const wire = toWire(new CcError("NO_ROOM", message, { details }));
-      const error = fromWire(wire.message, (key) => wire.metadata[key] ?? null);
-      const ascii = Object.values(wire.metadata).every((value) => /^[\x20-\x7e]*$/.test(value));
-      return ascii && error?.code === "NO_ROOM" && error.message === message.slice(0, 2_000) && JSON.stringify(error.details) === JSON.stringify(details);
-    }),
+    fc.property(
+      fc.string({ unit: "binary" }),
+      fc.dictionary(
+        fc.string({ unit: "binary", maxLength: 20 }).filter((key) => key !== "__proto__"),
+        fc.string({ unit: "binary", maxLength: 50 }),
+        { maxKeys: 5 },
+      ),
+      (message, details) => {
+        const wire = toWire(new CcError("NO_ROOM", message, { details }));
+        const error = fromWire(wire.message, (key) => wire.metadata[key] ?? null);
+        const ascii = Object.values(wire.metadata).every((value) => /^[\x20-\x7e]*$/.test(value));
+        return ascii && error?.code === "NO_ROOM" && error.message === message.slice(0, 2_000) && JSON.stringify(error.details) === JSON.stringify(details);
+      },
+    ),
   );
   const fault = toWire(new TypeError("x is not a function"));
   t.equal(fault.code, "INTERNAL");
@@ -76,7 +88,10 @@ t.test("an error crosses the wire with code, text and details, and without its s
 });
 
 t.test("a peer's error metadata may be anything", async (t) => {
-  t.equal(fromWire("text", () => null), undefined);
+  t.equal(
+    fromWire("text", () => null),
+    undefined,
+  );
   t.equal(fromWire("text", (key) => (key === ERROR_CODE_KEY ? "FROM_THE_FUTURE" : null))?.code, "INTERNAL");
   fc.assert(
     fc.property(fc.string({ unit: "binary" }), fc.string({ unit: "binary" }), (first, second) => {
@@ -86,24 +101,84 @@ t.test("a peer's error metadata may be anything", async (t) => {
   );
 });
 
+t.test("frames of the light lane come back as they were, and any bytes give a frame or BAD_REQUEST", async (t) => {
+  const number = fc.integer({ min: 0, max: 0xffff_ffff });
+  fc.assert(
+    fc.property(number, fc.string({ unit: "binary", maxLength: 15 }), fc.uint8Array(), fc.boolean(), (n, name, body, ok) => {
+      const request = decodeLaneRequest(encodeLaneRequest({ number: n, name, body }));
+      const reply = decodeLaneReply(encodeLaneReply({ number: n, ok, body }));
+      return (
+        request.number === n &&
+        request.name === name &&
+        Buffer.compare(request.body, body) === 0 &&
+        reply.number === n &&
+        reply.ok === ok &&
+        Buffer.compare(reply.body, body) === 0
+      );
+    }),
+  );
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 100 }), (bytes) =>
+      [decodeLaneRequest, decodeLaneReply].every((decode) => {
+        const refused = refusedWith(() => decode(bytes));
+        return refused === undefined || refused === "BAD_REQUEST";
+      }),
+    ),
+  );
+  const error = wireErrorFrom(wireErrorBytes(toWire(new CcError("NO_ROOM", "full", { details: { need: "ü" } }))));
+  t.same([error.code, error.message, error.details], ["NO_ROOM", "full", { need: "ü" }]);
+  for (const text of [
+    "",
+    "null",
+    "7",
+    "[]",
+    '{"message":3}',
+    '{"message":"x"}',
+    '{"message":"x","metadata":7}',
+    '{"message":"x","metadata":{"cc-error-code":7}}',
+  ]) {
+    t.equal(wireErrorFrom(Buffer.from(text)).code, "INTERNAL", text);
+  }
+});
+
 t.test("an observation's numbers are counts, its opinions are about peers", async (t) => {
-  const good = create(ObservationSchema, { timeMs: 5, startNumber: 2, opinions: [{ peer: peerId(1), startNumber: 1 }, { peer: "nobody" }, { peer: peerId(2), startNumber: -1 }] });
+  const good = create(ObservationSchema, {
+    timeMs: 5,
+    startNumber: 2,
+    opinions: [{ peer: peerId(1), startNumber: 1 }, { peer: "nobody" }, { peer: peerId(2), startNumber: -1 }],
+  });
   t.same([...readObservation(good).accused.keys()], [peerId(1)]);
   t.equal(readObservation({ ...good, withholds: true }).accused.size, 0, "who withholds says nothing");
-  for (const wrong of [{ timeMs: Number.NaN }, { startNumber: 1.5 }, { startNumber: -1 }, { incarnation: Number.POSITIVE_INFINITY }, { highestStartOfYours: 2 ** 60 }]) {
-    t.equal(refusedWith(() => readObservation({ ...good, ...wrong })), "BAD_REQUEST");
+  for (const wrong of [
+    { timeMs: Number.NaN },
+    { startNumber: 1.5 },
+    { startNumber: -1 },
+    { incarnation: Number.POSITIVE_INFINITY },
+    { highestStartOfYours: 2 ** 60 },
+  ]) {
+    t.equal(
+      refusedWith(() => readObservation({ ...good, ...wrong })),
+      "BAD_REQUEST",
+    );
   }
   const number = fc.oneof(fc.double(), fc.nat());
   fc.assert(
-    fc.property(number, number, number, number, fc.array(fc.record({ peer: fc.oneof(fc.string(), fc.constant(peerId(3))), startNumber: number, incarnation: number, sinceMs: number }), { maxLength: 5 }), (timeMs, startNumber, incarnation, highestStartOfYours, opinions) => {
-      const bytes = toBinary(ObservationSchema, create(ObservationSchema, { timeMs, startNumber, incarnation, highestStartOfYours, opinions }));
-      try {
-        const heard = readObservation(fromBinary(ObservationSchema, bytes));
-        return [...heard.accused.values(), heard.life].every((life) => Number.isSafeInteger(life.startNumber) && Number.isSafeInteger(life.incarnation));
-      } catch (error) {
-        return code(error) === "BAD_REQUEST";
-      }
-    }),
+    fc.property(
+      number,
+      number,
+      number,
+      number,
+      fc.array(fc.record({ peer: fc.oneof(fc.string(), fc.constant(peerId(3))), startNumber: number, incarnation: number, sinceMs: number }), { maxLength: 5 }),
+      (timeMs, startNumber, incarnation, highestStartOfYours, opinions) => {
+        const bytes = toBinary(ObservationSchema, create(ObservationSchema, { timeMs, startNumber, incarnation, highestStartOfYours, opinions }));
+        try {
+          const heard = readObservation(fromBinary(ObservationSchema, bytes));
+          return [...heard.accused.values(), heard.life].every((life) => Number.isSafeInteger(life.startNumber) && Number.isSafeInteger(life.incarnation));
+        } catch (error) {
+          return code(error) === "BAD_REQUEST";
+        }
+      },
+    ),
   );
 });
 

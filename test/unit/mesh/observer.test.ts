@@ -24,7 +24,10 @@ t.test("a host that dies is noticed in 2 to 6 s, whatever the phase of the probe
     const { world, hosts } = await settled(3, seed);
     await world.run(seed * 97);
     at(hosts, 2).dead = true;
-    const took = await world.until(() => at(hosts, 0).standingOf(at(hosts, 2)) === "unreachable" && at(hosts, 1).standingOf(at(hosts, 2)) === "unreachable", 15_000);
+    const took = await world.until(
+      () => at(hosts, 0).standingOf(at(hosts, 2)) === "unreachable" && at(hosts, 1).standingOf(at(hosts, 2)) === "unreachable",
+      15_000,
+    );
     t.ok(took !== undefined && took >= 2_000 && took <= 6_000, `seed ${seed}: took ${took} ms`);
     t.same(at(hosts, 0).observer.reachable(), [at(hosts, 1).id]);
   }
@@ -35,7 +38,10 @@ t.test("a silent link is noticed too, and its connection is aborted by both side
   const [a, b, c] = [at(hosts, 0), at(hosts, 1), at(hosts, 2)];
   world.cut(a, c);
   world.cut(b, c);
-  const took = await world.until(() => a.standingOf(c) === "unreachable" && b.standingOf(c) === "unreachable" && c.standingOf(a) === "unreachable" && c.standingOf(b) === "unreachable", 15_000);
+  const took = await world.until(
+    () => a.standingOf(c) === "unreachable" && b.standingOf(c) === "unreachable" && c.standingOf(a) === "unreachable" && c.standingOf(b) === "unreachable",
+    15_000,
+  );
   t.ok(took !== undefined && took <= 6_500, `took ${took} ms`);
   t.ok(a.disconnected.includes(c.id));
   t.ok(c.disconnected.includes(a.id));
@@ -81,8 +87,14 @@ t.test("a host whose own loop stalled for 20 s condemns nobody", async (t) => {
     slow.changes.length = 0;
     slow.stalledUntilMs = world.nowMs + 20_000;
     await world.run(30_000);
-    t.ok(slow.changes.every((change) => change.standing !== "unreachable"), `${count} hosts: ${JSON.stringify(slow.changes.map((change) => change.standing))}`);
-    t.ok(hosts.every((a) => hosts.every((b) => a.standingOf(b) === "alive")), "all is well again");
+    t.ok(
+      slow.changes.every((change) => change.standing !== "unreachable"),
+      `${count} hosts: ${JSON.stringify(slow.changes.map((change) => change.standing))}`,
+    );
+    t.ok(
+      hosts.every((a) => hosts.every((b) => a.standingOf(b) === "alive")),
+      "all is well again",
+    );
   }
 });
 
@@ -157,7 +169,10 @@ t.test("a host that missed the last life of the dead does not keep it half alive
 t.test("five hosts split two and three: each side holds the other unreachable", async (t) => {
   const { world, hosts } = await settled(5);
   for (const a of hosts.slice(0, 2)) for (const b of hosts.slice(2)) world.cut(a, b);
-  const took = await world.until(() => hosts.slice(0, 2).every((a) => hosts.slice(2).every((b) => a.standingOf(b) === "unreachable" && b.standingOf(a) === "unreachable")), 15_000);
+  const took = await world.until(
+    () => hosts.slice(0, 2).every((a) => hosts.slice(2).every((b) => a.standingOf(b) === "unreachable" && b.standingOf(a) === "unreachable")),
+    15_000,
+  );
   t.ok(took !== undefined && took <= 7_000, `took ${took} ms`);
   t.equal(at(hosts, 2).standingOf(at(hosts, 3)), "alive");
 });

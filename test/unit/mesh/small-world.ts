@@ -1,4 +1,4 @@
-import { type Clock, CcError, type PeerId, type Random, silentLogger } from "../../../src/base/index.ts";
+import { CcError, type Clock, type PeerId, type Random, silentLogger } from "../../../src/base/index.ts";
 import { createObserver, type Mesh, type Observer, type Sighting } from "../../../src/mesh/index.ts";
 
 const BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
@@ -175,4 +175,11 @@ export class Host {
   }
 }
 
-const withDefaults = (observation: unknown): object => ({ opinions: [], withholds: false, highestOfYoursKey: "", highestStartOfYours: 0, digest: new Uint8Array(), ...(observation as object) });
+const withDefaults = (observation: unknown): object => ({
+  opinions: [],
+  withholds: false,
+  highestOfYoursKey: "",
+  highestStartOfYours: 0,
+  digest: new Uint8Array(),
+  ...(observation as object),
+});

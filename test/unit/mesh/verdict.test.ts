@@ -2,7 +2,7 @@ import t from "tap";
 import type { PeerId } from "../../../src/base/index.ts";
 import { DOWN_MISSES, type Evidence, goodNeeded, NO_EVIDENCE, probeAnswered, probeMissed, restarted } from "../../../src/mesh/evidence.ts";
 import { didStall } from "../../../src/mesh/stall.ts";
-import { judge, type Knowledge, type Life, laterLife, observersOf, refutation, type Report } from "../../../src/mesh/verdict.ts";
+import { judge, type Knowledge, type Life, laterLife, observersOf, type Report, refutation } from "../../../src/mesh/verdict.ts";
 import { peerId } from "./small-world.ts";
 
 const [a, b, c, d, e] = [peerId(0), peerId(1), peerId(2), peerId(3), peerId(4)];
@@ -29,27 +29,115 @@ t.test("everyone else observes a host, oneself too", async (t) => {
 });
 
 t.test("more than half, own word included", async (t) => {
-  const mine: [PeerId, Evidence][] = [[b, alive], [c, alive], [d, alive], [e, down]];
+  const mine: [PeerId, Evidence][] = [
+    [b, alive],
+    [c, alive],
+    [d, alive],
+    [e, down],
+  ];
   const standing = (reports: [PeerId, Report][], evidence = mine) => judge(e, "alive", known(evidence, reports), 100).standing;
-  t.equal(standing([[b, accuses()], [c, accuses()], [d, accuses()]]), "suspect");
-  t.equal(standing([[b, accuses(e)], [c, accuses()], [d, accuses()]]), "suspect", "half is not more than half");
-  t.equal(standing([[b, accuses(e)], [c, accuses(e)], [d, accuses()]]), "unreachable");
-  const fine: [PeerId, Evidence][] = [[b, alive], [c, alive], [d, alive], [e, alive]];
-  t.equal(standing([[b, accuses(e)], [c, accuses(e)], [d, accuses(e)]], fine), "unreachable", "against one's own eyes");
-  t.equal(standing([[b, accuses(e)], [c, accuses()], [d, accuses()]], fine), "suspect");
+  t.equal(
+    standing([
+      [b, accuses()],
+      [c, accuses()],
+      [d, accuses()],
+    ]),
+    "suspect",
+  );
+  t.equal(
+    standing([
+      [b, accuses(e)],
+      [c, accuses()],
+      [d, accuses()],
+    ]),
+    "suspect",
+    "half is not more than half",
+  );
+  t.equal(
+    standing([
+      [b, accuses(e)],
+      [c, accuses(e)],
+      [d, accuses()],
+    ]),
+    "unreachable",
+  );
+  const fine: [PeerId, Evidence][] = [
+    [b, alive],
+    [c, alive],
+    [d, alive],
+    [e, alive],
+  ];
+  t.equal(
+    standing(
+      [
+        [b, accuses(e)],
+        [c, accuses(e)],
+        [d, accuses(e)],
+      ],
+      fine,
+    ),
+    "unreachable",
+    "against one's own eyes",
+  );
+  t.equal(
+    standing(
+      [
+        [b, accuses(e)],
+        [c, accuses()],
+        [d, accuses()],
+      ],
+      fine,
+    ),
+    "suspect",
+  );
 });
 
 t.test("words of observers that are unreachable themselves, silent too long, or withheld do not count", async (t) => {
-  const evidence: [PeerId, Evidence][] = [[b, alive], [c, down], [d, alive], [e, down]];
-  const reports: [PeerId, Report][] = [[b, silent], [c, accuses()], [d, { ...accuses(), atMs: -10_000 }]];
+  const evidence: [PeerId, Evidence][] = [
+    [b, alive],
+    [c, down],
+    [d, alive],
+    [e, down],
+  ];
+  const reports: [PeerId, Report][] = [
+    [b, silent],
+    [c, accuses()],
+    [d, { ...accuses(), atMs: -10_000 }],
+  ];
   t.same(judge(e, "alive", known(evidence, reports), 100), { standing: "unreachable", seenBy: [] });
-  t.same(judge(e, "alive", known(evidence, [[b, accuses()], [c, accuses()]]), 100), { standing: "suspect", seenBy: [b] });
+  t.same(
+    judge(
+      e,
+      "alive",
+      known(evidence, [
+        [b, accuses()],
+        [c, accuses()],
+      ]),
+      100,
+    ),
+    { standing: "suspect", seenBy: [b] },
+  );
 });
 
 t.test("a word about an earlier life is void, one about this life or a later one is not", async (t) => {
   const about = (its: Life): string => {
     const report: Report = { withholds: false, accused: new Map([[c, its]]), atMs: 0 };
-    return judge(c, "alive", known([[b, alive], [c, alive], [d, alive]], [[b, report], [d, report]]), 100).standing;
+    return judge(
+      c,
+      "alive",
+      known(
+        [
+          [b, alive],
+          [c, alive],
+          [d, alive],
+        ],
+        [
+          [b, report],
+          [d, report],
+        ],
+      ),
+      100,
+    ).standing;
   };
   t.equal(about({ startNumber: 2, incarnation: 9 }), "alive");
   t.equal(about({ startNumber: 3, incarnation: 0 }), "alive");
@@ -63,7 +151,14 @@ t.test("who withholds keeps what it held, and learns from others only a suspicio
   const alone = known([[b, down]], [], { withholds: true });
   t.equal(judge(b, "alive", alone, 100).standing, "alive");
   t.equal(judge(b, "unreachable", alone, 100).standing, "unreachable");
-  const told = known([[b, alive], [c, down]], [[b, accuses(c)]], { withholds: true });
+  const told = known(
+    [
+      [b, alive],
+      [c, down],
+    ],
+    [[b, accuses(c)]],
+    { withholds: true },
+  );
   t.equal(judge(c, "alive", told, 100).standing, "suspect");
   t.equal(judge(c, "unreachable", told, 100).standing, "unreachable");
 });

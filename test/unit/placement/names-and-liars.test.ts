@@ -2,7 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import t from "tap";
 import { BidMessageSchema } from "../../../src/api/gen/cc/v1/mesh_pb.ts";
 import { type Answer, toBidMessage } from "../../../src/placement/answers.ts";
-import { containerIdOf, type PlacementOutcome } from "../../../src/placement/index.ts";
+import { containerIdOf } from "../../../src/placement/index.ts";
 import { KEY, MIB, World } from "./world.ts";
 
 t.test("two-creates: of two creates of one name at once exactly one wins", async (t) => {

@@ -1,8 +1,10 @@
 import { existsSync } from "node:fs";
-import { readFile, readdir, rmdir } from "node:fs/promises";
+import { readFile, readdir, rm, rmdir, statfs } from "node:fs/promises";
 import { errorCode } from "../../../host/index.ts";
 
 const ROOT = "/sys/fs/cgroup";
+/** Magic numbers of cgroup and cgroup2 (linux/magic.h). */
+const CGROUP_MAGIC: ReadonlySet<number> = new Set([0x27e0eb, 0x63677270]);
 
 /** How this machine counts and limits; read once. */
 export type CgroupFacts = {
@@ -44,17 +46,31 @@ export class Cgroup {
   /** Removes the (empty) folders. Those with something in it stay. */
   async remove(): Promise<void> {
     for (const folder of await this.folders()) {
-      await rmdir(folder).catch((error: unknown) => {
-        if (!["ENOENT", "EBUSY", "ENOTEMPTY"].includes(errorCode(error))) throw error;
-      });
+      // Where the unified hierarchy is hidden, crun takes its empty mount point for a controller and leaves plain files there.
+      if (await isCgroup(folder)) await rmdir(folder).catch(ignoreUsed);
+      else await rm(folder, { recursive: true, force: true });
     }
   }
 
   /** Host pids in it. */
   async pids(): Promise<readonly number[]> {
-    const texts = await Promise.all((await this.folders()).map((folder) => textOf(`${folder}/cgroup.procs`)));
-    return [...new Set(texts.join("\n").split("\n").filter((line) => line !== "").map(Number))];
+    const texts = (await this.folders()).map(async (folder) => ((await isCgroup(folder)) ? textOf(`${folder}/cgroup.procs`) : ""));
+    return [...new Set((await Promise.all(texts)).join("\n").split("\n").filter((line) => line !== "").map(Number))];
   }
+}
+
+/** A plain file of that name holds pids of long ago, which are somebody else's by now. */
+async function isCgroup(folder: string): Promise<boolean> {
+  try {
+    return CGROUP_MAGIC.has((await statfs(folder)).type);
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return false;
+    throw error;
+  }
+}
+
+function ignoreUsed(error: unknown): void {
+  if (!["ENOENT", "EBUSY", "ENOTEMPTY"].includes(errorCode(error))) throw error;
 }
 
 async function textOf(path: string): Promise<string> {

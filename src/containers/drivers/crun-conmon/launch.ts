@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { chown, mkdir, rm, writeFile } from "node:fs/promises";
+import { chown, mkdir, rm, stat, writeFile } from "node:fs/promises";
 import { CcError, type ContainerId, type Result, sleep } from "../../../base/index.ts";
 import type { ImageOnHost } from "../../../images/index.ts";
 import { ociConfig } from "../../bundle.ts";
@@ -166,6 +166,9 @@ async function prepareNetwork(context: Context, id: ContainerId, mounted: Readon
   if (mounted.has(paths.network(id))) return;
   const outcome = await deps.network.run(networkScript(deps.userNamespace.path, paths.networkFifo, paths.network(id)), { timeoutMs: SCRIPT_MS_MAX });
   if (outcome.exitCode !== 0) throw new CcError("CONTAINER_FAILED", `the container's network namespace cannot be made: ${outcome.stdout.trim()}`);
+  // Were it the host's by any mishap, crun would join that in silence, with the host's /sys.
+  const [made, own] = await Promise.all([stat(paths.network(id)), stat("/proc/self/ns/net")]);
+  if (made.ino === own.ino) throw new CcError("CONTAINER_FAILED", "the container's network namespace is the host's own; nothing was started");
 }
 
 async function writeConfig(context: Context, { spec, image }: Start): Promise<void> {

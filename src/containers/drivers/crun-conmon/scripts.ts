@@ -63,8 +63,7 @@ export function networkScript(userNamespace: string, fifo: string, target: strin
     `[ -p ${q(fifo)} ] || mkfifo -m 600 ${q(fifo)} || exit 1`,
     `nsenter --user=${q(userNamespace)} -S 0 -G 0 unshare -n sh -c ${q(hold)} 3<>${q(fifo)} | {`,
     `  read -r pid || exit 1`,
-    // A holder that is still in the host's namespace would give the host's network away.
-    `  if [ "$(readlink /proc/$pid/ns/net)" = "$(readlink /proc/self/ns/net)" ]; then rc=1; else mount --bind /proc/$pid/ns/net ${q(target)}; rc=$?; fi`,
+    `  mount --bind /proc/$pid/ns/net ${q(target)}; rc=$?`,
     `  echo 1<>${q(fifo)}; exit $rc; }`,
   ].join("\n");
 }
@@ -116,8 +115,9 @@ export function wrapperText(crun: string): string {
   ].join("\n");
 }
 
-/** Takes mounts down, innermost first, and their empty folders with them. What is not mounted is passed over. */
+/** Takes mounts down, in this order, and again where one lies over another. What is not mounted is passed over. */
 export function unmountScript(mountPoints: readonly string[]): string {
+  // One command for the ordinary case; what it leaves is looked at one by one.
   const lines = mountPoints.map((point) => `while mountpoint -q ${q(point)}; do umount ${q(point)} || { rc=1; break; }; done`);
-  return ["rc=0", ...lines, "exit $rc"].join("\n");
+  return [`umount ${mountPoints.map(q).join(" ")} && exit 0`, "rc=0", ...lines, "exit $rc"].join("\n");
 }

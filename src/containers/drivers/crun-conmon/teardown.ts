@@ -1,4 +1,5 @@
-import { rm, readdir } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { readdir, rm } from "node:fs/promises";
 import { CcError, type ContainerId, shellQuote, sleep } from "../../../base/index.ts";
 import { type Context, cgroupOf, historyOf } from "./context.ts";
 import { mountsBelow, releaseMounts, removeBundle } from "./mounts.ts";
@@ -14,7 +15,7 @@ const RUN_FILES: ReadonlySet<string> = new Set(["ctr.pid", "conmon.pid", "conmon
 export async function clearRun(context: Context, id: ContainerId): Promise<void> {
   const { paths, deps, settings } = context;
   await monitorSettled(context, id);
-  if ((await crunState(context, id)) !== undefined) {
+  if (existsSync(`${paths.crunRoot}/${id}`)) {
     const outcome = await deps.process.run(`${shellQuote(settings.crunPath)} --root ${shellQuote(paths.crunRoot)} delete --force ${shellQuote(id)}`);
     if (outcome.exitCode !== 0 && (await crunState(context, id)) !== undefined) throw new CcError("CONTAINER_FAILED", `the container's process cannot be removed: ${outcome.stdout.trim()}`);
   }
