@@ -2,10 +2,10 @@
 export const SUSPECT_MISSES = 2;
 export const DOWN_MISSES = 3;
 /** And so long after the first of them: a peer that is restarted within this is not taken for lost. */
-export const DOWN_MISSING_MS = 2_000;
+const DOWN_MISSING_MS = 2_000;
 /** Good probes in a row that end a word against a host: doubled with each time it came back within `FLAP_WINDOW_MS`. */
 const GOOD_MAX = 8;
-export const FLAP_WINDOW_MS = 60_000;
+const FLAP_WINDOW_MS = 60_000;
 const FLAPS_MAX = 8;
 
 /** What this host's own probes say of another. Times are monotonic. */

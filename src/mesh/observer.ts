@@ -25,7 +25,7 @@ export type ObserverSettings = {
   readonly withholdMs: number;
 };
 
-export const OBSERVER_DEFAULTS: ObserverSettings = { probeEveryMs: 2_000, probeTimeoutMs: 1_000, retryGapMs: 600, tickMs: 200, withholdMs: 3_000 };
+const OBSERVER_DEFAULTS: ObserverSettings = { probeEveryMs: 2_000, probeTimeoutMs: 1_000, retryGapMs: 600, tickMs: 200, withholdMs: 3_000 };
 
 /** Up to here everyone probes everyone at full rate. */
 const FULL_RATE_HOSTS = 16;

@@ -1,7 +1,7 @@
 /** A timer this late means that this process did not run: its event loop stalled. A probe's time limit is twice that. */
-export const STALL_MS = 500;
+const STALL_MS = 500;
 /** Wall time that went on this much further than monotonic time: the machine was suspended (or its clock was set). */
-export const SUSPENDED_MS = 2_000;
+const SUSPENDED_MS = 2_000;
 
 /** Two looks at both clocks. */
 export type ClockReading = { readonly wallMs: number; readonly monotonicMs: number };

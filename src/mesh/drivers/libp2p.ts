@@ -1,5 +1,5 @@
 import { generateKeyPairFromSeed } from "@libp2p/crypto/keys";
-import type { Connection, Stream } from "@libp2p/interface";
+import type { Connection, MultiaddrConnection, Stream } from "@libp2p/interface";
 import { peerIdFromPrivateKey, peerIdFromString } from "@libp2p/peer-id";
 import { multiaddr } from "@multiformats/multiaddr";
 import { asCcError, CcError, type Clock, isPeerId, type Logger, type PeerId, type Random } from "../../base/index.ts";
@@ -47,6 +47,11 @@ export interface Libp2pMesh extends Mesh {
   /** Members came or went: closes connections to who is no longer admitted, dials who is new. */
   membersChanged(): Promise<void>;
 }
+
+const joinedAndLetIn = (connection: MultiaddrConnection): boolean => {
+  joinWrites(connection);
+  return false;
+};
 
 const withoutPeer = (address: string): string => address.replace(/\/p2p\/[^/]+$/, "");
 
@@ -178,9 +183,9 @@ export async function createLibp2pMesh(parts: Libp2pMeshParts): Promise<Libp2pMe
         // Noise has proved the id when these are asked: nothing here answers a stranger.
         gater: {
           denyDialPeer: denied,
-          // Not to deny: here a connection is first seen.
-          denyInboundConnection: (connection) => (joinWrites(connection), false),
-          denyOutboundConnection: (_peer, connection) => (joinWrites(connection), false),
+          // Not to deny: this is where a connection is first seen.
+          denyInboundConnection: joinedAndLetIn,
+          denyOutboundConnection: (_peer, connection) => joinedAndLetIn(connection),
           denyOutboundEncryptedConnection: denied,
           denyInboundEncryptedConnection: denied,
           denyInboundUpgradedConnection: denied,

@@ -16,7 +16,7 @@ export const CALLS_PROTOCOL = "/cc/grpc/1";
 /** Opening a stream is one round trip; every caller waits for the same one, so its limit is not any caller's. */
 const OPEN_MS = 3_000;
 
-type AnyHandler = (request: never, from: PeerId, signal: AbortSignal) => Promise<unknown>;
+type AnyHandler = (request: never, from: PeerId, signal: AbortSignal) => Promise<object>;
 const CALLER = createContextKey<PeerId | undefined>(undefined);
 
 /** gRPC statuses of our codes: for anyone who reads the wire without knowing our metadata. */
@@ -31,7 +31,7 @@ export type PeerCalls = {
   call<C extends MeshCall>(peer: PeerId, name: C, request: CallRequestInit<C>, options: CallOptions): Promise<CallReply<C>>;
   handle<C extends MeshCall>(name: C, handler: (request: CallRequest<C>, from: PeerId, signal: AbortSignal) => Promise<CallReplyInit<C>>): void;
   /** Runs the handler of a call that came another way. */
-  answer(name: MeshCall, request: unknown, from: PeerId, signal: AbortSignal): Promise<unknown>;
+  answer(name: MeshCall, request: unknown, from: PeerId, signal: AbortSignal): Promise<object>;
   /** Serves a stream that `peer` opened. */
   accept(peer: PeerId, stream: Stream): void;
   /** Ends the sessions with one peer, or with all: calls under way fail with PEER_UNREACHABLE. */
@@ -97,7 +97,7 @@ export function createPeerCalls({ openStream, answered, log }: PeerCallsParts): 
 
   // --- answering
 
-  const answer = async (name: MeshCall, request: unknown, from: PeerId | undefined, signal: AbortSignal): Promise<unknown> => {
+  const answer = async (name: MeshCall, request: unknown, from: PeerId | undefined, signal: AbortSignal): Promise<object> => {
     const handler = handlers.get(name);
     if (from === undefined) throw new CcError("NOT_A_MEMBER", "the caller is not known");
     if (handler === undefined) throw new CcError("STARTING", `this peer does not answer ${name} yet`);

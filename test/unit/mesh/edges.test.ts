@@ -200,13 +200,19 @@ t.test("turns: so many at once, so many waiting, in order, and the aborted leave
   const never = new AbortController().signal;
   const [first, second] = [await turns.take(never), await turns.take(never)];
   const order: string[] = [];
-  const third = turns.take(never).then((release) => (order.push("third"), release));
+  const third = turns.take(never).then((release) => {
+    order.push("third");
+    return release;
+  });
   const leaving = new AbortController();
   const fourth = turns.take(leaving.signal);
   await t.rejects(turns.take(never), { code: "RATE_LIMITED" });
   leaving.abort(new CcError("CANCELLED", "gone"));
   await t.rejects(fourth, { code: "CANCELLED" });
-  const fifth = turns.take(never).then((release) => (order.push("fifth"), release));
+  const fifth = turns.take(never).then((release) => {
+    order.push("fifth");
+    return release;
+  });
   first();
   first(); // giving back twice gives one turn
   (await third)();
