@@ -37,10 +37,13 @@ export class PhaseTeller {
         return;
       case "wait":
         if (step.why === "backoff" && found.kind === "ended") await this.#say(desired, { phase: "backoff", ...runFields(found), ...this.#endFields(found) });
+        // Its disk is gone with all that it knew. Said once, with the time: the pause before the next start counts from it.
+        if (step.why === "backoff" && found.kind === "absent" && this.#last?.phase !== "backoff") await this.#say(desired, { phase: "backoff", ...this.#lostFields() });
         if (step.why !== "ended") return;
         if (found.kind === "ended") await this.#say(desired, { phase: "ended", ...runFields(found), ...this.#endFields(found), ...(wanted.kind === "stopped" ? { reason: "stopped" } : {}) });
         // An end whose traces are gone, or a start that failed: what was said of it stays.
         else if (this.#last?.phase === "ended" || this.#last?.phase === "failed") await this.#say(desired, {});
+        else if (wanted.kind === "running") await this.#say(desired, { phase: "ended", ...this.#lostFields() });
         else await this.#say(desired, { phase: "ended", reason: "stopped" });
         return;
       default:
@@ -71,6 +74,10 @@ export class PhaseTeller {
     // Said with the time when it was first noticed.
     const noticed = this.#last?.runToken === runOf(found.runToken).token && this.#last.endedAtMs > 0 ? this.#last.endedAtMs : this.#clock.nowMs();
     return { reason: "unknown", exitCode: undefined, endedAtMs: noticed };
+  }
+
+  #lostFields(): Pick<PhaseReport, "reason" | "exitCode" | "endedAtMs"> {
+    return { reason: "unknown", exitCode: undefined, endedAtMs: this.#clock.nowMs() };
   }
 
   async #say(desired: Desired, change: Partial<PhaseReport>): Promise<void> {

@@ -250,3 +250,17 @@ t.test("one container's fault holds up no other", async (t) => {
   await clock.advance(60_000);
   t.equal(desired.lasts.get(ID)?.phase, "running", "and it is tried again");
 });
+
+t.test("a container whose disk is gone runs again if its policy says so, else it has ended now", async (t) => {
+  for (const [restart, told] of [["always", "backoff(unknown) pulling starting running"], ["no", "ended(unknown)"]] as const) {
+    const { desired, runtime, supervisor, clock } = scene(t);
+    const startedAtMs = clock.nowMs() - 5_000;
+    desired.lasts.set(ID, { phase: "running", reason: "", exitCode: undefined, restarts: 0, changedAtMs: startedAtMs, startedAtMs, endedAtMs: 0, imageDigest: "", runToken: "a", wanted: { major: 1, minor: 1 } });
+    desired.set(desire(running("a"), { restart }));
+    await supervisor.start();
+    await clock.advance(5_000);
+    t.equal(desired.told(), told);
+    t.equal(runtime.calls.includes("start a~1"), restart === "always");
+    t.notOk(runtime.calls.includes("remove"), "it is kept as long as any other that has ended");
+  }
+});
