@@ -42,7 +42,9 @@ export class Attempt implements ActiveAttempt {
   readonly #bell: Bell;
   readonly #asking: Asking;
   readonly #shownAtMs = new Map<PeerId, number>();
+  readonly #beganMs: number;
   #awarded = false;
+  #awardedMs = 0;
   #stamp: StoredRecord | undefined;
 
   constructor(
@@ -58,6 +60,7 @@ export class Attempt implements ActiveAttempt {
     this.#attempts = shared.attempts;
     this.#holder = shared.holder;
     this.#silentHosts = shared.silentHosts;
+    this.#beganMs = shared.parts.clock.monotonicMs();
     this.#bell = new Bell(shared.parts.clock);
     this.#asking = new Asking(id, asked, request, { ...shared, bell: this.#bell });
   }
@@ -219,6 +222,7 @@ export class Attempt implements ActiveAttempt {
     if (epoch > AWARD_EPOCH_MAX) return this.#refuse("CONFLICT", `the container was awarded ${AWARD_EPOCH_MAX} times and no host took it; use a new token`);
     // From here on this peer goes on whatever its id: set before the first wait.
     this.#awarded = true;
+    this.#awardedMs = this.#now() - this.#beganMs;
     const stamp = await this.#stamped(bid.host);
     const holding = { holder: bid.host, epoch };
     const award = makeAward({ id: this.id, ...holding, awardedAtMs: clock.nowMs() }, stamp, signer);
@@ -233,6 +237,10 @@ export class Attempt implements ActiveAttempt {
       case "taken":
         this.#attempts.settle(this.id);
         this.#attempts.acknowledge(this.id, end.copies, this.#now());
+        this.#parts.logger.info(
+          { container: this.id, ...award.holding, awardedMs: tenths(this.#awardedMs), takenMs: tenths(this.#now() - this.#beganMs) },
+          "container placed",
+        );
         return this.#placed(this.#parts.view.container(this.id)?.best ?? award.holding, end.copies, [
           ...(this.#stamp === undefined ? [] : [this.#stamp]),
           ...end.records,
@@ -288,3 +296,6 @@ export class Attempt implements ActiveAttempt {
     return this.#parts.clock.monotonicMs();
   }
 }
+
+/** Milliseconds for the log. */
+const tenths = (ms: number): number => Math.round(ms * 10) / 10;
