@@ -1,6 +1,6 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type AttachRequest, AttachRequestSchema, type LogsRequest, LogsRequestSchema } from "../../../../src/api/gen/cc/v1/cloud_pb.ts";
-import { StreamOpenSchema } from "../../../../src/api/gen/cc/v1/mesh_pb.ts";
+import { type StreamOpen, StreamOpenSchema } from "../../../../src/api/gen/cc/v1/mesh_pb.ts";
 import { type Caller, Channel, decodeBody, encodeJsonFrame, type FrameChannel, type StreamCall } from "../../../../src/api/index.ts";
 import { asCcError, assertNever, CcError, type ContainerId, isContainerId, type PeerId } from "../../../../src/base/index.ts";
 import { containerIdOf, type PlacementOutcome } from "../../../../src/placement/index.ts";
@@ -25,8 +25,7 @@ export function runHandlers(parts: HandlerParts, output: OutputParts, askAround:
   const placed = async (read: RunRead, caller: Caller, signal: AbortSignal): Promise<PlacementOutcome> => placement.requester.place(read.asked, caller.signed, signal);
 
   mesh.handleStreams(async (opening, stream) => {
-    const open = fromBinary(StreamOpenSchema, opening);
-    const { call, container, request } = open;
+    const { call, container, request } = readOpening(opening);
     if (!isContainerId(container) || request === undefined || (call !== "Run" && call !== "Logs" && call !== "Attach")) throw new CcError("BAD_REQUEST", "this stream is none that a host opens");
     const gone = new AbortController();
     try {
@@ -110,5 +109,13 @@ export function runHandlers(parts: HandlerParts, output: OutputParts, askAround:
       encodeJsonFrame(Channel.event, { type: "placed", id: outcome.id, host: holder, copies: outcome.copies, wrote: outcome.records.map(toWritten), warnings: [] }),
     );
     await serveAt(holder, "Run", outcome.id, caller, channel, signal);
+  }
+}
+
+function readOpening(bytes: Uint8Array): StreamOpen {
+  try {
+    return fromBinary(StreamOpenSchema, bytes);
+  } catch (error) {
+    throw new CcError("BAD_REQUEST", "a stream's opening is not a StreamOpen", { cause: error });
   }
 }

@@ -1,0 +1,200 @@
+import { readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { parseReady } from "../../nodes/lab/hosts.ts";
+import { type HostPlan, hostOf, layoutOf } from "../../nodes/lab/layout.ts";
+import { readCgroupRoots, startProgram } from "../../nodes/lab/machine.ts";
+import { isAlive, type ProcessRef } from "../../nodes/lab/processes.ts";
+import { findPrograms } from "../../nodes/lab/programs.ts";
+import { enterHost } from "../../nodes/lab/scripts.ts";
+import { requireState } from "../../nodes/lab/state-file.ts";
+import { SeededRandom } from "../../nodes/simulated/random.ts";
+import { eventually, type TestLab, withLab } from "./lab.ts";
+
+type Container = { readonly id: string; readonly phase: string; readonly wanted: string; readonly hostName: string; readonly exitCode?: number };
+/** What a container is asked to do: lines, then an end with an exit code; or lines until it is stopped. */
+type Job = { readonly lines: number; readonly exitCode: number; readonly ends: boolean };
+type Acknowledged = { readonly id: string; readonly job: Job; stopped: boolean; removed: boolean };
+
+const TOP = join(import.meta.dirname, "../..");
+const HOSTS = [1, 2, 3];
+const KILLS = 50;
+const CALLERS = 3;
+const READY_MS = 60_000;
+const SEED = Number(process.env["CC_TEST_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
+/** Chance is drawn from streams of their own: what one loop draws does not shift another's. */
+const STREAM = { kills: 1, callers: 100 } as const;
+
+/** A peer of the lab that this test kills and starts itself: the lab's own command would wait for it to be ready. */
+class MortalPeer {
+  readonly readyAfterMs: number[] = [];
+  readonly #lab: TestLab;
+  readonly #layout;
+  readonly #plan: HostPlan;
+  #process: ProcessRef;
+  #outputFrom = 0;
+  #startedMs = 0;
+
+  constructor(lab: TestLab, number: number) {
+    const layout = layoutOf(TOP, lab.name);
+    if (!layout.ok) throw new Error(layout.message);
+    const state = requireState(layout.value.stateFile);
+    const host = state.hosts[number - 1];
+    if (host?.peer === undefined) throw new Error(`host ${number} has no peer`);
+    this.#lab = lab;
+    this.#layout = layout.value;
+    this.#plan = hostOf(layout.value, state.subnet, number, host.zone);
+    this.#process = host.peer;
+  }
+
+  /** kill -9; resolves when the process is gone. */
+  async kill(): Promise<void> {
+    process.kill(this.#process.pid, "SIGKILL");
+    while (isAlive(this.#process)) await pause(5);
+  }
+
+  start(): void {
+    const { output, log, config } = this.#plan;
+    this.#outputFrom = statSync(output).size;
+    this.#startedMs = performance.now();
+    const words = [findPrograms(TOP).peer, "run", "--config", config];
+    this.#process = startProgram(enterHost(this.#layout, this.#plan, readCgroupRoots(), TOP, words), { stdout: output, stderr: log, cwd: TOP }).ref;
+  }
+
+  async untilReady(): Promise<void> {
+    while (!this.#isReady()) {
+      if (performance.now() - this.#startedMs > READY_MS) throw new Error(`${this.#plan.name} of ${this.#lab.name} is not ready`);
+      await pause(20);
+    }
+    this.readyAfterMs.push(performance.now() - this.#startedMs);
+  }
+
+  #isReady(): boolean {
+    const said = readFileSync(this.#plan.output).subarray(this.#outputFrom).toString("utf8");
+    return said.split("\n").slice(0, -1).some((line) => parseReady(line) !== undefined);
+  }
+}
+
+const script = ({ lines, exitCode, ends }: Job): string =>
+  `echo begun; n=0; while ${ends ? `[ $n -lt ${lines} ]` : ":"}; do n=$((n+1)); echo line $n; echo other $n >&2; sleep 0.1; done; exit ${exitCode}`;
+
+withLab(`peers killed at ${KILLS} moments, seed ${SEED}`, { hosts: HOSTS.length, zones: "a,a,a" }, async (t, lab) => {
+  t.comment(`CC_TEST_SEED=${SEED} kills in the same order again`);
+  const image = await lab.image();
+  const endpoints = (await Promise.all(HOSTS.map(async (host) => (await lab.environment(host))["CC_ENDPOINT_URL"]))).join(",");
+  const acknowledged: Acknowledged[] = [];
+  const peers = HOSTS.map((number) => new MortalPeer(lab, number));
+  // One run before the first kill, so that the image is on every host: pulls under kills have tests of their own.
+  for (const host of HOSTS) t.equal((await lab.cc(["run", "--rm", "--host", `h${host}`, "--image", image, "true"])).code, 0);
+  const chaos = new AbortController();
+  let kills = 0;
+
+  const killAgainAndAgain = async (peer: MortalPeer, at: number): Promise<void> => {
+    const random = new SeededRandom(SEED, STREAM.kills + at);
+    while (kills < KILLS) {
+      kills += 1;
+      await pause(random.between(50, 1_200));
+      await peer.kill();
+      peer.start();
+      // One in eight is killed again before it is ready.
+      if (random.chance(1 / 8)) await pause(random.between(0, 1_500));
+      else await peer.untilReady();
+    }
+  };
+
+  const call = (words: readonly string[]) => lab.cc(words, { env: { CC_ENDPOINT_URL: endpoints } });
+  const callAgainAndAgain = async (number: number): Promise<void> => {
+    const random = new SeededRandom(SEED, STREAM.callers + number);
+    while (!chaos.signal.aborted) {
+      const running = acknowledged.filter(({ job, stopped }) => !job.ends && !stopped);
+      const [oldest] = running;
+      if (oldest !== undefined && running.length > 6) {
+        oldest.stopped = true;
+        if (random.chance(0.5)) await call(["stop", "--timeout", "1s", oldest.id]).then(({ code }) => t.equal(code, 0, `stopped ${oldest.id}`));
+        else {
+          const { code, stderr } = await call(["rm", "--force", oldest.id]);
+          t.equal(code, 0, `removed ${oldest.id} ${stderr}`);
+          oldest.removed = code === 0;
+        }
+        continue;
+      }
+      const job = { lines: random.between(1, 30), exitCode: random.below(4), ends: random.chance(0.7) };
+      const { code, stdout } = await call(["run", "--detach", "--memory", "16m", "--disk", "16m", "--stop-signal", "KILL", "--image", image, "--", "sh", "-c", script(job)]);
+      // Refused, or not known: then it may be there or not, but only once.
+      if (code === 0) acknowledged.push({ id: stdout.trim(), job, stopped: false, removed: false });
+      await pause(random.between(0, 400));
+    }
+  };
+
+  await t.test("killed while containers start, run, write and end", async (t) => {
+    const callers = Array.from({ length: CALLERS }, (_, number) => callAgainAndAgain(number));
+    await Promise.all(peers.map(killAgainAndAgain));
+    chaos.abort();
+    await Promise.all(callers);
+    t.ok(kills >= KILLS, `${kills} kills`);
+    t.ok(acknowledged.length >= 15, `${acknowledged.length} runs were acknowledged meanwhile`);
+    const took = peers.flatMap(({ readyAfterMs }) => readyAfterMs).sort((a, b) => a - b);
+    t.comment(`ready again after ${took.map((ms) => Math.round(ms)).join(", ")} ms`);
+    // Those that died before they were ready last.
+    for (const peer of peers) if (!(await settles(peer))) t.fail("a peer did not come back");
+  });
+
+  const known = acknowledged.filter(({ removed }) => !removed);
+  const all = (host: number): Promise<Container[]> => lab.json<Container[]>(["ps", "--all"], { host });
+
+  await t.test("no record acknowledged before is missing, every peer says the same", async (t) => {
+    const isSettled = ({ id, phase, exitCode, wanted }: Container): boolean => {
+      const one = known.find((candidate) => candidate.id === id);
+      if (one === undefined) return ["running", "ended"].includes(phase);
+      if (one.job.ends && !one.stopped) return phase === "ended" && exitCode === one.job.exitCode;
+      return one.stopped ? phase === "ended" && wanted === "stopped" : phase === "running";
+    };
+    let seen: Container[] = [];
+    await eventually("all are as they should be", async () => {
+      seen = await all(1);
+      return seen.every(isSettled) && known.every(({ id }) => seen.some((one) => one.id === id));
+    }, 60_000).catch(() => undefined);
+    t.same(known.filter(({ id }) => !seen.some((one) => one.id === id)), [], "none is lost");
+    t.same(seen.filter((one) => !isSettled(one)), [], "each runs, or ended as it should, with its exit code");
+    const removed = acknowledged.filter((one) => one.removed);
+    t.same(removed.filter(({ id }) => seen.some((one) => one.id === id)), [], `of ${removed.length} removed none came back`);
+    const brief = (list: readonly Container[]): string[] => list.map(({ id, phase, hostName }) => `${id} ${phase} ${hostName}`).sort();
+    for (const host of [2, 3]) await eventually(`host ${host} says the same`, async () => brief(await all(host)).join() === brief(await all(1)).join());
+  });
+
+  await t.test("started once, every line there once", async (t) => {
+    for (const { id, job } of known) {
+      const { stdout, stderr, code } = await lab.cc(["logs", id], { host: 2 });
+      t.equal(code, 0, stderr);
+      const lines = stdout.trimEnd().split("\n");
+      const counted = job.ends ? job.lines : Math.max(0, lines.length - 1);
+      t.strictSame(lines, ["begun", ...Array.from({ length: counted }, (_, at) => `line ${at + 1}`)], `output of ${id}`);
+      const others = stderr.trimEnd().split("\n").filter((line) => line.startsWith("other "));
+      t.strictSame(others, Array.from({ length: others.length }, (_, at) => `other ${at + 1}`), `errors of ${id}`);
+      if (job.ends) t.equal(others.length, job.lines);
+    }
+  });
+
+  await t.test("none twice, none left half", async (t) => {
+    const here = await all(1);
+    const places = new Map<string, string[]>();
+    for (const host of HOSTS) for (const id of await containersOn(lab, host)) places.set(id, [...(places.get(id) ?? []), `h${host}`]);
+    t.same([...places].filter(([, hosts]) => hosts.length > 1), [], "none lies on two hosts");
+    t.same([...places.keys()].filter((id) => !here.some((one) => one.id === id)), [], "none lies there that nobody knows");
+    const removed = await lab.cc(["rm", "--force", ...here.map(({ id }) => id)], { timeoutMs: 120_000 });
+    t.equal(removed.code, 0, removed.stderr);
+    for (const host of HOSTS) await eventually(`nothing lies on host ${host}`, async () => (await containersOn(lab, host)).length === 0, 60_000);
+  });
+});
+
+/** Waits for the last start; one that was killed before it was ready is started once more. */
+async function settles(peer: MortalPeer): Promise<boolean> {
+  return await peer.untilReady().then(() => true, () => false);
+}
+
+/** Ids of which anything lies on a host: a folder, a mount. */
+async function containersOn(lab: TestLab, host: number): Promise<string[]> {
+  const look = `ls /run/cc/containers ${lab.folder}/hosts/h${host}/data/containers 2>/dev/null; sed 's, ,\\n,g' /proc/self/mounts`;
+  const { stdout } = await lab.on(host, "sh", "-c", look);
+  return [...new Set(stdout.match(/\bc[a-z2-7]{20}\b/g) ?? [])];
+}
