@@ -1,8 +1,8 @@
-import { type Clock, type ContainerId, type ErrorCode, type Logger, asCcError, assertNever } from "../base/index.ts";
+import { asCcError, assertNever, type Clock, type ContainerId, type ErrorCode, type Logger } from "../base/index.ts";
 import type { ImageOnHost, ImageStore } from "../images/index.ts";
-import { FRESH_MEMORY, type ContainerStep, type WorkerMemory, planContainer, runOf } from "./plan-container.ts";
 import { PhaseTeller } from "./phase-teller.ts";
-import type { ContainerRuntime, Found } from "./runtime.ts";
+import { type ContainerStep, FRESH_MEMORY, planContainer, runOf, type WorkerMemory } from "./plan-container.ts";
+import type { ContainerRuntime } from "./runtime.ts";
 import { signalName } from "./spec.ts";
 import type { StartSlots } from "./start-slots.ts";
 import { backoffMs } from "./supervision.ts";
@@ -19,7 +19,15 @@ export type WorkerDeps = {
 };
 
 /** May pass: tried again where the policy asks for a container that runs. Everything else is told to the user at once. */
-const PASSING: ReadonlySet<ErrorCode> = new Set(["REGISTRY_UNREACHABLE", "IMAGE_PULL_FAILED", "CONTAINER_FAILED", "NO_ROOM", "TIMEOUT", "INTERNAL", "RATE_LIMITED"]);
+const PASSING: ReadonlySet<ErrorCode> = new Set([
+  "REGISTRY_UNREACHABLE",
+  "IMAGE_PULL_FAILED",
+  "CONTAINER_FAILED",
+  "NO_ROOM",
+  "TIMEOUT",
+  "INTERNAL",
+  "RATE_LIMITED",
+]);
 const EXIT_CODES: Partial<Record<ErrorCode, number>> = { COMMAND_NOT_FOUND: 127, COMMAND_NOT_EXECUTABLE: 126 };
 /** Even without anything to do it looks again: a change that nobody told must not last. */
 const LOOK_AGAIN_MS = 60_000;
@@ -92,10 +100,10 @@ export class ContainerWorker {
       nowMs: this.#deps.clock.nowMs(),
     });
     await this.#tell.step(step, desired, found);
-    await this.#apply(step, desired, found, bell);
+    await this.#apply(step, desired, bell);
   }
 
-  async #apply(step: ContainerStep, desired: Desired, found: Found, bell: Promise<void>): Promise<void> {
+  async #apply(step: ContainerStep, desired: Desired, bell: Promise<void>): Promise<void> {
     const { runtime, clock } = this.#deps;
     switch (step.kind) {
       case "start":
@@ -116,7 +124,6 @@ export class ContainerWorker {
       default:
         return assertNever(step);
     }
-    void found;
   }
 
   async #stopStep(step: Extract<ContainerStep, { kind: "stop" }>["step"], desired: Desired, bell: Promise<void>): Promise<void> {
@@ -128,7 +135,10 @@ export class ContainerWorker {
       this.#memory = { ...this.#memory, killedAtMs: nowMs };
       return undefined;
     }
-    await runtime.kill(this.#id, desired.spec.stopSignal || signalName(this.#image?.here.config.stopSignal ?? (await this.#imageStopSignal(desired))) || "SIGTERM");
+    await runtime.kill(
+      this.#id,
+      desired.spec.stopSignal || signalName(this.#image?.here.config.stopSignal ?? (await this.#imageStopSignal(desired))) || "SIGTERM",
+    );
     this.#memory = { ...this.#memory, stopAskedAtMs: nowMs };
     return undefined;
   }
@@ -148,7 +158,10 @@ export class ContainerWorker {
       },
     );
     try {
-      await Promise.race([exited, this.#wake.until(bell, Math.min(LOOK_AGAIN_MS, ms ?? Number.POSITIVE_INFINITY), AbortSignal.any([this.#stopping.signal, controller.signal]))]);
+      await Promise.race([
+        exited,
+        this.#wake.until(bell, Math.min(LOOK_AGAIN_MS, ms ?? Number.POSITIVE_INFINITY), AbortSignal.any([this.#stopping.signal, controller.signal])),
+      ]);
     } finally {
       controller.abort();
       await exited;
@@ -190,7 +203,11 @@ export class ContainerWorker {
     let here = await this.#deps.images.local(reference, digest);
     if (here === undefined) {
       await this.#tell.pulling(desired);
-      here = await this.#deps.images.pull(reference, { ...(digest === undefined ? {} : { digest }), ...(credentials === undefined ? {} : { credentials }), signal });
+      here = await this.#deps.images.pull(reference, {
+        ...(digest === undefined ? {} : { digest }),
+        ...(credentials === undefined ? {} : { credentials }),
+        signal,
+      });
     }
     this.#image = { reference, digest, here };
     return here;

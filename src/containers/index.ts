@@ -19,12 +19,12 @@
  * ready disks and namespaces (the budget holds without; `prepareDisk` and `prepareNetwork` in the driver are where it would go).
  */
 export * from "./bundle.ts";
+export { type CrunConmon, type CrunConmonDeps, type CrunConmonSettings, openCrunConmon } from "./drivers/crun-conmon.ts";
+export * from "./plan-container.ts";
 export * from "./runtime.ts";
 export * from "./spec.ts";
 export * from "./spec-from-request.ts";
 export * from "./supervision.ts";
-export * from "./user.ts";
-export { type CrunConmon, type CrunConmonDeps, type CrunConmonSettings, openCrunConmon } from "./drivers/crun-conmon.ts";
-export * from "./plan-container.ts";
 export * from "./supervisor.ts";
 export * from "./supervisor-ports.ts";
+export * from "./user.ts";

@@ -11,7 +11,7 @@ export type HistoryLimits = { readonly logFileBytes: number; readonly logFiles: 
  * its front cut away by us. The limit is what stops a container while the peer is away: at most this much, and the user's own
  * limit, is added to what was there. Below 32 MiB conmon (measured: 100 MB/s) could fill two logs between two looks.
  */
-export const SEGMENT_BYTES_MIN = 32 * 1024 ** 2;
+const SEGMENT_BYTES_MIN = 32 * 1024 ** 2;
 
 export function segmentBytesMax(limits: HistoryLimits): number {
   return Math.max(SEGMENT_BYTES_MIN, limits.logFileBytes * limits.logFiles);

@@ -17,7 +17,7 @@ const PART = 0x50;
 /** Time, stream and tag; conmon's are 50 bytes. */
 const HEAD_BYTES_MAX = 96;
 /** conmon cuts at 8 KiB; a longer "line" is damage (a hole left by a power cut) and is passed over. */
-export const LOG_LINE_BYTES_MAX = 64 * 1024;
+const LOG_LINE_BYTES_MAX = 64 * 1024;
 
 /** Reads lines from bytes that come in any cut, in bounded memory. */
 export class LogLineReader {

@@ -4,7 +4,16 @@ import type { Found } from "./runtime.ts";
 import type { Desired, DesiredContainers, PhaseReport } from "./supervisor-ports.ts";
 
 const NOTHING: PhaseReport = {
-  phase: "claimed", reason: "", exitCode: undefined, restarts: 0, changedAtMs: 0, startedAtMs: 0, endedAtMs: 0, imageDigest: "", runToken: "", wanted: { major: 0, minor: 0 },
+  phase: "claimed",
+  reason: "",
+  exitCode: undefined,
+  restarts: 0,
+  changedAtMs: 0,
+  startedAtMs: 0,
+  endedAtMs: 0,
+  imageDigest: "",
+  runToken: "",
+  wanted: { major: 0, minor: 0 },
 };
 
 /** Says what a container is now, each thing once: what would repeat the last report is not told again. */
@@ -40,7 +49,13 @@ export class PhaseTeller {
         // Its disk is gone with all that it knew. Said once, with the time: the pause before the next start counts from it.
         if (step.why === "backoff" && found.kind === "absent" && this.#last?.phase !== "backoff") await this.#say(desired, { phase: "backoff", ...this.#lostFields() });
         if (step.why !== "ended") return;
-        if (found.kind === "ended") await this.#say(desired, { phase: "ended", ...runFields(found), ...this.#endFields(found), ...(wanted.kind === "stopped" ? { reason: "stopped" } : {}) });
+        if (found.kind === "ended")
+          await this.#say(desired, {
+            phase: "ended",
+            ...runFields(found),
+            ...this.#endFields(found),
+            ...(wanted.kind === "stopped" ? { reason: "stopped" } : {}),
+          });
         // An end whose traces are gone, or a start that failed: what was said of it stays.
         else if (this.#last?.phase === "ended" || this.#last?.phase === "failed") await this.#say(desired, {});
         else if (wanted.kind === "running") await this.#say(desired, { phase: "ended", ...this.#lostFields() });
@@ -56,7 +71,15 @@ export class PhaseTeller {
   }
 
   starting(runToken: string, desired: Desired, imageDigest: string): Promise<void> {
-    return this.#say(desired, { phase: "starting", reason: "", exitCode: undefined, endedAtMs: 0, imageDigest, restarts: runOf(runToken).restarts, runToken: runOf(runToken).token });
+    return this.#say(desired, {
+      phase: "starting",
+      reason: "",
+      exitCode: undefined,
+      endedAtMs: 0,
+      imageDigest,
+      restarts: runOf(runToken).restarts,
+      runToken: runOf(runToken).token,
+    });
   }
 
   failed(runToken: string, desired: Desired, reason: string, exitCode: number | undefined, retry: boolean): Promise<void> {
@@ -96,7 +119,15 @@ function runFields(found: Extract<Found, { kind: "running" | "ended" }>): Pick<P
 
 function same(a: PhaseReport, b: PhaseReport): boolean {
   return (
-    a.phase === b.phase && a.reason === b.reason && a.exitCode === b.exitCode && a.restarts === b.restarts && a.startedAtMs === b.startedAtMs && a.endedAtMs === b.endedAtMs &&
-    a.imageDigest === b.imageDigest && a.runToken === b.runToken && a.wanted.major === b.wanted.major && a.wanted.minor === b.wanted.minor
+    a.phase === b.phase &&
+    a.reason === b.reason &&
+    a.exitCode === b.exitCode &&
+    a.restarts === b.restarts &&
+    a.startedAtMs === b.startedAtMs &&
+    a.endedAtMs === b.endedAtMs &&
+    a.imageDigest === b.imageDigest &&
+    a.runToken === b.runToken &&
+    a.wanted.major === b.wanted.major &&
+    a.wanted.minor === b.wanted.minor
   );
 }

@@ -1,6 +1,6 @@
 import type { Found } from "./runtime.ts";
+import { backoffMs, planStop, planSupervision, type StopStep } from "./supervision.ts";
 import type { Desired, PhaseReport } from "./supervisor-ports.ts";
-import { backoffMs, planSupervision, planStop, type StopStep } from "./supervision.ts";
 
 /** What a worker remembers of its container; all of it may be lost with the process. */
 export type WorkerMemory = {

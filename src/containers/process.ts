@@ -1,8 +1,8 @@
-import { type Result, ok, refuse } from "../base/index.ts";
+import { ok, type Result, refuse } from "../base/index.ts";
 import type { ImageConfig } from "../images/index.ts";
 import type { ContainerSpec } from "./spec.ts";
 
-export const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /** Words of the process: the image's entrypoint always stays, the user's command replaces the image's (OCI image spec, as Docker reads it). */
 export function processArgs(spec: Pick<ContainerSpec, "command" | "image">, image: Pick<ImageConfig, "entrypoint" | "cmd">): Result<readonly string[]> {
@@ -17,7 +17,11 @@ export function processArgs(spec: Pick<ContainerSpec, "command" | "image">, imag
  * where nobody has set them (HOME as in /etc/passwd).
  */
 export function processEnv(user: Readonly<Record<string, string>>, imageEnv: readonly string[], hostname: string, home: string): readonly string[] {
-  const env = new Map<string, string>([["PATH", DEFAULT_PATH], ["HOSTNAME", hostname], ["HOME", home]]);
+  const env = new Map<string, string>([
+    ["PATH", DEFAULT_PATH],
+    ["HOSTNAME", hostname],
+    ["HOME", home],
+  ]);
   for (const entry of imageEnv) {
     const at = entry.indexOf("=");
     // An image may list a name without a value; Docker drops these.
@@ -45,7 +49,11 @@ export function hostnameOf(spec: Pick<ContainerSpec, "id" | "name">): string {
 }
 
 /** What lies under /etc of every container beside the image's files. */
-export function etcFiles(hostname: string, nameservers: readonly string[], address?: string): { readonly hostname: string; readonly hosts: string; readonly "resolv.conf": string } {
+export function etcFiles(
+  hostname: string,
+  nameservers: readonly string[],
+  address?: string,
+): { readonly hostname: string; readonly hosts: string; readonly "resolv.conf": string } {
   const own = address === undefined ? `127.0.1.1\t${hostname}\n` : `${address}\t${hostname}\n`;
   return {
     hostname: `${hostname}\n`,

@@ -22,10 +22,38 @@ const MACHINES: Readonly<Record<string, { readonly architecture: string; readonl
  * code of the kernel. As in Docker's profile, without CAP_SYS_ADMIN they are refused.
  */
 const ADMIN_ONLY: ReadonlySet<string> = new Set([
-  "bpf", "clone", "clone3", "fanotify_init", "fsconfig", "fsmount", "fsopen", "fspick", "lookup_dcookie", "mount", "mount_setattr", "move_mount",
-  "open_tree", "perf_event_open", "pivot_root", "quotactl", "quotactl_fd", "reboot", "setdomainname", "sethostname", "setns", "syslog", "umount", "umount2", "unshare",
+  "bpf",
+  "clone",
+  "clone3",
+  "fanotify_init",
+  "fsconfig",
+  "fsmount",
+  "fsopen",
+  "fspick",
+  "lookup_dcookie",
+  "mount",
+  "mount_setattr",
+  "move_mount",
+  "open_tree",
+  "perf_event_open",
+  "pivot_root",
+  "quotactl",
+  "quotactl_fd",
+  "reboot",
+  "setdomainname",
+  "sethostname",
+  "setns",
+  "syslog",
+  "umount",
+  "umount2",
+  "unshare",
   // Keys are not kept apart by namespaces; io_uring passes by this very filter.
-  "add_key", "keyctl", "request_key", "io_uring_enter", "io_uring_register", "io_uring_setup",
+  "add_key",
+  "keyctl",
+  "request_key",
+  "io_uring_enter",
+  "io_uring_register",
+  "io_uring_setup",
 ]);
 /** CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET. */
 const CLONE_NAMESPACES = 0x7e020000;
@@ -56,7 +84,11 @@ export function seccompFor(profile: unknown, machine: string, capabilities: read
     });
   }
   if (rules.length === 0) throw new CcError("INTERNAL", "the seccomp profile allows nothing; is golang-github-containers-common installed?");
-  rules.push({ names: ["clone"], action: "SCMP_ACT_ALLOW", args: [{ index: native.cloneFlagsIndex, value: CLONE_NAMESPACES, valueTwo: 0, op: "SCMP_CMP_MASKED_EQ" }] });
+  rules.push({
+    names: ["clone"],
+    action: "SCMP_ACT_ALLOW",
+    args: [{ index: native.cloneFlagsIndex, value: CLONE_NAMESPACES, valueTwo: 0, op: "SCMP_CMP_MASKED_EQ" }],
+  });
   // clone3 gets the default, ENOSYS: its flags are behind a pointer that a filter can't follow, and the C library falls back to clone.
   const refused = [...ADMIN_ONLY].filter((name) => name !== "clone" && name !== "clone3" && !rules.some((rule) => rule.names.includes(name)));
   rules.push({ names: refused, action: "SCMP_ACT_ERRNO", errnoRet: EPERM });

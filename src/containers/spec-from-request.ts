@@ -1,6 +1,6 @@
 import { toBinary } from "@bufbuild/protobuf";
-import { type ContainerSpec as SpecMessage, ContainerSpecSchema } from "../api/gen/cc/v1/cloud_pb.ts";
-import { type ContainerId, type Refusal, type Result, formatSize, isName, ok, refuse } from "../base/index.ts";
+import { ContainerSpecSchema, type ContainerSpec as SpecMessage } from "../api/gen/cc/v1/cloud_pb.ts";
+import { type ContainerId, formatSize, isName, ok, type Refusal, type Result, refuse } from "../base/index.ts";
 import { type ContainerSpec, type RestartPolicy, SPEC_DEFAULTS, SPEC_LIMITS, signalName } from "./spec.ts";
 import { parseUser } from "./user.ts";
 
@@ -17,7 +17,10 @@ const RESTARTS: ReadonlySet<string> = new Set<RestartPolicy>(["no", "on-failure"
 export function specFromRequest(id: ContainerId, message: SpecMessage): Result<ContainerSpec> {
   const bytes = toBinary(ContainerSpecSchema, message).length;
   if (bytes > SPEC_LIMITS.bytesMax) {
-    return refuse("TOO_LARGE", `the request describes the container in ${formatSize(bytes)}, at most ${formatSize(SPEC_LIMITS.bytesMax)} fit; put large values into the image or a file`);
+    return refuse(
+      "TOO_LARGE",
+      `the request describes the container in ${formatSize(bytes)}, at most ${formatSize(SPEC_LIMITS.bytesMax)} fit; put large values into the image or a file`,
+    );
   }
   const refusal = refuseTexts(message) ?? refuseEnv(message.env) ?? refuseLabels(message.labels);
   if (refusal !== undefined) return refusal;
@@ -69,27 +72,37 @@ function refuseTexts(message: SpecMessage): Refusal | undefined {
   const { image, name, command, user, dir, restart, stopSignal } = message;
   if (image === "") return refuse("BAD_REQUEST", "no image was given; say which with --image, for example --image alpine");
   if (Buffer.byteLength(image) > SPEC_LIMITS.imageBytesMax || /\s/.test(image) || CONTROL.test(image)) {
-    return refuse("BAD_IMAGE_REFERENCE", `the image reference has spaces or more than ${SPEC_LIMITS.imageBytesMax} bytes; give for example alpine or ghcr.io/owner/image:tag`);
+    return refuse(
+      "BAD_IMAGE_REFERENCE",
+      `the image reference has spaces or more than ${SPEC_LIMITS.imageBytesMax} bytes; give for example alpine or ghcr.io/owner/image:tag`,
+    );
   }
   if (name !== "" && !isName(name)) {
-    return refuse("BAD_REQUEST", `"${shown(name)}" is not a name; use up to 63 lower-case letters, digits and hyphens, beginning and ending with a letter or digit`);
+    return refuse(
+      "BAD_REQUEST",
+      `"${shown(name)}" is not a name; use up to 63 lower-case letters, digits and hyphens, beginning and ending with a letter or digit`,
+    );
   }
-  if (command.length > SPEC_LIMITS.commandWordsMax) return refuse("BAD_REQUEST", `the command has ${command.length} words, at most ${SPEC_LIMITS.commandWordsMax} are allowed`);
+  if (command.length > SPEC_LIMITS.commandWordsMax)
+    return refuse("BAD_REQUEST", `the command has ${command.length} words, at most ${SPEC_LIMITS.commandWordsMax} are allowed`);
   if (command.some((word) => word.includes("\0"))) return refuse("BAD_REQUEST", "a word of the command contains a zero byte, which no program can be given");
   if (command[0] === "") return refuse("BAD_REQUEST", "the command's first word is empty; give a program, or nothing to run the image's own");
   const badUser = parseUser(user);
   if (!badUser.ok) return badUser;
   if (dir !== "" && !dir.startsWith("/")) return refuse("BAD_REQUEST", `--dir "${shown(dir)}" is not absolute; begin it with /`);
-  if (dir.includes("\0") || Buffer.byteLength(dir) > SPEC_LIMITS.dirBytesMax) return refuse("BAD_REQUEST", `--dir has a zero byte or more than ${SPEC_LIMITS.dirBytesMax} bytes`);
+  if (dir.includes("\0") || Buffer.byteLength(dir) > SPEC_LIMITS.dirBytesMax)
+    return refuse("BAD_REQUEST", `--dir has a zero byte or more than ${SPEC_LIMITS.dirBytesMax} bytes`);
   if (dir.split("/").some((part) => part === "..")) return refuse("BAD_REQUEST", `--dir "${shown(dir)}" contains ".."; give the path that is meant`);
   if (restart !== "" && !RESTARTS.has(restart)) return refuse("BAD_REQUEST", `--restart "${shown(restart)}" is unknown; use no, on-failure or always`);
-  if (stopSignal !== "" && signalName(stopSignal) === undefined) return refuse("BAD_REQUEST", `"${shown(stopSignal)}" is not a signal; use for example SIGTERM, INT or 15`);
+  if (stopSignal !== "" && signalName(stopSignal) === undefined)
+    return refuse("BAD_REQUEST", `"${shown(stopSignal)}" is not a signal; use for example SIGTERM, INT or 15`);
   return undefined;
 }
 
 function refuseEnv(env: Readonly<Record<string, string>>): Refusal | undefined {
   const entries = Object.entries(env);
-  if (entries.length > SPEC_LIMITS.envMax) return refuse("BAD_REQUEST", `${entries.length} environment variables were given, at most ${SPEC_LIMITS.envMax} are allowed`);
+  if (entries.length > SPEC_LIMITS.envMax)
+    return refuse("BAD_REQUEST", `${entries.length} environment variables were given, at most ${SPEC_LIMITS.envMax} are allowed`);
   for (const [name, value] of entries) {
     if (!ENV_NAME.test(name) || name.length > SPEC_LIMITS.envNameBytesMax) {
       return refuse("BAD_REQUEST", `"${shown(name)}" is not a name of an environment variable; use letters, digits and _ . -, not beginning with a digit`);

@@ -78,8 +78,10 @@ export const SPEC_LIMITS = {
 
 /** Linux signals by name; real-time ones as `SIGRTMIN+n` are accepted too (isSignal). */
 const SIGNALS = new Set(
-  ("HUP INT QUIT ILL TRAP ABRT IOT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG XCPU XFSZ " +
-    "VTALRM PROF WINCH IO POLL PWR SYS").split(" "),
+  (
+    "HUP INT QUIT ILL TRAP ABRT IOT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG XCPU XFSZ " +
+    "VTALRM PROF WINCH IO POLL PWR SYS"
+  ).split(" "),
 );
 
 /**
@@ -97,8 +99,34 @@ export function signalName(text: string): string | undefined {
 }
 
 const SIGNAL_NUMBERS: ReadonlyMap<number, string> = new Map([
-  [1, "SIGHUP"], [2, "SIGINT"], [3, "SIGQUIT"], [4, "SIGILL"], [5, "SIGTRAP"], [6, "SIGABRT"], [7, "SIGBUS"], [8, "SIGFPE"],
-  [9, "SIGKILL"], [10, "SIGUSR1"], [11, "SIGSEGV"], [12, "SIGUSR2"], [13, "SIGPIPE"], [14, "SIGALRM"], [15, "SIGTERM"],
-  [17, "SIGCHLD"], [18, "SIGCONT"], [19, "SIGSTOP"], [20, "SIGTSTP"], [21, "SIGTTIN"], [22, "SIGTTOU"], [23, "SIGURG"],
-  [24, "SIGXCPU"], [25, "SIGXFSZ"], [26, "SIGVTALRM"], [27, "SIGPROF"], [28, "SIGWINCH"], [29, "SIGIO"], [30, "SIGPWR"], [31, "SIGSYS"],
+  [1, "SIGHUP"],
+  [2, "SIGINT"],
+  [3, "SIGQUIT"],
+  [4, "SIGILL"],
+  [5, "SIGTRAP"],
+  [6, "SIGABRT"],
+  [7, "SIGBUS"],
+  [8, "SIGFPE"],
+  [9, "SIGKILL"],
+  [10, "SIGUSR1"],
+  [11, "SIGSEGV"],
+  [12, "SIGUSR2"],
+  [13, "SIGPIPE"],
+  [14, "SIGALRM"],
+  [15, "SIGTERM"],
+  [17, "SIGCHLD"],
+  [18, "SIGCONT"],
+  [19, "SIGSTOP"],
+  [20, "SIGTSTP"],
+  [21, "SIGTTIN"],
+  [22, "SIGTTOU"],
+  [23, "SIGURG"],
+  [24, "SIGXCPU"],
+  [25, "SIGXFSZ"],
+  [26, "SIGVTALRM"],
+  [27, "SIGPROF"],
+  [28, "SIGWINCH"],
+  [29, "SIGIO"],
+  [30, "SIGPWR"],
+  [31, "SIGSYS"],
 ]);

@@ -2,7 +2,7 @@ import type { Exit } from "./runtime.ts";
 import type { RestartPolicy } from "./spec.ts";
 
 /** Waits before a restart double from the first to the last; a run of `steadyMs` begins anew with the first. */
-export const BACKOFF = { firstMs: 100, lastMs: 60_000, steadyMs: 10_000 } as const;
+const BACKOFF = { firstMs: 100, lastMs: 60_000, steadyMs: 10_000 } as const;
 
 /** One run that has ended. `exit` is undefined where nobody saw how. */
 export type EndedRun = {
@@ -42,10 +42,7 @@ function wantsRestart(policy: RestartPolicy, exit: Exit | undefined): boolean {
 /** How far a stop has come. Times by one clock. */
 export type StopState = { readonly askedAtMs: number | undefined; readonly killedAtMs: number | undefined; readonly timeoutMs: number };
 
-export type StopStep =
-  | { readonly kind: "signal" }
-  | { readonly kind: "kill" }
-  | { readonly kind: "wait"; readonly untilMs: number };
+export type StopStep = { readonly kind: "signal" } | { readonly kind: "kill" } | { readonly kind: "wait"; readonly untilMs: number };
 
 /** KILL is sent again this often: a process that the kernel holds (frozen, in a dead network file system) may take it late. */
 const KILL_AGAIN_MS = 5_000;

@@ -1,4 +1,4 @@
-import { type Result, ok, refuse } from "../base/index.ts";
+import { ok, type Result, refuse } from "../base/index.ts";
 
 /** A user as written: the parts of `name`, `uid`, `name:group`, `uid:gid`. */
 export type UserText = { readonly user: string; readonly group: string };
@@ -62,13 +62,13 @@ export function resolveUser(text: string, passwd: string, group: string, idCount
 }
 
 /** Lines that are not in the form are passed over, as the C library does. */
-export function parsePasswd(text: string): readonly PasswdLine[] {
+function parsePasswd(text: string): readonly PasswdLine[] {
   return fieldsOf(text).flatMap(([name = "", , uid = "", gid = "", , home = ""]) =>
     name !== "" && isId(uid) && isId(gid) ? [{ name, uid: Number(uid), gid: Number(gid), home }] : [],
   );
 }
 
-export function parseGroup(text: string): readonly GroupLine[] {
+function parseGroup(text: string): readonly GroupLine[] {
   return fieldsOf(text).flatMap(([name = "", , gid = "", members = ""]) =>
     name !== "" && isId(gid) ? [{ name, gid: Number(gid), members: members.split(",").filter((member) => member !== "") }] : [],
   );
@@ -79,5 +79,8 @@ function isId(text: string): boolean {
 }
 
 function fieldsOf(text: string): string[][] {
-  return text.split("\n", LINES_MAX).filter((line) => line !== "" && !line.startsWith("#")).map((line) => line.trim().split(":"));
+  return text
+    .split("\n", LINES_MAX)
+    .filter((line) => line !== "" && !line.startsWith("#"))
+    .map((line) => line.trim().split(":"));
 }

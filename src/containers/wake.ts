@@ -4,19 +4,16 @@ import type { Clock } from "../base/index.ts";
 export class Wake {
   readonly #clock: Clock;
   #ring: () => void = () => undefined;
-  #rung: Promise<void> = Promise.resolve();
 
   constructor(clock: Clock) {
     this.#clock = clock;
-    this.arm();
   }
 
   /** Resolves with the first ring after this call. */
   arm(): Promise<void> {
-    this.#rung = new Promise((resolve) => {
+    return new Promise((resolve) => {
       this.#ring = resolve;
     });
-    return this.#rung;
   }
 
   ring(): void {

@@ -4,7 +4,7 @@ import type { ContainerInput, ContainerRuntime, Exit, Found, OutputChunk, ReadLo
 import type { ContainerSpec } from "../spec.ts";
 import { Cgroup } from "./crun-conmon/cgroups.ts";
 import { type Context, historyOf, openContext } from "./crun-conmon/context.ts";
-import { type Bell, awaitBells } from "./crun-conmon/exit-watch.ts";
+import { awaitBells, type Bell } from "./crun-conmon/exit-watch.ts";
 import { openInput } from "./crun-conmon/input.ts";
 import { launch } from "./crun-conmon/launch.ts";
 import { observe } from "./crun-conmon/observe.ts";
@@ -70,7 +70,9 @@ class Driver implements CrunConmon {
   async kill(id: ContainerId, signalName: string): Promise<void> {
     if ((await this.inspect(id)).kind !== "running") return;
     const { deps, settings, paths } = this.#context;
-    const outcome = await deps.process.run(`${shellQuote(settings.crunPath)} --root ${shellQuote(paths.crunRoot)} kill ${shellQuote(id)} ${shellQuote(signalName)}`);
+    const outcome = await deps.process.run(
+      `${shellQuote(settings.crunPath)} --root ${shellQuote(paths.crunRoot)} kill ${shellQuote(id)} ${shellQuote(signalName)}`,
+    );
     if (outcome.exitCode === 0 || (await this.inspect(id)).kind !== "running") return;
     // Between the process's end and conmon's word about it, crun already knows.
     if (/No such process|not running/i.test(outcome.stdout)) return;

@@ -1,8 +1,8 @@
 import { execFileSync } from "node:child_process";
-import { readFile, readdir } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import t, { type Test } from "tap";
 import type { CrunConmon } from "../../../src/containers/index.ts";
-import { type Scene, leftovers, makeScene, newId, runShell } from "./harness.ts";
+import { leftovers, makeScene, newId, runShell, type Scene } from "./harness.ts";
 
 let scene: Scene;
 let runtime: CrunConmon;
@@ -19,19 +19,23 @@ async function nothingLeft(t: Test): Promise<void> {
 
 t.test("sees no process, device or setting of the host, and mounts nothing", async (t) => {
   const hostSetting = await readFile("/proc/sys/kernel/hostname", "utf8");
-  const ran = await runShell(runtime, scene, [
-    "echo procs $(ls /proc | grep -c '^[0-9]')",
-    "ping -c1 127.0.0.1 >/dev/null && echo loopback",
-    "echo net $(ls /sys/class/net)",
-    "echo devs $(find /dev -type b | wc -l) $(ls /dev | tr '\\n' ' ')",
-    "try() { if \"$@\" >/dev/null 2>&1; then echo \"DONE $*\"; else echo \"refused $1\"; fi; }",
-    "try mount -t tmpfs none /tmp; try mount -t proc none /tmp; try mount -o remount,rw /sys; try umount /proc",
-    "try unshare -Ur true; try unshare -m true; try chroot / mount -t tmpfs none /tmp",
-    "try sysctl -w kernel.hostname=owned; try sh -c 'echo 1 >/proc/sys/vm/drop_caches'; try sh -c 'echo b >/proc/sysrq-trigger'; try sh -c 'echo x >/sys/kernel/uevent_helper'",
-    "try mknod /tmp/disk b 7 0; try dmesg; try swapon /tmp; try insmod /tmp/x; try reboot -f; try hostname owned; try sh -c 'echo 0 >/sys/fs/cgroup/memory/memory.limit_in_bytes'; try sh -c 'cat /proc/kcore | head -c1 | grep .'",
-    "grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status",
-    "cat /proc/self/uid_map",
-  ].join("\n"));
+  const ran = await runShell(
+    runtime,
+    scene,
+    [
+      "echo procs $(ls /proc | grep -c '^[0-9]')",
+      "ping -c1 127.0.0.1 >/dev/null && echo loopback",
+      "echo net $(ls /sys/class/net)",
+      "echo devs $(find /dev -type b | wc -l) $(ls /dev | tr '\\n' ' ')",
+      'try() { if "$@" >/dev/null 2>&1; then echo "DONE $*"; else echo "refused $1"; fi; }',
+      "try mount -t tmpfs none /tmp; try mount -t proc none /tmp; try mount -o remount,rw /sys; try umount /proc",
+      "try unshare -Ur true; try unshare -m true; try chroot / mount -t tmpfs none /tmp",
+      "try sysctl -w kernel.hostname=owned; try sh -c 'echo 1 >/proc/sys/vm/drop_caches'; try sh -c 'echo b >/proc/sysrq-trigger'; try sh -c 'echo x >/sys/kernel/uevent_helper'",
+      "try mknod /tmp/disk b 7 0; try dmesg; try swapon /tmp; try insmod /tmp/x; try reboot -f; try hostname owned; try sh -c 'echo 0 >/sys/fs/cgroup/memory/memory.limit_in_bytes'; try sh -c 'cat /proc/kcore | head -c1 | grep .'",
+      "grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status",
+      "cat /proc/self/uid_map",
+    ].join("\n"),
+  );
   t.equal(ran.exitCode, 0, ran.stderr);
   t.match(ran.stdout, /^procs [1-4]$/m);
   t.match(ran.stdout, /^loopback$/m);
@@ -54,7 +58,11 @@ t.test("root inside is nobody outside, and has no files but its own", async (t) 
   const status = await readFile(`/proc/${pid}/status`, "utf8");
   t.match(status, /^Uid:\t1879048192\t1879048192/m);
   for (const name of ["net", "pid", "mnt", "ipc", "uts", "cgroup", "user"]) {
-    t.not(execFileSync("readlink", [`/proc/${pid}/ns/${name}`]).toString(), execFileSync("readlink", [`/proc/self/ns/${name}`]).toString(), `own ${name} namespace`);
+    t.not(
+      execFileSync("readlink", [`/proc/${pid}/ns/${name}`]).toString(),
+      execFileSync("readlink", [`/proc/self/ns/${name}`]).toString(),
+      `own ${name} namespace`,
+    );
   }
   await runtime.kill(id, "SIGKILL");
   await nothingLeft(t);
@@ -87,9 +95,15 @@ t.test("a memory hog is ended, and said to be", async (t) => {
 });
 
 t.test("a disk filler fills its own", async (t) => {
-  const ran = await runShell(runtime, scene, "df -k / | tail -1; dd if=/dev/zero of=/fill bs=1M count=200 2>&1 | head -1; ls -l /fill >/dev/null; dd if=/dev/zero of=/etc/hosts bs=1M count=200 2>&1 | head -1; dd if=/dev/zero of=/dev/fill bs=1M count=100 2>&1 | head -1", {
-    diskBytes: 32 * 1024 ** 2, memoryBytes: 256 * 1024 ** 2,
-  });
+  const ran = await runShell(
+    runtime,
+    scene,
+    "df -k / | tail -1; dd if=/dev/zero of=/fill bs=1M count=200 2>&1 | head -1; ls -l /fill >/dev/null; dd if=/dev/zero of=/etc/hosts bs=1M count=200 2>&1 | head -1; dd if=/dev/zero of=/dev/fill bs=1M count=100 2>&1 | head -1",
+    {
+      diskBytes: 32 * 1024 ** 2,
+      memoryBytes: 256 * 1024 ** 2,
+    },
+  );
   t.equal(ran.stdout.match(/No space left/g)?.length, 3, ran.stdout);
   const size = Number(/^overlay\s+(\d+)/m.exec(ran.stdout)?.[1]);
   t.ok(size > 20_000 && size < 32_769, `df shows the limit: ${size} KiB`);
@@ -104,9 +118,15 @@ t.test("the smallest limits still start", async (t) => {
 
 t.test("limits are the kernel's", async (t) => {
   const id = newId();
-  await runtime.start(scene.spec(id, { command: ["sleep", "30"], memoryBytes: 48 * 1024 ** 2, cpuShares: 300, pidsMax: 33 }), scene.image, "t", AbortSignal.timeout(10_000));
+  await runtime.start(
+    scene.spec(id, { command: ["sleep", "30"], memoryBytes: 48 * 1024 ** 2, cpuShares: 300, pidsMax: 33 }),
+    scene.image,
+    "t",
+    AbortSignal.timeout(10_000),
+  );
   const v2 = (await readdir("/sys/fs/cgroup")).includes("cgroup.controllers");
-  const read = (controller: string, file: string): Promise<string> => readFile(`/sys/fs/cgroup${v2 ? "" : `/${controller}`}${scene.cgroupParent}/${id}/${file}`, "utf8");
+  const read = (controller: string, file: string): Promise<string> =>
+    readFile(`/sys/fs/cgroup${v2 ? "" : `/${controller}`}${scene.cgroupParent}/${id}/${file}`, "utf8");
   t.equal((await read("memory", v2 ? "memory.max" : "memory.limit_in_bytes")).trim(), String(48 * 1024 ** 2));
   t.equal((await read("memory", v2 ? "memory.swap.max" : "memory.memsw.limit_in_bytes")).trim(), v2 ? "0" : String(48 * 1024 ** 2));
   t.equal((await read("pids", "pids.max")).trim(), "33");

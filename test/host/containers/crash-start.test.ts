@@ -3,7 +3,7 @@ import { once } from "node:events";
 import t, { type Test } from "tap";
 import type { ContainerRuntime } from "../../../src/containers/index.ts";
 import { killPeer, spawnPeer } from "./crash-peer.ts";
-import { type Scene, leftovers, makeScene, newId, outputOf } from "./harness.ts";
+import { leftovers, makeScene, newId, outputOf, type Scene } from "./harness.ts";
 
 const MOMENTS = Number(process.env["CRASH_MOMENTS"] ?? 10);
 const soon = (): AbortSignal => AbortSignal.timeout(30_000);

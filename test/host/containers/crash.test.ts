@@ -4,7 +4,7 @@ import t, { type Test } from "tap";
 import type { ContainerId } from "../../../src/base/index.ts";
 import type { ContainerRuntime } from "../../../src/containers/index.ts";
 import { killPeer, spawnPeer } from "./crash-peer.ts";
-import { type Scene, leftovers, makeScene, newId, outputOf } from "./harness.ts";
+import { leftovers, makeScene, newId, outputOf, type Scene } from "./harness.ts";
 
 const soon = (): AbortSignal => AbortSignal.timeout(30_000);
 
@@ -62,7 +62,8 @@ t.test("a reboot: what ran has ended, nobody knows how, and its disk is kept", a
   const before = await scene.open();
   const id = newId();
   await before.start(scene.spec(id, { command: ["sh", "-c", "echo kept >/kept; sync; sleep 60"] }), scene.image, "t", soon());
-  while ((await outputOf(before, id, false)).stdout !== "" || (await readFile(join(scene.runDir, id, "rootfs/kept"), "utf8").catch(() => "")) === "") await new Promise((resolve) => setTimeout(resolve, 20));
+  while ((await outputOf(before, id, false)).stdout !== "" || (await readFile(join(scene.runDir, id, "rootfs/kept"), "utf8").catch(() => "")) === "")
+    await new Promise((resolve) => setTimeout(resolve, 20));
   // What a reboot does: processes, mounts and the run folder are gone, the state folder stays.
   await before.kill(id, "SIGKILL");
   await before.waitExit(id, soon());

@@ -1,15 +1,60 @@
-import { chmod, cp, lchown, mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from "node:fs/promises";
+import { chmod, cp, lchown, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ContainerId } from "../../../src/base/index.ts";
 import { base32, silentLogger } from "../../../src/base/index.ts";
-import { type ContainerRuntime, type ContainerSpec, type CrunConmon, SPEC_DEFAULTS, openCrunConmon } from "../../../src/containers/index.ts";
+import { type ContainerRuntime, type ContainerSpec, type CrunConmon, openCrunConmon, SPEC_DEFAULTS } from "../../../src/containers/index.ts";
 import { createCommandRunner, createShellHelper, createUserNamespacePin, systemClock, systemRandom } from "../../../src/host/index.ts";
 import type { ImageConfig, ImageOnHost } from "../../../src/images/index.ts";
 
 const APPLETS = [
-  "sh", "echo", "cat", "ls", "id", "env", "pwd", "sleep", "true", "false", "kill", "ps", "mount", "umount", "touch", "head", "dd", "wc", "df", "hostname", "mkdir", "rm",
-  "yes", "seq", "stat", "tr", "ping", "ip", "unshare", "mknod", "dmesg", "sync", "date", "usleep", "grep", "readlink", "chmod", "sysctl", "nc", "test", "printf", "tail", "chroot", "insmod", "find", "swapon", "reboot",
+  "sh",
+  "echo",
+  "cat",
+  "ls",
+  "id",
+  "env",
+  "pwd",
+  "sleep",
+  "true",
+  "false",
+  "kill",
+  "ps",
+  "mount",
+  "umount",
+  "touch",
+  "head",
+  "dd",
+  "wc",
+  "df",
+  "hostname",
+  "mkdir",
+  "rm",
+  "yes",
+  "seq",
+  "stat",
+  "tr",
+  "ping",
+  "ip",
+  "unshare",
+  "mknod",
+  "dmesg",
+  "sync",
+  "date",
+  "usleep",
+  "grep",
+  "readlink",
+  "chmod",
+  "sysctl",
+  "nc",
+  "test",
+  "printf",
+  "tail",
+  "chroot",
+  "insmod",
+  "find",
+  "swapon",
+  "reboot",
 ];
 
 /** Everything a host test of containers needs, in folders of its own. */
@@ -54,12 +99,31 @@ export async function makeScene(shared?: { readonly folder: string }): Promise<S
     cgroupParent,
     image: { digest: "sha256:0", reference: "busybox", layers: [join(layers, "a"), join(layers, "b")], config: imageConfig(), sizeBytes: 0 },
     spec: (id, more = {}) => ({
-      id, name: "", image: "busybox", command: [], env: {}, user: "", dir: "", ...SPEC_DEFAULTS, memoryBytes: 64 * 1024 ** 2, diskBytes: 32 * 1024 ** 2, pidsMax: 64,
-      labels: {}, readOnly: false, init: false, stopSignal: "", stdinOpen: false, removeWhenEnded: false, ...more,
+      id,
+      name: "",
+      image: "busybox",
+      command: [],
+      env: {},
+      user: "",
+      dir: "",
+      ...SPEC_DEFAULTS,
+      memoryBytes: 64 * 1024 ** 2,
+      diskBytes: 32 * 1024 ** 2,
+      pidsMax: 64,
+      labels: {},
+      readOnly: false,
+      init: false,
+      stopSignal: "",
+      stdinOpen: false,
+      removeWhenEnded: false,
+      ...more,
     }),
     open: async () => {
       const shells = { disk: createShellHelper(), network: createShellHelper(), process: createShellHelper() };
-      const driver = await openCrunConmon({ clock: systemClock, logger: silentLogger, userNamespace: pin, ...shells }, { stateDir, runDir, cgroupParent, nameservers: ["192.0.2.53"] });
+      const driver = await openCrunConmon(
+        { clock: systemClock, logger: silentLogger, userNamespace: pin, ...shells },
+        { stateDir, runDir, cgroupParent, nameservers: ["192.0.2.53"] },
+      );
       const close = driver.close.bind(driver);
       driver.close = async () => {
         await close();
@@ -107,12 +171,18 @@ async function chownTree(path: string, owner: number): Promise<void> {
 /** Whole output so far, as text per stream. */
 export async function outputOf(runtime: ContainerRuntime, id: ContainerId, follow = true): Promise<{ stdout: string; stderr: string }> {
   const text = { stdout: "", stderr: "" };
-  for await (const chunk of runtime.logs(id, { from: 0, follow, signal: AbortSignal.timeout(20_000) })) text[chunk.stream] += Buffer.from(chunk.data).toString();
+  for await (const chunk of runtime.logs(id, { from: 0, follow, signal: AbortSignal.timeout(20_000) }))
+    text[chunk.stream] += Buffer.from(chunk.data).toString();
   return text;
 }
 
 /** Runs a shell line to its end. */
-export async function runShell(runtime: ContainerRuntime, scene: Scene, script: string, more: Partial<ContainerSpec> = {}): Promise<{ id: ContainerId; exitCode: number | undefined; oom: boolean; stdout: string; stderr: string }> {
+export async function runShell(
+  runtime: ContainerRuntime,
+  scene: Scene,
+  script: string,
+  more: Partial<ContainerSpec> = {},
+): Promise<{ id: ContainerId; exitCode: number | undefined; oom: boolean; stdout: string; stderr: string }> {
   const id = newId();
   await runtime.start(scene.spec(id, { command: ["sh", "-c", script], ...more }), scene.image, "t1", AbortSignal.timeout(20_000));
   const exit = await runtime.waitExit(id, AbortSignal.timeout(20_000));
@@ -138,7 +208,11 @@ export async function leftovers(scene: Scene): Promise<readonly string[]> {
     const words = await readFile(`/proc/${pid}/cmdline`, "latin1").catch(() => "");
     if (words.includes(`${scene.runDir}/`) || words.includes(`${scene.stateDir}/`)) left.push(`process ${pid} ${words.replaceAll("\0", " ")}`);
   }
-  for (const folder of [scene.runDir, scene.stateDir]) left.push(...(await readdir(folder).catch(() => [])).filter((name) => !name.startsWith(".")).map((name) => `file ${folder}/${name}`));
-  left.push(...(await readdir(join(scene.runDir, ".exits")).catch(() => [])).map((name) => `exit ${name}`), ...(await readdir(join(scene.runDir, ".crun")).catch(() => [])).map((name) => `crun ${name}`));
+  for (const folder of [scene.runDir, scene.stateDir])
+    left.push(...(await readdir(folder).catch(() => [])).filter((name) => !name.startsWith(".")).map((name) => `file ${folder}/${name}`));
+  left.push(
+    ...(await readdir(join(scene.runDir, ".exits")).catch(() => [])).map((name) => `exit ${name}`),
+    ...(await readdir(join(scene.runDir, ".crun")).catch(() => [])).map((name) => `crun ${name}`),
+  );
   return left;
 }

@@ -2,7 +2,7 @@ import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import type { CrunConmon, OutputChunk } from "../../../src/containers/index.ts";
-import { type Scene, leftovers, makeScene, newId, runShell } from "./harness.ts";
+import { leftovers, makeScene, newId, runShell, type Scene } from "./harness.ts";
 
 let scene: Scene;
 let runtime: CrunConmon;
@@ -42,9 +42,17 @@ t.test("the oldest part of a long log goes, positions stay", async (t) => {
   t.ok(blocks < 200_000, `the disk is given back: ${blocks} bytes`);
   const kept: OutputChunk[] = [];
   for await (const chunk of runtime.logs(id, { from: 0, follow: false, signal: soon() })) kept.push(chunk);
-  const lines = Buffer.concat(kept.map((chunk) => chunk.data)).toString().trimEnd().split("\n").map(Number);
+  const lines = Buffer.concat(kept.map((chunk) => chunk.data))
+    .toString()
+    .trimEnd()
+    .split("\n")
+    .map(Number);
   const first = lines[0] ?? 0;
-  t.same(lines, Array.from({ length: 80_000 - first + 1 }, (_, at) => first + at), `whole lines from ${first} to the last, none missing`);
+  t.same(
+    lines,
+    Array.from({ length: 80_000 - first + 1 }, (_, at) => first + at),
+    `whole lines from ${first} to the last, none missing`,
+  );
   t.ok(lines.length > 1_000 && lines.length < 3_000);
   t.equal(kept.at(-1)?.position, end);
   for await (const chunk of runtime.logs(id, { from: 1, follow: false, signal: soon() })) {
@@ -66,7 +74,17 @@ async function reopened(): Promise<CrunConmon> {
 t.test("conmon's own rotation loses nothing while the peer is there", async (t) => {
   // 45 MB of log: over the 32 MiB at which conmon begins a new file.
   const id = newId();
-  await runtime.start(scene.spec(id, { command: ["sh", "-c", "dd if=/dev/zero bs=8000 count=5500 2>/dev/null | tr '\\0' x; echo; echo the end"], logFileBytes: 64 * 1024 ** 2, logFiles: 1, memoryBytes: 128 * 1024 ** 2 }), scene.image, "t", soon());
+  await runtime.start(
+    scene.spec(id, {
+      command: ["sh", "-c", "dd if=/dev/zero bs=8000 count=5500 2>/dev/null | tr '\\0' x; echo; echo the end"],
+      logFileBytes: 64 * 1024 ** 2,
+      logFiles: 1,
+      memoryBytes: 128 * 1024 ** 2,
+    }),
+    scene.image,
+    "t",
+    soon(),
+  );
   let bytes = 0;
   let lost = 0;
   let text = "";

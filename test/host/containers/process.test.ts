@@ -1,7 +1,7 @@
 import t, { type Test } from "tap";
 import { asCcError } from "../../../src/base/index.ts";
 import type { CrunConmon } from "../../../src/containers/index.ts";
-import { type Scene, imageConfig, leftovers, makeScene, newId, outputOf, runShell } from "./harness.ts";
+import { imageConfig, leftovers, makeScene, newId, outputOf, runShell, type Scene } from "./harness.ts";
 
 let scene: Scene;
 let runtime: CrunConmon;
@@ -18,7 +18,10 @@ async function nothingLeft(t: Test): Promise<void> {
 
 t.test("environment, host name, directory", async (t) => {
   const ran = await runShell(runtime, scene, "env; pwd; hostname; cat /etc/hostname /etc/resolv.conf; stat -c %U:%G:%a .", {
-    name: "web", env: { GREETING: "hello world", FROM_IMAGE: "no" }, dir: "/srv/made/here", user: "alice",
+    name: "web",
+    env: { GREETING: "hello world", FROM_IMAGE: "no" },
+    dir: "/srv/made/here",
+    user: "alice",
   });
   t.equal(ran.exitCode, 0, ran.stderr);
   t.match(ran.stdout, /^GREETING=hello world$/m);
@@ -43,7 +46,11 @@ t.test("users", async (t) => {
 
 t.test("a hostile image leads nowhere", async (t) => {
   // Links out of the root file system: into the host's files, were they followed there.
-  const ran = await runShell(runtime, scene, "rm /etc/passwd; ln -s /../../../../../../etc/shadow /etc/passwd; ln -s /../../../../tmp /escape; mknod /etc/group p 2>/dev/null; rm -f /etc/group; mknod /etc/group p; echo ok");
+  const ran = await runShell(
+    runtime,
+    scene,
+    "rm /etc/passwd; ln -s /../../../../../../etc/shadow /etc/passwd; ln -s /../../../../tmp /escape; mknod /etc/group p 2>/dev/null; rm -f /etc/group; mknod /etc/group p; echo ok",
+  );
   t.equal(ran.stdout, "ok\n", ran.stderr);
   const again = scene.spec(ran.id, { command: ["sh", "-c", "pwd; id -u"], user: "0", dir: "/escape/made" });
   await runtime.start(again, scene.image, "t2", AbortSignal.timeout(10_000));
@@ -62,7 +69,10 @@ t.test("read-only, and an init that reaps", async (t) => {
   t.equal(init.exitCode, 9);
   t.match(init.stdout, /^2\n/, "the shell is not process 1");
   t.notMatch(init.stdout, / Z /, "no zombie stays");
-  for (const [word, code] of [["nowhere", "COMMAND_NOT_FOUND"], ["/etc/not-executable", "COMMAND_NOT_EXECUTABLE"]] as const) {
+  for (const [word, code] of [
+    ["nowhere", "COMMAND_NOT_FOUND"],
+    ["/etc/not-executable", "COMMAND_NOT_EXECUTABLE"],
+  ] as const) {
     const refused = await runtime.start(scene.spec(newId(), { command: [word], init: true }), scene.image, "t", AbortSignal.timeout(10_000)).catch(asCcError);
     t.match(refused, { code }, `${word}, also with an init`);
   }
@@ -81,7 +91,12 @@ t.test("the disk is kept from start to start, and by a reboot", async (t) => {
 t.test("signals by name", async (t) => {
   for (const signal of ["SIGUSR1", "SIGHUP", "SIGRTMIN+3"]) {
     const id = newId();
-    await runtime.start(scene.spec(id, { command: ["sh", "-c", `trap 'exit 50' ${signal === "SIGRTMIN+3" ? "37" : signal.slice(3)}; echo ready; sleep 20 & wait`] }), scene.image, "t", AbortSignal.timeout(10_000));
+    await runtime.start(
+      scene.spec(id, { command: ["sh", "-c", `trap 'exit 50' ${signal === "SIGRTMIN+3" ? "37" : signal.slice(3)}; echo ready; sleep 20 & wait`] }),
+      scene.image,
+      "t",
+      AbortSignal.timeout(10_000),
+    );
     for await (const chunk of runtime.logs(id, { from: 0, follow: true, signal: AbortSignal.timeout(5_000) })) if (chunk.data.length > 0) break;
     await runtime.kill(id, signal);
     t.match(await runtime.waitExit(id, AbortSignal.timeout(5_000)), { exitCode: 50 }, signal);
@@ -93,7 +108,10 @@ t.test("many at once", async (t) => {
   const ids = Array.from({ length: 8 }, newId);
   await Promise.all(ids.map((id, at) => runtime.start(scene.spec(id, { command: ["sh", "-c", `exit ${at}`] }), scene.image, "t", AbortSignal.timeout(30_000))));
   const exits = await Promise.all(ids.map((id) => runtime.waitExit(id, AbortSignal.timeout(10_000))));
-  t.same(exits.map((exit) => exit?.exitCode), ids.map((_, at) => at));
+  t.same(
+    exits.map((exit) => exit?.exitCode),
+    ids.map((_, at) => at),
+  );
   await Promise.all(ids.map((id) => runtime.remove(id)));
   await nothingLeft(t);
 });

@@ -1,5 +1,5 @@
 import t, { type Test } from "tap";
-import { type ContainerId, asCcError } from "../../../src/base/index.ts";
+import { asCcError, type ContainerId } from "../../../src/base/index.ts";
 import type { ContainerRuntime, ContainerSpec } from "../../../src/containers/index.ts";
 import type { ImageOnHost } from "../../../src/images/index.ts";
 
@@ -32,7 +32,7 @@ export type RuntimeUnderTest = {
 const soon = (): AbortSignal => AbortSignal.timeout(20_000);
 
 /** Reads output from `from` until `enough` says so or it ends. */
-export async function readUntil(runtime: ContainerRuntime, id: ContainerId, enough: (text: string) => boolean, from = 0): Promise<{ text: string; position: number }> {
+async function readUntil(runtime: ContainerRuntime, id: ContainerId, enough: (text: string) => boolean, from = 0): Promise<{ text: string; position: number }> {
   let text = "";
   let position = from;
   for await (const chunk of runtime.logs(id, { from, follow: true, signal: soon() })) {
@@ -44,7 +44,10 @@ export async function readUntil(runtime: ContainerRuntime, id: ContainerId, enou
 }
 
 async function codeOf(work: Promise<unknown>): Promise<string> {
-  return work.then(() => "no error", (error: unknown) => asCcError(error).code);
+  return work.then(
+    () => "no error",
+    (error: unknown) => asCcError(error).code,
+  );
 }
 
 /** The contract suite of ContainerRuntime: every driver runs it. */
@@ -128,7 +131,10 @@ export function describeContainerRuntime(name: string, make: () => Promise<Runti
       t.same(await runtime.waitExit(id, soon()), exit);
       t.match(await runtime.inspect(id), { kind: "ended", exit });
       t.equal((await readUntil(runtime, id, () => false)).text, "ready\n");
-      t.ok((await under.leftovers()).every((line) => line.startsWith("file")), "only files are left");
+      t.ok(
+        (await under.leftovers()).every((line) => line.startsWith("file")),
+        "only files are left",
+      );
     });
 
     await check("removed while it runs, and its readers end", async (t) => {

@@ -7,8 +7,21 @@ import { aSpec } from "./fakes.ts";
 
 const ROOT = { uid: 0, gid: 0, additionalGids: [], home: "/root" };
 const input = {
-  spec: aSpec(), args: ["sh"], env: ["A=b"], dir: "/", user: ROOT, hostname: "h", seccomp: { kind: "compiled", bpfBase64: "AAAA" }, rootfs: "/r", userNamespace: "/u", networkNamespace: "/n", cgroup: "/cc/x",
-  etc: { hosts: "/d/hosts" }, init: undefined, nofileMax: 20_000, swapCounted: true,
+  spec: aSpec(),
+  args: ["sh"],
+  env: ["A=b"],
+  dir: "/",
+  user: ROOT,
+  hostname: "h",
+  seccomp: { kind: "compiled", bpfBase64: "AAAA" },
+  rootfs: "/r",
+  userNamespace: "/u",
+  networkNamespace: "/n",
+  cgroup: "/cc/x",
+  etc: { hosts: "/d/hosts" },
+  init: undefined,
+  nofileMax: 20_000,
+  swapCounted: true,
 } as const;
 
 t.test("entrypoint and command", async (t) => {
@@ -22,7 +35,13 @@ t.test("entrypoint and command", async (t) => {
 
 t.test("environment: the user's over the image's over ours", async (t) => {
   t.same(processEnv({}, [], "h", "/root"), ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOSTNAME=h", "HOME=/root"]);
-  t.same(processEnv({ PATH: "/x", B: "3" }, ["PATH=/y", "A=1=2", "B=2", "NOVALUE", "HOME="], "h", "/home/a"), ["PATH=/x", "HOSTNAME=h", "HOME=/home/a", "A=1=2", "B=3"]);
+  t.same(processEnv({ PATH: "/x", B: "3" }, ["PATH=/y", "A=1=2", "B=2", "NOVALUE", "HOME="], "h", "/home/a"), [
+    "PATH=/x",
+    "HOSTNAME=h",
+    "HOME=/home/a",
+    "A=1=2",
+    "B=3",
+  ]);
 });
 
 t.test("working directory", async (t) => {
@@ -36,7 +55,15 @@ t.test("the bundle of an ordinary container", async (t) => {
   const config = ociConfig(input);
   t.match(config, {
     root: { path: "/r", readonly: false },
-    process: { args: ["sh"], noNewPrivileges: true, capabilities: { bounding: CAPABILITIES, effective: CAPABILITIES, ambient: [] }, rlimits: [{ type: "RLIMIT_NOFILE", soft: 20_000, hard: 20_000 }, { type: "RLIMIT_CORE", hard: 0 }] },
+    process: {
+      args: ["sh"],
+      noNewPrivileges: true,
+      capabilities: { bounding: CAPABILITIES, effective: CAPABILITIES, ambient: [] },
+      rlimits: [
+        { type: "RLIMIT_NOFILE", soft: 20_000, hard: 20_000 },
+        { type: "RLIMIT_CORE", hard: 0 },
+      ],
+    },
     annotations: { "run.oci.seccomp_bpf_data": "AAAA" },
     linux: {
       cgroupsPath: "/cc/x",
@@ -51,8 +78,13 @@ t.test("the bundle of an ordinary container", async (t) => {
 });
 
 t.test("what changes it", async (t) => {
-  t.match(ociConfig({ ...input, user: { uid: 1000, gid: 5, additionalGids: [10], home: "/" } }), { process: { user: { uid: 1000, gid: 5, additionalGids: [10] }, capabilities: { effective: [], permitted: [] } } });
-  t.match(JSON.stringify(ociConfig({ ...input, spec: aSpec({ init: true }), init: "/usr/bin/catatonit" })), /"args":\["\/run\/\.cc-init","--","sh"\].*"source":"\/usr\/bin\/catatonit","options":\["bind","ro"/);
+  t.match(ociConfig({ ...input, user: { uid: 1000, gid: 5, additionalGids: [10], home: "/" } }), {
+    process: { user: { uid: 1000, gid: 5, additionalGids: [10] }, capabilities: { effective: [], permitted: [] } },
+  });
+  t.match(
+    JSON.stringify(ociConfig({ ...input, spec: aSpec({ init: true }), init: "/usr/bin/catatonit" })),
+    /"args":\["\/run\/\.cc-init","--","sh"\].*"source":"\/usr\/bin\/catatonit","options":\["bind","ro"/,
+  );
   t.match(JSON.stringify(ociConfig({ ...input, spec: aSpec({ readOnly: true }) })), /"readonly":true.*"\/etc\/hosts".*"bind","ro"/);
   t.notMatch(JSON.stringify(ociConfig({ ...input, swapCounted: false })), /swap/);
   const rules = { defaultAction: "SCMP_ACT_ERRNO", defaultErrnoRet: 38, architectures: ["SCMP_ARCH_X86_64"], syscalls: [] };
@@ -61,7 +93,9 @@ t.test("what changes it", async (t) => {
 
 t.test("files of /etc", async (t) => {
   t.same(etcFiles("web", ["192.0.2.1", "192.0.2.2"], "10.0.0.5"), {
-    hostname: "web\n", hosts: "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n10.0.0.5\tweb\n", "resolv.conf": "nameserver 192.0.2.1\nnameserver 192.0.2.2\n",
+    hostname: "web\n",
+    hosts: "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n10.0.0.5\tweb\n",
+    "resolv.conf": "nameserver 192.0.2.1\nnameserver 192.0.2.2\n",
   });
 });
 
@@ -70,8 +104,25 @@ t.test("seccomp: the distribution's profile, for one machine, and no namespaces 
   const filter = seccompFor(profile, "x64", CAPABILITIES);
   const allowed = new Set(filter.syscalls.filter((rule) => rule.action === "SCMP_ACT_ALLOW" && rule.args === undefined).flatMap((rule) => rule.names));
   for (const name of ["read", "openat", "execve", "fork", "futex", "arch_prctl", "chroot"]) t.ok(allowed.has(name), `${name} is allowed`);
-  for (const name of ["mount", "unshare", "setns", "clone", "clone3", "bpf", "keyctl", "init_module", "reboot", "io_uring_setup", "open_by_handle_at", "settimeofday"]) t.notOk(allowed.has(name), `${name} is not`);
-  t.match(filter.syscalls.find((rule) => rule.names.includes("clone")), { action: "SCMP_ACT_ALLOW", args: [{ op: "SCMP_CMP_MASKED_EQ", value: 0x7e020000 }] });
+  for (const name of [
+    "mount",
+    "unshare",
+    "setns",
+    "clone",
+    "clone3",
+    "bpf",
+    "keyctl",
+    "init_module",
+    "reboot",
+    "io_uring_setup",
+    "open_by_handle_at",
+    "settimeofday",
+  ])
+    t.notOk(allowed.has(name), `${name} is not`);
+  t.match(
+    filter.syscalls.find((rule) => rule.names.includes("clone")),
+    { action: "SCMP_ACT_ALLOW", args: [{ op: "SCMP_CMP_MASKED_EQ", value: 0x7e020000 }] },
+  );
   t.same(filter.architectures, ["SCMP_ARCH_X86_64"]);
   t.same(seccompFor(profile, "arm64", CAPABILITIES).architectures, ["SCMP_ARCH_AARCH64"]);
   t.throws(() => seccompFor({}, "x64", CAPABILITIES), /allows nothing/);

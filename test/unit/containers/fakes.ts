@@ -1,6 +1,15 @@
 import type { Clock, ContainerId } from "../../../src/base/index.ts";
 import { CcError } from "../../../src/base/index.ts";
-import { type ContainerRuntime, type ContainerSpec, type Desired, type DesiredContainers, type Exit, type Found, type PhaseReport, SPEC_DEFAULTS } from "../../../src/containers/index.ts";
+import {
+  type ContainerRuntime,
+  type ContainerSpec,
+  type Desired,
+  type DesiredContainers,
+  type Exit,
+  type Found,
+  type PhaseReport,
+  SPEC_DEFAULTS,
+} from "../../../src/containers/index.ts";
 import type { ImageOnHost, ImageStore } from "../../../src/images/index.ts";
 
 /** Time that stands still until it is told to go on. */
@@ -47,12 +56,29 @@ export const OTHER = "cbbbbbbbbbbbbbbbbbbbb" as ContainerId;
 
 export function aSpec(more: Partial<ContainerSpec> = {}): ContainerSpec {
   return {
-    id: ID, name: "", image: "x", command: [], env: {}, user: "", dir: "", ...SPEC_DEFAULTS, labels: {}, readOnly: false, init: false, stopSignal: "", stdinOpen: false, removeWhenEnded: false, ...more,
+    id: ID,
+    name: "",
+    image: "x",
+    command: [],
+    env: {},
+    user: "",
+    dir: "",
+    ...SPEC_DEFAULTS,
+    labels: {},
+    readOnly: false,
+    init: false,
+    stopSignal: "",
+    stdinOpen: false,
+    removeWhenEnded: false,
+    ...more,
   };
 }
 
-export const IMAGE: ImageOnHost = {
-  digest: "sha256:1", reference: "x", layers: ["/l"], sizeBytes: 1,
+const IMAGE: ImageOnHost = {
+  digest: "sha256:1",
+  reference: "x",
+  layers: ["/l"],
+  sizeBytes: 1,
   config: { entrypoint: [], cmd: ["sh"], env: [], user: "", workingDir: "", stopSignal: "SIGQUIT", labels: {} },
 };
 
@@ -188,7 +214,10 @@ export class FakeDesired implements DesiredContainers {
   }
   /** Phase names since the last call. */
   told(): string {
-    return this.phases.splice(0).map((report) => (report.reason === "" ? report.phase : `${report.phase}(${report.reason})`)).join(" ");
+    return this.phases
+      .splice(0)
+      .map((report) => (report.reason === "" ? report.phase : `${report.phase}(${report.reason})`))
+      .join(" ");
   }
 }
 

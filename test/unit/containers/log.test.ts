@@ -25,35 +25,52 @@ t.test("lines of one stream and one millisecond travel together, a frame at most
   const line = `${AT} stdout F ${"x".repeat(8_000)}\n`;
   const chunks = take(line.repeat(30)).chunks;
   t.ok(chunks.length < 10 && chunks.every((chunk) => chunk.data.length <= 63 * 1024));
-  t.equal(chunks.reduce((sum, chunk) => sum + chunk.data.length, 0), 30 * 8_001);
+  t.equal(
+    chunks.reduce((sum, chunk) => sum + chunk.data.length, 0),
+    30 * 8_001,
+  );
 });
 
 t.test("whatever the bytes and however they are cut, the same output in bounded steps", async (t) => {
-  const line = fc.oneof(fc.string().map((text) => `${AT} stdout F ${text.replaceAll("\n", "")}\n`), fc.string().map((text) => `${AT} stderr P ${text.replaceAll("\n", "")}\n`), fc.string());
-  fc.assert(fc.property(fc.array(line, { maxLength: 8 }), fc.nat(200), (lines, cut) => {
-    const bytes = Buffer.from(lines.join(""));
-    const whole = take(bytes);
-    const first = take(bytes.subarray(0, cut));
-    const rest = takeLines(new LogLineReader(), bytes.subarray(first.position - 100), first.position, 0);
-    const all = (chunks: readonly { data: Uint8Array }[]): string => Buffer.concat(chunks.map((chunk) => chunk.data)).toString("latin1");
-    return all(whole.chunks) === all(first.chunks) + all(rest.chunks) && rest.position === whole.position;
-  }));
+  const line = fc.oneof(
+    fc.string().map((text) => `${AT} stdout F ${text.replaceAll("\n", "")}\n`),
+    fc.string().map((text) => `${AT} stderr P ${text.replaceAll("\n", "")}\n`),
+    fc.string(),
+  );
+  fc.assert(
+    fc.property(fc.array(line, { maxLength: 8 }), fc.nat(200), (lines, cut) => {
+      const bytes = Buffer.from(lines.join(""));
+      const whole = take(bytes);
+      const first = take(bytes.subarray(0, cut));
+      const rest = takeLines(new LogLineReader(), bytes.subarray(first.position - 100), first.position, 0);
+      const all = (chunks: readonly { data: Uint8Array }[]): string => Buffer.concat(chunks.map((chunk) => chunk.data)).toString("latin1");
+      return all(whole.chunks) === all(first.chunks) + all(rest.chunks) && rest.position === whole.position;
+    }),
+  );
   t.same(take(Buffer.alloc(70_000, "x")).position, 100 + 70_000, "bytes without an end are damage and no reason to wait");
 });
 
 t.test("history: segments by position, the oldest part goes", async (t) => {
   const limits = { logFileBytes: 100, logFiles: 3 };
   t.equal(endOf([]), 0);
-  t.equal(endOf([{ base: 0, sizeBytes: 10 }, { base: 10, sizeBytes: 5 }]), 15);
+  t.equal(
+    endOf([
+      { base: 0, sizeBytes: 10 },
+      { base: 10, sizeBytes: 5 },
+    ]),
+    15,
+  );
   t.equal(planOldest(300, 0, limits), 0);
   t.equal(planOldest(301, 0, limits), 100);
   t.equal(planOldest(1_050, 100, limits), 800);
   t.equal(planOldest(350, 200, limits), 200);
   t.equal(planOldest(250, 0, { logFileBytes: 100, logFiles: 1 }), 200);
-  fc.assert(fc.property(fc.nat(1e6), fc.nat(1e6), fc.integer({ min: 1, max: 1000 }), fc.integer({ min: 1, max: 9 }), (end, oldest, logFileBytes, logFiles) => {
-    const planned = planOldest(Math.max(end, oldest), oldest, { logFileBytes, logFiles });
-    return planned >= oldest && planned <= Math.max(end, oldest) && Math.max(end, oldest) - planned <= logFileBytes * logFiles;
-  }));
+  fc.assert(
+    fc.property(fc.nat(1e6), fc.nat(1e6), fc.integer({ min: 1, max: 1000 }), fc.integer({ min: 1, max: 9 }), (end, oldest, logFileBytes, logFiles) => {
+      const planned = planOldest(Math.max(end, oldest), oldest, { logFileBytes, logFiles });
+      return planned >= oldest && planned <= Math.max(end, oldest) && Math.max(end, oldest) - planned <= logFileBytes * logFiles;
+    }),
+  );
   t.equal(segmentBase(segmentName(12_345)), 12_345);
   t.equal(segmentBase("current"), undefined);
   t.equal(segmentBytesMax({ logFileBytes: 1, logFiles: 1 }), 32 * 1024 ** 2);
@@ -66,22 +83,41 @@ t.test("commands as text", async (t) => {
   t.same(overlayLower(["/a/x", "/b/y"]), { folder: "/", lower: "b/y:a/x" });
   t.throws(() => overlayLower(["/a/x:y"]), /cannot be named/);
   t.equal(
-    diskScript({ image: "/s/disk.img", create: { sizeBytes: 1024, template: "/r/.disk" }, mountPoint: "/r/c/disk", rootfs: "/r/c/rootfs", layers: ["/l/a", "/l/b"], diskMounted: false }),
+    diskScript({
+      image: "/s/disk.img",
+      create: { template: "/r/.disk" },
+      mountPoint: "/r/c/disk",
+      rootfs: "/r/c/rootfs",
+      layers: ["/l/a", "/l/b"],
+      diskMounted: false,
+    }),
     [
       "set -e",
-      "truncate -s 0 /s/disk.img.new; truncate -s 1024 /s/disk.img.new",
-      "mkfs.ext4 -q -F -m0 -O ^has_journal,^resize_inode -E lazy_itable_init=1,nodiscard -d /r/.disk /s/disk.img.new </dev/null",
-      "mv /s/disk.img.new /s/disk.img",
-      "mount -o loop,nosuid,nodev,discard /s/disk.img /r/c/disk",
+      "mkfs.ext4 -q -F -m0 -O ^has_journal,^resize_inode -E lazy_itable_init=1,nodiscard -d /r/.disk /s/disk.img",
+      "mount -i -t ext4 -o loop,nosuid,nodev /s/disk.img /r/c/disk",
       "cd /l",
-      "mount -t overlay overlay -o nosuid,nodev,lowerdir=b:a,upperdir=/r/c/disk/u,workdir=/r/c/disk/w /r/c/rootfs",
+      "mount -i -t overlay overlay -o nosuid,nodev,lowerdir=b:a,upperdir=/r/c/disk/u,workdir=/r/c/disk/w /r/c/rootfs",
     ].join("\n"),
   );
   t.match(diskScript({ image: "/s/d", create: undefined, mountPoint: "/m", rootfs: "/f", layers: ["/l/a"], diskMounted: false }), /e2fsck -p \/s\/d/);
   t.notMatch(diskScript({ image: "/s/d", create: undefined, mountPoint: "/m", rootfs: "/f", layers: ["/l/a"], diskMounted: true }), /loop|mkfs/);
   t.match(networkScript("/u", "/f", "/t"), /nsenter --user=\/u -S 0 -G 0 unshare -n/);
-  t.match(monitorScript({ id: "c", bundle: "/b", conmon: "/c", runtime: "/w", crun: "/usr/bin/crun", crunRoot: "/r", exits: "/e", log: "/l", logBytesMax: 9, stdin: true }), /--runtime \/w .*--log-size-max 9 --stdin/);
-  t.match(unmountScript(["/a", "/b"]), /umount \/a[^]*umount \/b/);
+  t.match(
+    monitorScript({
+      id: "c",
+      bundle: "/b",
+      conmon: "/c",
+      runtime: "/w",
+      crun: "/usr/bin/crun",
+      crunRoot: "/r",
+      exits: "/e",
+      log: "/l",
+      logBytesMax: 9,
+      stdin: true,
+    }),
+    /--runtime \/w .*--log-size-max 9 --stdin/,
+  );
+  t.match(unmountScript(["/a", "/b"]), /umount \/a \/b[\s\S]*umount \/a[\s\S]*umount \/b/);
 });
 
 t.test("container.json: whole or nothing", async (t) => {
@@ -89,7 +125,17 @@ t.test("container.json: whole or nothing", async (t) => {
   t.same(parseStored(JSON.stringify(whole)), whole);
   t.match(parseStored(JSON.stringify({ ...whole, ended: { exit: { exitCode: 1, oom: false, endedAtMs: 5 } } })), { ended: { exit: { exitCode: 1 } } });
   t.match(parseStored(JSON.stringify({ ...whole, ended: { exit: null } })), { ended: { exit: null } });
-  for (const bad of ["", "{", "[]", "null", "{}", JSON.stringify({ ...whole, version: 2 }), JSON.stringify({ ...whole, runToken: 5 }), JSON.stringify({ ...whole, ended: 3 }), JSON.stringify({ ...whole, ended: { exit: {} } })]) {
+  for (const bad of [
+    "",
+    "{",
+    "[]",
+    "null",
+    "{}",
+    JSON.stringify({ ...whole, version: 2 }),
+    JSON.stringify({ ...whole, runToken: 5 }),
+    JSON.stringify({ ...whole, ended: 3 }),
+    JSON.stringify({ ...whole, ended: { exit: {} } }),
+  ]) {
     t.equal(parseStored(bad), undefined, bad);
   }
   fc.assert(fc.property(fc.json(), (text) => parseStored(text) === undefined || text.includes("runToken")));

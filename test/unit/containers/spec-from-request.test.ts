@@ -1,4 +1,4 @@
-import { type MessageInitShape, create } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import t from "tap";
 import { ContainerSpecSchema, type ContainerSpec as SpecMessage } from "../../../src/api/gen/cc/v1/cloud_pb.ts";
@@ -15,8 +15,25 @@ t.test("what is left out has its documented default", async (t) => {
 
 t.test("what is given stays", async (t) => {
   const given = {
-    name: "web", command: ["sh", "-c", "exit 3"], env: { A: "b=c", "with.dot": "" }, user: "1000:www", dir: "/srv/new dir", memoryBytes: 2 ** 30, cpuShares: 2, diskBytes: 2 ** 31, pidsMax: 100,
-    labels: { "a.b/c": "x y" }, restart: "on-failure", readOnly: true, init: true, stopTimeoutMs: 5, logFileBytes: 65_536, logFiles: 1, stdinOpen: true, removeWhenEnded: true, keepEndedMs: 60_000,
+    name: "web",
+    command: ["sh", "-c", "exit 3"],
+    env: { A: "b=c", "with.dot": "" },
+    user: "1000:www",
+    dir: "/srv/new dir",
+    memoryBytes: 2 ** 30,
+    cpuShares: 2,
+    diskBytes: 2 ** 31,
+    pidsMax: 100,
+    labels: { "a.b/c": "x y" },
+    restart: "on-failure",
+    readOnly: true,
+    init: true,
+    stopTimeoutMs: 5,
+    logFileBytes: 65_536,
+    logFiles: 1,
+    stdinOpen: true,
+    removeWhenEnded: true,
+    keepEndedMs: 60_000,
   };
   t.match(specFromRequest(ID, message({ ...given, stopSignal: "int" })), { ok: true, value: { ...given, stopSignal: "SIGINT" } });
 });
@@ -64,16 +81,42 @@ t.test("refusals are one clear sentence", async (t) => {
 t.test("any message is refused or gives a spec within its limits", async (t) => {
   const text = fc.oneof(fc.string(), fc.string({ unit: "binary" }), fc.constantFrom("root", "/srv", "always", "SIGTERM"));
   const number = fc.oneof(fc.double(), fc.integer(), fc.constantFrom(0, 64 * 2 ** 20));
-  const messages = fc.record({
-    image: text, name: text, command: fc.array(text), env: fc.dictionary(text, text), user: text, dir: text, labels: fc.dictionary(text, text), restart: text, stopSignal: text,
-    memoryBytes: number, cpuShares: number, diskBytes: number, stopTimeoutMs: number, logFileBytes: number, keepEndedMs: number, logFiles: fc.nat(), pidsMax: fc.nat(),
-  }, { requiredKeys: ["image"] });
-  fc.assert(fc.property(messages, (fields) => {
-    const result = specFromRequest(ID, message(fields));
-    if (!result.ok) return result.message.length > 0 && !/[\u0000-\u001f]/.test(result.message);
-    const { memoryBytes, diskBytes, dir, stopSignal } = result.value;
-    return memoryBytes >= SPEC_LIMITS.memoryBytes[0] && diskBytes <= SPEC_LIMITS.diskBytes[1] && (dir === "" || dir.startsWith("/")) && (stopSignal === "" || stopSignal.startsWith("SIG"));
-  }), { numRuns: 500 });
+  const messages = fc.record(
+    {
+      image: text,
+      name: text,
+      command: fc.array(text),
+      env: fc.dictionary(text, text),
+      user: text,
+      dir: text,
+      labels: fc.dictionary(text, text),
+      restart: text,
+      stopSignal: text,
+      memoryBytes: number,
+      cpuShares: number,
+      diskBytes: number,
+      stopTimeoutMs: number,
+      logFileBytes: number,
+      keepEndedMs: number,
+      logFiles: fc.nat(),
+      pidsMax: fc.nat(),
+    },
+    { requiredKeys: ["image"] },
+  );
+  fc.assert(
+    fc.property(messages, (fields) => {
+      const result = specFromRequest(ID, message(fields));
+      if (!result.ok) return result.message.length > 0 && !/[\u0000-\u001f]/.test(result.message);
+      const { memoryBytes, diskBytes, dir, stopSignal } = result.value;
+      return (
+        memoryBytes >= SPEC_LIMITS.memoryBytes[0] &&
+        diskBytes <= SPEC_LIMITS.diskBytes[1] &&
+        (dir === "" || dir.startsWith("/")) &&
+        (stopSignal === "" || stopSignal.startsWith("SIG"))
+      );
+    }),
+    { numRuns: 500 },
+  );
   t.pass("500 messages");
 });
 

@@ -1,21 +1,36 @@
 import fc from "fast-check";
 import t from "tap";
-import { backoffMs, planContainer, planStop, planSupervision, runOf, tokenOf, FRESH_MEMORY } from "../../../src/containers/index.ts";
+import { backoffMs, FRESH_MEMORY, planContainer, planStop, planSupervision, runOf, tokenOf } from "../../../src/containers/index.ts";
 import { desire } from "./fakes.ts";
 
 const run = { startedAtMs: 0, endedAtMs: 1_000, shortRuns: 0 };
 const exit = (exitCode: number) => ({ exitCode, oom: false, endedAtMs: 1_000 });
 
 t.test("who runs again", async (t) => {
-  for (const [policy, code, again] of [["no", 1, false], ["on-failure", 0, false], ["on-failure", 1, true], ["on-failure", undefined, true], ["always", 0, true], ["no", undefined, false]] as const) {
+  for (const [policy, code, again] of [
+    ["no", 1, false],
+    ["on-failure", 0, false],
+    ["on-failure", 1, true],
+    ["on-failure", undefined, true],
+    ["always", 0, true],
+    ["no", undefined, false],
+  ] as const) {
     t.equal(planSupervision({ ...run, policy, exit: code === undefined ? undefined : exit(code) }).kind, again ? "restart" : "stay-ended", `${policy} ${code}`);
   }
 });
 
 t.test("waits double to a minute, and begin anew after a steady run", async (t) => {
   t.same([0, 1, 2, 9, 10, 1_000_000].map(backoffMs), [100, 200, 400, 51_200, 60_000, 60_000]);
-  t.same(planSupervision({ policy: "always", exit: exit(1), startedAtMs: 0, endedAtMs: 9_999, shortRuns: 3 }), { kind: "restart", atMs: 9_999 + 800, shortRuns: 4 });
-  t.same(planSupervision({ policy: "always", exit: exit(1), startedAtMs: 0, endedAtMs: 10_000, shortRuns: 3 }), { kind: "restart", atMs: 10_100, shortRuns: 1 });
+  t.same(planSupervision({ policy: "always", exit: exit(1), startedAtMs: 0, endedAtMs: 9_999, shortRuns: 3 }), {
+    kind: "restart",
+    atMs: 9_999 + 800,
+    shortRuns: 4,
+  });
+  t.same(planSupervision({ policy: "always", exit: exit(1), startedAtMs: 0, endedAtMs: 10_000, shortRuns: 3 }), {
+    kind: "restart",
+    atMs: 10_100,
+    shortRuns: 1,
+  });
 });
 
 t.test("stopping", async (t) => {
@@ -35,16 +50,27 @@ t.test("no plan starts a container that is to be stopped or removed, nor one tha
   const found = fc.oneof(
     fc.constantFrom({ kind: "absent" } as const, { kind: "half" } as const),
     fc.record({ kind: fc.constant("running" as const), pid: fc.nat(), startedAtMs: fc.nat(), runToken: fc.constantFrom("a", "b", "a~1") }),
-    fc.record({ kind: fc.constant("ended" as const), exit: fc.constantFrom(undefined, exit(0), exit(1)), startedAtMs: fc.nat(), runToken: fc.constantFrom("a", "b", "a~1") }),
+    fc.record({
+      kind: fc.constant("ended" as const),
+      exit: fc.constantFrom(undefined, exit(0), exit(1)),
+      startedAtMs: fc.nat(),
+      runToken: fc.constantFrom("a", "b", "a~1"),
+    }),
   );
-  const wanted = fc.constantFrom({ kind: "running", runToken: "a" } as const, { kind: "stopped", timeoutMs: undefined } as const, { kind: "removed", as: "gone", timeoutMs: 100 } as const);
+  const wanted = fc.constantFrom(
+    { kind: "running", runToken: "a" } as const,
+    { kind: "stopped", timeoutMs: undefined } as const,
+    { kind: "removed", as: "gone", timeoutMs: 100 } as const,
+  );
   const more = fc.record({ restart: fc.constantFrom("no", "on-failure", "always"), removeWhenEnded: fc.boolean() });
-  fc.assert(fc.property(found, wanted, more, fc.boolean(), fc.nat(), (found, wanted, more, settled, nowMs) => {
-    const step = planContainer({ desired: desire(wanted, more), found, memory: { ...FRESH_MEMORY, settled }, last: undefined, readers: 0, nowMs });
-    if (step.kind !== "start") return true;
-    // A used token is never handed out again.
-    return wanted.kind === "running" && found.kind !== "running" && (found.kind !== "ended" || found.runToken !== step.runToken);
-  }));
+  fc.assert(
+    fc.property(found, wanted, more, fc.boolean(), fc.nat(), (found, wanted, more, settled, nowMs) => {
+      const step = planContainer({ desired: desire(wanted, more), found, memory: { ...FRESH_MEMORY, settled }, last: undefined, readers: 0, nowMs });
+      if (step.kind !== "start") return true;
+      // A used token is never handed out again.
+      return wanted.kind === "running" && found.kind !== "running" && (found.kind !== "ended" || found.runToken !== step.runToken);
+    }),
+  );
   t.pass("holds");
 });
 

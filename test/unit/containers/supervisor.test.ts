@@ -1,7 +1,7 @@
 import t, { type Test } from "tap";
 import { CcError, silentLogger } from "../../../src/base/index.ts";
 import { createSupervisor } from "../../../src/containers/index.ts";
-import { FakeDesired, FakeImages, FakeRuntime, ID, OTHER, StillClock, aSpec, desire, settle } from "./fakes.ts";
+import { aSpec, desire, FakeDesired, FakeImages, FakeRuntime, ID, OTHER, StillClock, settle } from "./fakes.ts";
 
 const running = (runToken: string) => ({ kind: "running", runToken }) as const;
 const stopped = { kind: "stopped", timeoutMs: undefined } as const;
@@ -144,7 +144,10 @@ t.test("a registry that is down: said at once without a policy, tried again with
 });
 
 t.test("stopped or removed in the middle of a pull", async (t) => {
-  for (const [wanted, phase] of [[stopped, "ended"], [removed, "gone"]] as const) {
+  for (const [wanted, phase] of [
+    [stopped, "ended"],
+    [removed, "gone"],
+  ] as const) {
     const { desired, images, runtime, supervisor } = scene(t);
     images.gate = new Promise(() => undefined);
     desired.set(desire(running("a")));
@@ -182,11 +185,18 @@ t.test("the peer returns: what runs is found, what ended is told, tokens are not
   t.teardown(() => fourth.stop());
   await fourth.start();
   await clock.advance(60_000);
-  t.same(runtime.calls.filter((call) => call.startsWith("start")), ["start a"], "its disk is lost, but it had ended");
+  t.same(
+    runtime.calls.filter((call) => call.startsWith("start")),
+    ["start a"],
+    "its disk is lost, but it had ended",
+  );
 });
 
 t.test("a reboot: unknown ends count as failures", async (t) => {
-  for (const [restart, phase] of [["no", "ended"], ["on-failure", "running"]] as const) {
+  for (const [restart, phase] of [
+    ["no", "ended"],
+    ["on-failure", "running"],
+  ] as const) {
     const { desired, runtime, supervisor, clock } = scene(t);
     desired.set(desire(running("a"), { restart }));
     runtime.found.set(ID, { kind: "ended", exit: undefined, startedAtMs: clock.nowMs() - 60_000, runToken: "a~4" });

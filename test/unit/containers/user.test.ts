@@ -8,7 +8,11 @@ const resolve = (text: string) => resolveUser(text, PASSWD, GROUP, 65_536);
 
 t.test("users as Docker resolves them", async (t) => {
   t.match(resolve(""), { ok: true, value: { uid: 0, gid: 0, home: "/root" } });
-  t.same(resolve("alice"), { ok: true, value: { uid: 1000, gid: 1001, additionalGids: [10], home: "/home/alice" } }, "with groups, but those that the namespace lacks");
+  t.same(
+    resolve("alice"),
+    { ok: true, value: { uid: 1000, gid: 1001, additionalGids: [10], home: "/home/alice" } },
+    "with groups, but those that the namespace lacks",
+  );
   t.match(resolve("1000"), { ok: true, value: { uid: 1000, gid: 1001, additionalGids: [10] } }, "a number that is in the file is that user");
   t.match(resolve("4242"), { ok: true, value: { uid: 4242, gid: 0, additionalGids: [], home: "/" } }, "a number need not be in the file");
   t.match(resolve("alice:www"), { ok: true, value: { uid: 1000, gid: 33, additionalGids: [] } });
@@ -26,9 +30,14 @@ t.test("who cannot be", async (t) => {
 });
 
 t.test("hostile files give a user in range or a refusal", async (t) => {
-  fc.assert(fc.property(fc.string(), fc.string(), fc.constantFrom("root", "0", "a:b", "x"), (passwd, group, text) => {
-    const result = resolveUser(text, passwd, group, 1000);
-    return !result.ok || (result.value.uid < 1000 && result.value.gid < 1000 && result.value.additionalGids.every((gid) => gid < 1000) && result.value.home.startsWith("/"));
-  }));
+  fc.assert(
+    fc.property(fc.string(), fc.string(), fc.constantFrom("root", "0", "a:b", "x"), (passwd, group, text) => {
+      const result = resolveUser(text, passwd, group, 1000);
+      return (
+        !result.ok ||
+        (result.value.uid < 1000 && result.value.gid < 1000 && result.value.additionalGids.every((gid) => gid < 1000) && result.value.home.startsWith("/"))
+      );
+    }),
+  );
   t.pass("no throw");
 });

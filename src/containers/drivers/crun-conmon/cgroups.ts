@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { readFile, readdir, rm, rmdir, statfs } from "node:fs/promises";
+import { readdir, readFile, rm, rmdir, statfs } from "node:fs/promises";
 import { errorCode } from "../../../host/index.ts";
 
 const ROOT = "/sys/fs/cgroup";
@@ -40,7 +40,10 @@ export class Cgroup {
   async folders(): Promise<readonly string[]> {
     if (this.#version === 2) return [`${ROOT}${this.#path}`].filter(existsSync);
     const controllers = await readdir(ROOT, { withFileTypes: true });
-    return controllers.filter((entry) => entry.isDirectory()).map((entry) => `${ROOT}/${entry.name}${this.#path}`).filter(existsSync);
+    return controllers
+      .filter((entry) => entry.isDirectory())
+      .map((entry) => `${ROOT}/${entry.name}${this.#path}`)
+      .filter(existsSync);
   }
 
   /** Removes the (empty) folders. Those with something in it stay. */
@@ -55,7 +58,15 @@ export class Cgroup {
   /** Host pids in it. */
   async pids(): Promise<readonly number[]> {
     const texts = (await this.folders()).map(async (folder) => ((await isCgroup(folder)) ? textOf(`${folder}/cgroup.procs`) : ""));
-    return [...new Set((await Promise.all(texts)).join("\n").split("\n").filter((line) => line !== "").map(Number))];
+    return [
+      ...new Set(
+        (await Promise.all(texts))
+          .join("\n")
+          .split("\n")
+          .filter((line) => line !== "")
+          .map(Number),
+      ),
+    ];
   }
 }
 

@@ -103,7 +103,9 @@ async function readProfile(path: string): Promise<string> {
   try {
     return await readFile(path, "utf8");
   } catch (error) {
-    throw new CcError("INTERNAL", `the seccomp profile ${path} cannot be read (${errorCode(error)}); install golang-github-containers-common`, { cause: error });
+    throw new CcError("INTERNAL", `the seccomp profile ${path} cannot be read (${errorCode(error)}); install golang-github-containers-common`, {
+      cause: error,
+    });
   }
 }
 

@@ -13,7 +13,10 @@ const END_MS = 5_000;
  * What waits is bounded by the two pipes; `write` resolves when there is room.
  */
 export function openInput(socket: string): ContainerInput {
-  const child = spawn("socat", ["-b", String(WRITE_BYTES), "STDIN!!OPEN:/dev/null,wronly", `UNIX-CONNECT:${socket},type=5`], { stdio: ["pipe", "ignore", "pipe"], cwd: "/" });
+  const child = spawn("socat", ["-b", String(WRITE_BYTES), "STDIN!!OPEN:/dev/null,wronly", `UNIX-CONNECT:${socket},type=5`], {
+    stdio: ["pipe", "ignore", "pipe"],
+    cwd: "/",
+  });
   let gone: CcError | undefined;
   let said = "";
   child.stderr.on("data", (chunk: Buffer) => {

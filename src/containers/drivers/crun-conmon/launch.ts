@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { chown, mkdir, rm, stat, writeFile } from "node:fs/promises";
+import { chown, mkdir, open, rename, stat, writeFile } from "node:fs/promises";
 import { CcError, type ContainerId, type Result, sleep } from "../../../base/index.ts";
 import type { ImageOnHost } from "../../../images/index.ts";
 import { ociConfig } from "../../bundle.ts";
@@ -15,7 +15,7 @@ import { startTicks, textOf } from "./processes.ts";
 import { RootFiles } from "./root-files.ts";
 import { diskScript, monitorScript, networkScript } from "./scripts.ts";
 import type { Stored } from "./stored.ts";
-import { clearRun, removeAll, settleRun } from "./teardown.ts";
+import { clearRun, releaseBundle, removeAll, settleRun } from "./teardown.ts";
 
 const SCRIPT_MS_MAX = 60_000;
 const FILTER_MS_MAX = 2_000;
@@ -85,6 +85,8 @@ async function startProcess(context: Context, start: Start): Promise<void> {
   const history = openHistory(context, id, spec);
   await steps.of("prepare", async () => {
     if (!start.fresh) await clearRun(context, id);
+    // Mounted, but perhaps not whole: a start that was cut off before its disk had its name.
+    if (!start.fresh && !existsSync(paths.diskImage(id))) await releaseBundle(context, id);
     await mkdir(paths.state(id), { recursive: true, mode: 0o700 });
     await mkdir(paths.rootfs(id), { recursive: true, mode: 0o711 });
     await mkdir(paths.disk(id), { recursive: true, mode: 0o700 });
@@ -140,15 +142,18 @@ function recordOf(context: Context, { spec, runToken }: Start): Stored {
   };
 }
 
-async function prepareDisk(context: Context, { spec, image, fresh }: Start, mounted: ReadonlySet<string>): Promise<void> {
+async function prepareDisk(context: Context, { spec, image }: Start, mounted: ReadonlySet<string>): Promise<void> {
   const { paths } = context;
   const { id } = spec;
-  if (mounted.has(paths.rootfs(id))) return;
-  const exists = !fresh && existsSync(paths.diskImage(id));
+  const disk = paths.diskImage(id);
+  const exists = existsSync(disk);
+  if (exists && mounted.has(paths.rootfs(id))) return;
+  // Formatted under another name, which it keeps only until it is whole: every exec that is spared here is a millisecond.
+  if (!exists) await sparseFile(paths.freshDisk(id), spec.diskBytes);
   const outcome = await context.deps.disk.run(
     diskScript({
-      image: paths.diskImage(id),
-      create: exists ? undefined : { sizeBytes: spec.diskBytes, template: paths.diskTemplate },
+      image: exists ? disk : paths.freshDisk(id),
+      create: exists ? undefined : { template: paths.diskTemplate },
       mountPoint: paths.disk(id),
       rootfs: paths.rootfs(id),
       layers: image.layers,
@@ -156,9 +161,18 @@ async function prepareDisk(context: Context, { spec, image, fresh }: Start, moun
     }),
     { timeoutMs: SCRIPT_MS_MAX },
   );
-  if (outcome.exitCode === 0) return;
+  if (outcome.exitCode === 0) return exists ? undefined : rename(paths.freshDisk(id), disk);
   if (/no space left/i.test(outcome.stdout)) throw new CcError("NO_ROOM", "the host's disk is full");
   throw new CcError("CONTAINER_FAILED", `the container's disk cannot be made ready: ${outcome.stdout.trim()}`);
+}
+
+async function sparseFile(path: string, sizeBytes: number): Promise<void> {
+  const file = await open(path, "w", 0o600);
+  try {
+    await file.truncate(sizeBytes);
+  } finally {
+    await file.close();
+  }
 }
 
 async function prepareNetwork(context: Context, id: ContainerId, mounted: ReadonlySet<string>): Promise<void> {
@@ -176,10 +190,10 @@ async function writeConfig(context: Context, { spec, image }: Start): Promise<vo
   const { id } = spec;
   const root = new RootFiles(paths.rootfs(id));
   const { uidMap, gidMap } = deps.userNamespace;
-  const [passwd, group] = await Promise.all([root.text("/etc/passwd"), root.text("/etc/group")]);
+  const hostname = hostnameOf(spec);
+  const [passwd, group, etc] = await Promise.all([root.text("/etc/passwd"), root.text("/etc/group"), writeEtc(context, id, hostname)]);
   const user = valueOf(resolveUser(spec.user === "" ? image.config.user : spec.user, passwd, group, Math.min(uidMap.size, gidMap.size)));
   const args = valueOf(processArgs(spec, image.config));
-  const hostname = hostnameOf(spec);
   const env = processEnv(spec.env, image.config.env, hostname, user.home);
   const dir = processDir(spec.dir, image.config.workingDir);
   await root.makeDirectory(dir, { uid: uidMap.hostId + user.uid, gid: gidMap.hostId + user.gid, rootUid: uidMap.hostId, rootGid: gidMap.hostId });
@@ -190,13 +204,6 @@ async function writeConfig(context: Context, { spec, image }: Start): Promise<vo
     const outcome = await root.command(word, path, dir);
     if (outcome === "missing") throw commandNotFound(word);
     if (outcome === "not-executable") throw commandNotExecutable(word);
-  }
-  const etc = Object.entries(etcFiles(hostname, settings.nameservers));
-  for (const [name, text] of etc) {
-    const file = `${paths.disk(id)}/etc/${name}`;
-    await rm(file, { force: true });
-    await writeFile(file, text, { mode: 0o644 });
-    await chown(file, uidMap.hostId, gidMap.hostId);
   }
   const config = ociConfig({
     spec,
@@ -210,12 +217,26 @@ async function writeConfig(context: Context, { spec, image }: Start): Promise<vo
     userNamespace: deps.userNamespace.path,
     networkNamespace: paths.network(id),
     cgroup: cgroupPath(context, id),
-    etc: Object.fromEntries(etc.map(([name]) => [name, `${paths.disk(id)}/etc/${name}`])),
+    etc,
     init: spec.init ? settings.initPath : undefined,
     nofileMax: context.nofileMax,
     swapCounted: context.cgroups.swapCounted,
   });
   await writeFile(`${paths.bundle(id)}/config.json`, JSON.stringify(config), { mode: 0o600 });
+}
+
+/** Hostname, hosts and resolv.conf, anew for each start, on the container's own disk. Gives their host paths by name. */
+async function writeEtc(context: Context, id: ContainerId, hostname: string): Promise<Readonly<Record<string, string>>> {
+  const { uidMap, gidMap } = context.deps.userNamespace;
+  const files = Object.entries(etcFiles(hostname, context.settings.nameservers));
+  const paths = files.map(async ([name, text]): Promise<readonly [string, string]> => {
+    const file = `${context.paths.disk(id)}/etc/${name}`;
+    // The container may have written to the one before, but not made a link of it: it sees the file, not its folder.
+    await writeFile(file, text, { mode: 0o644 });
+    await chown(file, uidMap.hostId, gidMap.hostId);
+    return [name, file];
+  });
+  return Object.fromEntries(await Promise.all(paths));
 }
 
 /**
@@ -250,7 +271,10 @@ function commandNotFound(word: string): CcError {
 }
 
 function commandNotExecutable(word: string): CcError {
-  return new CcError("COMMAND_NOT_EXECUTABLE", `"${word}" is in the image but cannot be executed; is it a program for this machine, with the right to execute?`);
+  return new CcError(
+    "COMMAND_NOT_EXECUTABLE",
+    `"${word}" is in the image but cannot be executed; is it a program for this machine, with the right to execute?`,
+  );
 }
 
 async function undo(context: Context, id: ContainerId, before: Stored | undefined): Promise<void> {

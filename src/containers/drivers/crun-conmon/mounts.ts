@@ -6,7 +6,9 @@ import { unmountScript } from "./scripts.ts";
 /** Mount points of this process's mount namespace that lie in `folder`. */
 export async function mountsBelow(folder: string): Promise<ReadonlySet<string>> {
   const text = await readFile("/proc/self/mountinfo", "utf8");
-  const points = text.split("\n").map((line) => (line.split(" ")[4] ?? "").replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8))));
+  const points = text
+    .split("\n")
+    .map((line) => (line.split(" ")[4] ?? "").replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8))));
   return new Set(points.filter((point) => point.startsWith(`${folder}/`)));
 }
 
@@ -14,7 +16,11 @@ const RELEASE_TRIES = 20;
 const RELEASE_WAIT_MS = 50;
 
 /** Takes down what is mounted in a bundle and waits for the loop device behind `image`: another mount namespace may hold it for a moment. */
-export async function releaseMounts(deps: { readonly shell: ShellHelper; readonly clock: Clock; readonly logger: Logger }, points: readonly string[], image: string): Promise<void> {
+export async function releaseMounts(
+  deps: { readonly shell: ShellHelper; readonly clock: Clock; readonly logger: Logger },
+  points: readonly string[],
+  image: string,
+): Promise<void> {
   for (let tries = 1; ; tries += 1) {
     const outcome = await deps.shell.run(unmountScript(points));
     const held = outcome.exitCode !== 0 || (await isLoopBacked(image));
@@ -28,7 +34,7 @@ export async function releaseMounts(deps: { readonly shell: ShellHelper; readonl
 }
 
 /** A detached loop device whose file is held open elsewhere still shows its backing file. */
-export async function isLoopBacked(image: string): Promise<boolean> {
+async function isLoopBacked(image: string): Promise<boolean> {
   const loops = (await readdir("/sys/block")).filter((name) => name.startsWith("loop"));
   const files = await Promise.all(loops.map((loop) => readFile(`/sys/block/${loop}/loop/backing_file`, "utf8").catch(absent)));
   return files.some((file) => file?.trim() === image);
@@ -46,7 +52,8 @@ export async function removeBundle(bundle: string, mountPoints: readonly string[
   await rm(bundle, { recursive: true, force: true });
 }
 
+/** Not there, or detached while it was read: a loop device that goes meanwhile says ENXIO or ENODEV. */
 function absent(error: unknown): undefined {
-  if (errorCode(error) === "ENOENT" || errorCode(error) === "ENXIO") return undefined;
+  if (["ENOENT", "ENXIO", "ENODEV"].includes(errorCode(error) ?? "")) return undefined;
   throw error;
 }

@@ -1,9 +1,9 @@
-import { watch, type FSWatcher } from "node:fs";
-import { link, mkdir, open, readFile, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
+import { type FSWatcher, watch } from "node:fs";
+import { link, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import type { ShellHelper } from "../../../base/index.ts";
 import { CcError, shellQuote } from "../../../base/index.ts";
 import { errorCode } from "../../../host/index.ts";
-import { type HistoryLimits, type Segment, continuesSegment, endOf, planOldest, segmentBase, segmentName } from "../../log-history.ts";
+import { continuesSegment, endOf, type HistoryLimits, planOldest, type Segment, segmentBase, segmentName } from "../../log-history.ts";
 import type { Bell } from "./exit-watch.ts";
 
 const CURRENT = "current";
@@ -177,12 +177,14 @@ export class OutputHistory {
     await writeFile(`${this.#folder}/${TRIMMED}.new`, String(oldest));
     await rename(`${this.#folder}/${TRIMMED}.new`, `${this.#folder}/${TRIMMED}`);
     this.#oldest = oldest;
-    for (const segment of segments) if (segment.base + segment.sizeBytes <= oldest && segment !== segments.at(-1)) await rm(this.path(segment.base), { force: true });
+    for (const segment of segments)
+      if (segment.base + segment.sizeBytes <= oldest && segment !== segments.at(-1)) await rm(this.path(segment.base), { force: true });
     const hole = Math.floor((oldest - at.base) / PAGE_BYTES) * PAGE_BYTES;
     if (hole <= 0) return;
     const outcome = await this.#shell.run(`fallocate --punch-hole --offset 0 --length ${hole} ${shellQuote(this.path(at.base))}`);
     // File systems without holes keep whole files until conmon's own rotation; the bound is then that one.
-    if (outcome.exitCode !== 0 && !/not supported/i.test(outcome.stdout)) throw new CcError("INTERNAL", `the log's front cannot be cut away: ${outcome.stdout.trim()}`);
+    if (outcome.exitCode !== 0 && !/not supported/i.test(outcome.stdout))
+      throw new CcError("INTERNAL", `the log's front cannot be cut away: ${outcome.stdout.trim()}`);
   }
 }
 

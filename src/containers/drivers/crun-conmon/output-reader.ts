@@ -1,7 +1,7 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { errorCode } from "../../../host/index.ts";
-import { type Segment, endOf } from "../../log-history.ts";
-import { LogLineReader, type LogLine } from "../../log-lines.ts";
+import { endOf, type Segment } from "../../log-history.ts";
+import { type LogLine, LogLineReader } from "../../log-lines.ts";
 import type { OutputChunk, ReadLogs } from "../../runtime.ts";
 import type { Bell } from "./exit-watch.ts";
 import type { OutputHistory } from "./output-history.ts";
@@ -86,7 +86,12 @@ export async function* readOutput(history: OutputHistory, options: ReadLogs, wai
 }
 
 /** Lines of one stream and one millisecond go together: a chunk per line would drown its reader in frames. */
-export function takeLines(reader: LogLineReader, bytes: Buffer, from: number, sinceMs: number): { readonly chunks: readonly OutputChunk[]; readonly position: number } {
+export function takeLines(
+  reader: LogLineReader,
+  bytes: Buffer,
+  from: number,
+  sinceMs: number,
+): { readonly chunks: readonly OutputChunk[]; readonly position: number } {
   const chunks: OutputChunk[] = [];
   let at = 0;
   let group: LogLine[] = [];

@@ -10,7 +10,7 @@ export async function monitorPid(pidFile: string, id: ContainerId): Promise<numb
   return words[words.indexOf("--cid") + 1] === id ? pid : undefined;
 }
 
-export async function pidIn(pidFile: string): Promise<number | undefined> {
+async function pidIn(pidFile: string): Promise<number | undefined> {
   const text = (await textOf(pidFile)).trim();
   return /^[1-9]\d{0,9}$/.test(text) ? Number(text) : undefined;
 }

@@ -59,7 +59,8 @@ export class RootFiles {
     const file = await open(found.hostPath, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     try {
       const { size } = await file.stat();
-      if (size > FILE_BYTES_MAX) throw new CcError("BAD_REQUEST", `${path} of the image has ${size} bytes; users are looked up in files of at most ${FILE_BYTES_MAX}`);
+      if (size > FILE_BYTES_MAX)
+        throw new CcError("BAD_REQUEST", `${path} of the image has ${size} bytes; users are looked up in files of at most ${FILE_BYTES_MAX}`);
       const { buffer, bytesRead } = await file.read(Buffer.alloc(size), 0, size, 0);
       return buffer.toString("utf8", 0, bytesRead);
     } finally {
@@ -87,7 +88,9 @@ export class RootFiles {
 
   /** What `execvp` would find for a command: `found`, `missing` or `not-executable`. */
   async command(word: string, path: string, dir: string): Promise<"found" | "missing" | "not-executable"> {
-    const candidates = word.includes("/") ? [word.startsWith("/") ? word : `${dir}/${word}`] : path.split(":").map((folder) => `${folder === "" ? dir : folder}/${word}`);
+    const candidates = word.includes("/")
+      ? [word.startsWith("/") ? word : `${dir}/${word}`]
+      : path.split(":").map((folder) => `${folder === "" ? dir : folder}/${word}`);
     let outcome: "missing" | "not-executable" = "missing";
     for (const candidate of candidates) {
       const found = await this.resolve(candidate);

@@ -82,6 +82,10 @@ export class Paths {
   diskImage(id: string): string {
     return `${this.state(id)}/disk.img`;
   }
+  /** A disk that is still being formatted: no disk yet. */
+  freshDisk(id: string): string {
+    return `${this.state(id)}/disk.new`;
+  }
   log(id: string): string {
     return `${this.state(id)}/log`;
   }

@@ -1,4 +1,4 @@
-import { readFile, readdir, rm } from "node:fs/promises";
+import { readdir, readFile, rm } from "node:fs/promises";
 import { CcError, type ContainerId, isContainerId } from "../../../base/index.ts";
 import { errorCode, makeFolderDurably, syncFolder, writeFileDurably } from "../../../host/index.ts";
 import type { Exit } from "../../runtime.ts";

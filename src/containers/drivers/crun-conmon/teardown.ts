@@ -17,7 +17,8 @@ export async function clearRun(context: Context, id: ContainerId): Promise<void>
   await monitorSettled(context, id);
   if (existsSync(`${paths.crunRoot}/${id}`)) {
     const outcome = await deps.process.run(`${shellQuote(settings.crunPath)} --root ${shellQuote(paths.crunRoot)} delete --force ${shellQuote(id)}`);
-    if (outcome.exitCode !== 0 && (await crunState(context, id)) !== undefined) throw new CcError("CONTAINER_FAILED", `the container's process cannot be removed: ${outcome.stdout.trim()}`);
+    if (outcome.exitCode !== 0 && (await crunState(context, id)) !== undefined)
+      throw new CcError("CONTAINER_FAILED", `the container's process cannot be removed: ${outcome.stdout.trim()}`);
   }
   await endMonitor(context, id);
   await killLeftovers(context, id);
@@ -35,7 +36,8 @@ export async function settleRun(context: Context, id: ContainerId): Promise<void
   if (found.kind === "running") throw new CcError("IN_USE", `container ${id} still runs`);
   const stored = await context.stored.get(id);
   // How it ended is on the disk before what tells it goes.
-  if (stored !== undefined && found.kind === "ended" && stored.ended === undefined) await context.stored.put(id, { ...stored, ended: { exit: found.exit ?? null } });
+  if (stored !== undefined && found.kind === "ended" && stored.ended === undefined)
+    await context.stored.put(id, { ...stored, ended: { exit: found.exit ?? null } });
   await clearRun(context, id);
   await releaseBundle(context, id);
 }
@@ -50,12 +52,18 @@ export async function removeAll(context: Context, id: ContainerId): Promise<void
   history?.ring();
 }
 
-async function releaseBundle(context: Context, id: ContainerId): Promise<void> {
+/** Takes down what is mounted in the bundle, and the bundle. */
+export async function releaseBundle(context: Context, id: ContainerId): Promise<void> {
   const { paths, deps } = context;
   const bundle = paths.bundle(id);
   const mounted = await mountsBelow(bundle);
   const points = [paths.rootfs(id), paths.disk(id), paths.network(id)];
-  if (mounted.size > 0) await releaseMounts({ shell: deps.disk, clock: deps.clock, logger: deps.logger }, points.filter((point) => mounted.has(point)), paths.diskImage(id));
+  if (mounted.size > 0)
+    await releaseMounts(
+      { shell: deps.disk, clock: deps.clock, logger: deps.logger },
+      points.filter((point) => mounted.has(point)),
+      paths.diskImage(id),
+    );
   await removeBundle(bundle, [paths.rootfs(id), paths.disk(id)]);
 }
 
