@@ -55,6 +55,8 @@ export function createGossip(admitted: (peer: PeerId) => boolean, clock: Clock, 
     scoreParams: {
       // Several peers behind one address (a lab, a NAT) are no attack here: admission is by certificate.
       IPColocationFactorWeight: 0,
+      // Once a second by default, for scores of which only ours moves.
+      decayInterval: 10_000,
       // Broken promises come from overload as well: mild, or a busy honest peer would be cut off.
       behaviourPenaltyWeight: -1,
       behaviourPenaltyThreshold: 10,
