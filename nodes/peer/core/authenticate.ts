@@ -1,18 +1,17 @@
 import type { Caller, RequestHeaders } from "../../../src/api/index.ts";
 import type { SignedRequest as SignedRequestMessage } from "../../../src/api/gen/cc/v1/records_pb.ts";
-import { CcError, type Clock, type MeshId, type PeerId } from "../../../src/base/index.ts";
+import { CcError, type MeshId, type PeerId } from "../../../src/base/index.ts";
 import { actOf, type Authority, type CheckedRequest, checkRequest, errorOf, type NonceMemory, nonceRefusal, type SignedRequest, signedRequestOf, type Verifier } from "../../../src/identity/index.ts";
 import { must } from "../founding.ts";
+import type { MeshTime } from "./mesh-time.ts";
 
 export type AuthenticatorParts = {
   readonly self: PeerId;
   readonly meshId: MeshId;
-  readonly clock: Clock;
+  readonly time: MeshTime;
   readonly verifier: Verifier;
   readonly nonces: NonceMemory;
   readonly authority: () => Authority;
-  /** Wall clock when this peer started. */
-  readonly startedAtMs: number;
 };
 
 export type Authenticator = {
@@ -27,18 +26,21 @@ export type Authenticator = {
 /** Checks every request on this host itself, also when another peer has checked it before. */
 export function createAuthenticator(parts: AuthenticatorParts): Authenticator {
   const check = (call: string, request: SignedRequest, from: "user" | { readonly addressed: readonly PeerId[] }): CheckedRequest => {
-    const { self, meshId, clock, verifier, startedAtMs } = parts;
-    const checked = checkRequest(request, { call, meshId, self, from, nowMs: clock.nowMs(), startedAtMs, authority: parts.authority(), verifier });
+    const { self, meshId, time, verifier } = parts;
+    const checked = checkRequest(request, { call, meshId, self, from, nowMs: time.nowMs(), startedAtMs: time.startedAtMs(), authority: parts.authority(), verifier });
     if (!checked.ok) throw errorOf(checked);
     return checked.value;
   };
   const act = (checked: CheckedRequest, request: SignedRequest, step: string, id: string): Caller => {
-    const nowMs = parts.clock.nowMs();
+    const nowMs = parts.time.nowMs();
     const verdict = parts.nonces.take(actOf(checked, step, id), nowMs);
     if (verdict !== "fresh") throw errorOf(nonceRefusal(verdict, nowMs));
     return callerOf(checked, request);
   };
-  const signed = (call: string, request: SignedRequest): Caller => act(check(call, request, "user"), request, "user", "");
+  const signed = (call: string, request: SignedRequest): Caller => {
+    if (!parts.time.isSure()) throw new CcError("STARTING", "this host's clock was set or it slept, and it asks its neighbours for the time; try again in a few seconds");
+    return act(check(call, request, "user"), request, "user", "");
+  };
   return {
     fromUser: async (call, headers, body) => {
       const named = { "content-digest": headers.contentDigest, "signature-input": headers.signatureInput, signature: headers.signature };

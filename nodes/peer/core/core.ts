@@ -20,6 +20,7 @@ import { keyHandlers } from "./handlers/keys.ts";
 import type { HandlerParts, HostFactsNow } from "./handlers/parts.ts";
 import { readHandlers } from "./handlers/reads.ts";
 import { runHandlers } from "./handlers/run.ts";
+import { createMeshTime } from "./mesh-time.ts";
 import { placementView } from "./placement-view.ts";
 import { createRunRequests } from "./run-requests.ts";
 import { withProgress } from "./pull-progress.ts";
@@ -123,7 +124,8 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
 
   const board = createPhaseBoard();
   const nonces = new NonceMemory();
-  const checking = { self, meshId, clock, verifier, authority, startedAtMs };
+  const time = createMeshTime(clock, observer);
+  const checking = { self, meshId, time, verifier, authority };
   const authenticator = createAuthenticator({ ...checking, nonces });
   const images = withProgress(parts.images, board, () => records.claimsOf(self).flatMap(({ id }) => records.container(id) ?? []));
   const desired = createDesired({ self, zone, view: records, replica, mayStart: (id) => placement.holder.mayStart(id), board, log });
@@ -229,6 +231,7 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
       placement.stop();
       await supervisor.stop();
       desired.stop();
+      time.stop();
       records.close();
       observer.stop();
       await replica.stop();

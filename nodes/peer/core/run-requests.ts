@@ -1,11 +1,12 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { decodeBody } from "../../../src/api/index.ts";
 import { type ContainerSpec as SpecMessage, ContainerSpecSchema, type RunRequest, RunRequestSchema } from "../../../src/api/gen/cc/v1/cloud_pb.ts";
-import { asCcError, type Clock, type ContainerId, isPeerId, isZone, type MeshId, ok, type PeerId, refuse, type Result } from "../../../src/base/index.ts";
+import { asCcError, type ContainerId, isPeerId, isZone, type MeshId, ok, type PeerId, refuse, type Result } from "../../../src/base/index.ts";
 import { type ContainerSpec, specFromRequest } from "../../../src/containers/index.ts";
 import { type Authority, checkRequest, readAddressing, requestParameters, sha256, type SignedRequest, type Verifier } from "../../../src/identity/index.ts";
 import { parseImageReference } from "../../../src/images/index.ts";
 import { containerIdOf, type RunAsked, type RunRequests } from "../../../src/placement/index.ts";
+import type { MeshTime } from "./mesh-time.ts";
 
 const TOKEN = /^[A-Za-z0-9_-]{8,128}$/;
 
@@ -15,10 +16,9 @@ export type RunRead = { readonly asked: RunAsked; readonly message: SpecMessage;
 export type RunRequestsParts = {
   readonly self: PeerId;
   readonly meshId: MeshId;
-  readonly clock: Clock;
+  readonly time: MeshTime;
   readonly verifier: Verifier;
   readonly authority: () => Authority;
-  readonly startedAtMs: number;
 };
 
 /** What a signed Run request says, whatever its age. Refusals are fit for the user. */
@@ -83,8 +83,8 @@ function fingerprint(message: SpecMessage): string {
 export function createRunRequests(parts: RunRequestsParts): RunRequests {
   return {
     check: async (request) => {
-      const { self, meshId, clock, verifier, startedAtMs } = parts;
-      const context = { call: "Run", meshId, self, from: { addressed: "any" }, nowMs: clock.nowMs(), startedAtMs, authority: parts.authority(), verifier } as const;
+      const { self, meshId, time, verifier } = parts;
+      const context = { call: "Run", meshId, self, from: { addressed: "any" }, nowMs: time.nowMs(), startedAtMs: time.startedAtMs(), authority: parts.authority(), verifier } as const;
       const checked = checkRequest(request, context);
       if (!checked.ok) return checked;
       const read = readRun(request);

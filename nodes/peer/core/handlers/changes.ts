@@ -15,10 +15,11 @@ const KILL_MARGIN_MS = 3_000;
 const GONE_WAIT_MS = 5_000;
 const PUT_MS = 3_000;
 
-type Outcome = { done: string[]; errors: ItemErrorInit[]; wrote: WrittenInit[]; copies: number; notAsked: string[] };
+type Outcome = { done: string[]; errors: ItemErrorInit[]; wrote: WrittenInit[]; copies: number; notAsked: string[]; pending: string[] };
 
 const RUNNING = new Set(["claimed", "pulling", "starting", "running", "stopping", "backoff"]);
 const isRunning = (container: ContainerView): boolean => container.best !== undefined && RUNNING.has(container.phase?.phase ?? "claimed");
+const hasStopped = (container: ContainerView | undefined): boolean => container === undefined || container.gone || !isRunning(container);
 
 /** Stop and remove need nobody; start and restart need the holder, which fsyncs the run token before any of it is acknowledged. */
 export function changeHandlers(parts: HandlerParts, askAround: AskAround): Some<"stop" | "start" | "restart" | "remove"> {
@@ -30,7 +31,7 @@ export function changeHandlers(parts: HandlerParts, askAround: AskAround): Some<
     const bad = ids.find((id) => !isContainerId(id));
     if (bad !== undefined) throw new CcError("BAD_REQUEST", `"${bad}" is not a container's id; Resolve gives the id of a name`);
     const { found, notAsked } = await findContainers(parts, askAround, [...new Set(ids)]);
-    const outcome: Outcome = { done: [], errors: [], wrote: [], copies: 0, notAsked: [...notAsked] };
+    const outcome: Outcome = { done: [], errors: [], wrote: [], copies: 0, notAsked: [...notAsked], pending: [] };
     const containers = found.flatMap((one) => ("container" in one ? [one.container] : []));
     const absent = found.flatMap((one) => ("error" in one ? [withNotAsked(one.error, notAsked)] : []));
     return { outcome, containers, absent };
@@ -96,7 +97,8 @@ export function changeHandlers(parts: HandlerParts, askAround: AskAround): Some<
       await writeAll(outcome, containers, caller, false, signal);
       const here = containers.filter(reachable);
       const waitMs = Math.min(WAIT_MS_MAX, KILL_MARGIN_MS + Math.max(0, ...here.map((container) => stopTimeoutMs(container, request.timeoutMs))));
-      await awaitContainers(parts, ids(here), (container) => container === undefined || container.gone || !isRunning(container), waitMs, signal);
+      await awaitContainers(parts, ids(here), hasStopped, waitMs, signal);
+      outcome.pending.push(...ids(here).filter((id) => !hasStopped(view.container(id))));
       return outcome;
     },
 

@@ -1,5 +1,5 @@
 import { CcError, isPeerId, type PeerId } from "../../../../src/base/index.ts";
-import { parseAdminRequest } from "../../../../src/identity/index.ts";
+import { type HostCertificate, parseAdminRequest } from "../../../../src/identity/index.ts";
 import { compareVersions } from "../../../../src/state/index.ts";
 import { must } from "../../founding.ts";
 import type { HandlerParts, Some } from "./parts.ts";
@@ -14,7 +14,11 @@ export function hostHandlers(parts: HandlerParts): Some<"listHosts" | "removeHos
   return {
     listHosts: async () => {
       const medianMs = liveness.medianOffsetMs();
-      const hosts = view.members().map((member) => {
+      // Nobody tells a host about itself: who holds a connection to it sees it.
+      const connected = new Set(parts.mesh.connected());
+      const members = view.members();
+      const admittedBy = Map.groupBy(members, ({ certificate }) => issuerOf(certificate));
+      const hosts = members.map((member) => {
         const seen = liveness.of(member.peer);
         const offsetMs = (seen.clockOffsetMs ?? 0) - medianMs;
         return {
@@ -23,7 +27,7 @@ export function hostHandlers(parts: HandlerParts): Some<"listHosts" | "removeHos
           zone: member.zone,
           state: seen.standing,
           sinceMs: seen.sinceMs,
-          seenBy: [...seen.seenBy],
+          seenBy: member.peer === parts.self ? members.flatMap(({ peer }) => (connected.has(peer) ? [peer] : [])) : [...seen.seenBy],
           version: member.facts?.version ?? "",
           ...(member.facts?.capacity === undefined ? {} : { capacity: member.facts.capacity }),
           used: view.usedBy(member.peer),
@@ -32,6 +36,7 @@ export function hostHandlers(parts: HandlerParts): Some<"listHosts" | "removeHos
           self: member.peer === parts.self,
           endpoints: [...(member.facts?.endpoints ?? [])],
           ...newestOf(member.peer),
+          admitted: (admittedBy.get(member.peer) ?? []).flatMap(({ peer }) => (peer === member.peer ? [] : [peer])),
         };
       });
       const removed = [...view.authority().removals].map(([peer, removal]) => ({ id: peer, name: "", zone: "", state: "removed", sinceMs: removal.stamp.timeMs }));
@@ -67,4 +72,10 @@ export function hostHandlers(parts: HandlerParts): Some<"listHosts" | "removeHos
     if (seen * 2 > members.length) return;
     throw new CcError("MAJORITY_NEEDED", `this peer reaches ${seen} of ${members.length} hosts, and ${host} is not among them: remove it at a peer that reaches more than half, or with --force when the others are gone for good`);
   }
+}
+
+/** The peer that countersigned a member's certificate. */
+function issuerOf(certificate: HostCertificate): PeerId | undefined {
+  const invite = parseAdminRequest(certificate.invite);
+  return invite.ok && invite.value.kind === "invite" ? invite.value.issuer : undefined;
 }

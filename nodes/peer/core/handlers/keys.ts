@@ -40,6 +40,7 @@ export function keyHandlers(parts: HandlerParts): Some<"whoAmI" | "createKey" | 
           createdAtMs: key.createdAtMs,
           revoked: key.state !== "live",
           revokedAtMs: key.endedAtMs ?? 0,
+          signed: [...(view.authority().signed.get(key.keyId) ?? [])],
         })),
     }),
 
@@ -51,7 +52,8 @@ export function keyHandlers(parts: HandlerParts): Some<"whoAmI" | "createKey" | 
       if (key === undefined) throw new CcError("NOT_FOUND", `there is no key ${request.key}; cc key list shows them`);
       const signed = authority.signed.get(request.key) ?? [];
       const kept = request.keepAll ? signed : signed.filter((record) => request.keep.includes(record));
-      if (key.state !== "live") return { wrote: [], copies: 0, kept: [...kept] };
+      // Its own second word changes nothing; a key above may still shorten the list of what stays.
+      if (key.state !== "live" && caller.keyId === request.key) return { wrote: [], copies: 0, kept: [...kept] };
       if (!mayRevoke(authority, caller.keyId, request.key)) {
         throw new CcError("FORBIDDEN", `only the key itself, a key above it or the root revokes ${request.key}; the root signs with --recovery-key-file`);
       }
