@@ -38,6 +38,7 @@ export type HostParts = {
   readonly capacity: DeclaredCapacity;
   readonly onStart: (run: ProcessRun) => void;
   readonly onFault: (text: string) => void;
+  readonly onBoot: (host: SimulatedHost) => void;
   readonly onReady: (host: SimulatedHost) => void;
 };
 
@@ -87,6 +88,7 @@ export class SimulatedHost {
     if (identity === undefined || this.#booting !== undefined || this.life !== undefined || this.retired) return;
     const { timeline, history } = this.#parts;
     history.add(this.name, "boots");
+    this.#parts.onBoot(this);
     const clock = new HostClock(timeline, this.time);
     this.#booting = clock;
     this.#boot(identity, clock).catch((error: unknown) => {

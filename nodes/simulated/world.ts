@@ -50,9 +50,10 @@ export class World {
   /** Told of everything that invariants look at. */
   readonly watchers: {
     onStart: ((run: ProcessRun) => void)[];
+    onBoot: ((host: SimulatedHost) => void)[];
     onReady: ((host: SimulatedHost) => void)[];
     onAskEnd: ((ask: Ask) => void)[];
-  } = { onStart: [], onReady: [], onAskEnd: [] };
+  } = { onStart: [], onBoot: [], onReady: [], onAskEnd: [] };
   readonly #options: WorldOptions;
   readonly #setup: SeededRandom;
   /** Times during which something was broken. */
@@ -231,6 +232,9 @@ export class World {
         for (const watch of this.watchers.onStart) watch(run);
       },
       onFault: (text) => this.violate("no-fault", `${name}: ${text}`),
+      onBoot: (booting) => {
+        for (const watch of this.watchers.onBoot) watch(booting);
+      },
       onReady: (ready) => {
         for (const watch of this.watchers.onReady) watch(ready);
       },

@@ -3,6 +3,7 @@ import type { ContainerId } from "../../../src/base/index.ts";
 import type { ContainerView } from "../../../src/state/index.ts";
 import type { SimulatedHost } from "../host.ts";
 import type { World } from "../world.ts";
+import { AFTERMATH_MS } from "./asks.ts";
 import { liveHosts } from "./reach.ts";
 
 /** Equal digests within this long of looking: between two looks somebody may just be writing. */
@@ -106,6 +107,21 @@ export function checkNothingHeld(world: World): void {
     world.violate("nothing-held", `at ${host.name} ${held}, its live containers are ${live.map(({ id }) => world.history.nameOf(id)).join(", ") || "none"} with ${memoryBytes / 1024 ** 2} MiB`);
   }
 }
+
+/** What users were told is done last is what counts. */
+export function checkLaterWins(world: World): void {
+  const [reference] = liveHosts(world);
+  for (const container of reference?.life.core.view.containers() ?? []) {
+    const changes = world.asks.filter((ask) => CHANGES.has(ask.call) && ask.outcome === "done" && (ask.reply as ReplyOf<"Stop">).wrote.some(({ key }) => key.endsWith(`/${container.id}`)));
+    const counting = changes.find((ask) => ask.token === container.wanted?.token);
+    const last = changes.findLast((ask) => counting === undefined || ask.startedAtMs > (counting.endedAtMs ?? 0));
+    if (last === undefined || last === counting || container.removed || isWriteLost(world)) continue;
+    if (world.wasDisturbed((counting ?? last).startedAtMs - AFTERMATH_MS, last.endedAtMs ?? 0)) continue;
+    world.violate("later-wins", `${world.history.nameOf(container.id)}: ${last.call} by ${last.user.name} was done at ${last.endedAtMs}, what counts is ${counting?.call ?? "nothing"}`);
+  }
+}
+
+const CHANGES: ReadonlySet<string> = new Set(["Stop", "Start", "Restart"]);
 
 export function checkRemoved(world: World): void {
   for (const ask of world.asks) {

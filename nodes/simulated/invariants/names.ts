@@ -11,6 +11,7 @@ export const INVARIANTS = {
   converged: "10 s after all faults: equal digests everywhere",
   "same-view": "10 s after all faults: every host derives the same from its records",
   kept: "no acknowledged write is lost unless all its disks were",
+  "later-wins": "of two changes, the second made after the first was acknowledged and nothing broken, the second counts",
   "stays-removed": "what was removed stays removed",
   "at-most": "10 s after all faults: no container runs more often than asked",
   "as-asked": "30 s after all faults: every container runs exactly as asked",

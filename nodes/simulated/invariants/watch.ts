@@ -1,7 +1,7 @@
 import type { SimulatedHost } from "../host.ts";
 import type { World } from "../world.ts";
 import { AcknowledgedWrites } from "./acknowledged.ts";
-import { checkAsAsked, checkAtMost, checkConverged, checkNothingHeld, checkRemoved } from "./after.ts";
+import { checkAsAsked, checkAtMost, checkConverged, checkLaterWins, checkNothingHeld, checkRemoved } from "./after.ts";
 import { checkAnswered, checkNames, watchAsks } from "./asks.ts";
 import { connectedSinceMs, liveHosts } from "./reach.ts";
 import { checkRoom } from "./room.ts";
@@ -17,12 +17,14 @@ export class Watch {
   readonly acknowledged: AcknowledgedWrites;
   readonly #world: World;
   readonly #starts: StartWatch;
+  readonly #storedAtBoot = new Map<SimulatedHost, ReadonlyMap<SimulatedHost, number>>();
 
   constructor(world: World) {
     this.#world = world;
     this.#starts = new StartWatch(world);
     this.acknowledged = new AcknowledgedWrites(world);
     watchAsks(world);
+    world.watchers.onBoot.push((host) => this.#onBoot(host));
     world.watchers.onReady.push((host) => this.#onReady(host));
     const look = (): void => {
       this.#starts.look();
@@ -40,6 +42,7 @@ export class Watch {
     this.acknowledged.check();
     checkAtMost(world);
     checkRemoved(world);
+    checkLaterWins(world);
     checkNames(world);
     await world.sleep(AS_ASKED_AFTER_MS - CONVERGED_AFTER_MS);
     checkAsAsked(world);
@@ -49,15 +52,20 @@ export class Watch {
     checkBounded(world);
   }
 
+  /** What the others had stored of it when it came back. */
+  #onBoot(host: SimulatedHost): void {
+    const stored = liveHosts(this.#world).filter((other) => other !== host);
+    this.#storedAtBoot.set(host, new Map(stored.map((other) => [other, other.life.core.replica.highestStartOf(host.peer)])));
+  }
+
   #onReady(host: SimulatedHost): void {
     const own = host.life?.core.replica.startNumber() ?? 0;
-    for (const other of liveHosts(this.#world)) {
-      if (other === host || host.life === undefined || connectedSinceMs(this.#world, host, other) > this.#world.timeline.nowMs) continue;
-      // Reachable for all of this life, and longer than a dial takes.
+    for (const [other, stored] of this.#storedAtBoot.get(host) ?? []) {
+      if (host.life === undefined || other.life === undefined || connectedSinceMs(this.#world, host, other) > this.#world.timeline.nowMs) continue;
+      // Reachable for all of this life, and connected by now.
       const open = this.#world.network.openSinceMs(host.peer, other.peer);
-      if (open > host.life.bornAtMs || !host.life.mesh.connected().includes(other.peer)) continue;
-      const stored = other.life.core.replica.highestStartOf(host.peer);
-      if (stored >= own) this.#world.violate("start-number", `${host.name} is ready with start number ${own}, ${other.name} has ${stored} stored for it`);
+      if (open > host.life.bornAtMs || other.life.bornAtMs > host.life.bornAtMs || !host.life.mesh.connected().includes(other.peer)) continue;
+      if (stored >= own) this.#world.violate("start-number", `${host.name} is ready with start number ${own}, ${other.name} has had ${stored} stored for it`);
     }
   }
 }
