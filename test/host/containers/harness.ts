@@ -206,7 +206,9 @@ export async function leftovers(scene: Scene): Promise<readonly string[]> {
   }
   for (const pid of (await readdir("/proc")).filter((name) => /^\d+$/.test(name) && name !== String(process.pid))) {
     const words = await readFile(`/proc/${pid}/cmdline`, "latin1").catch(() => "");
-    if (words.includes(`${scene.runDir}/`) || words.includes(`${scene.stateDir}/`)) left.push(`process ${pid} ${words.replaceAll("\0", " ")}`);
+    const [program = ""] = words.split("\0");
+    // Only what a runtime runs: others on this machine may name these folders too (a lab's hosts list what they take down).
+    if (/(^|\/)(conmon|crun|socat)$/.test(program) && words.includes(scene.folder)) left.push(`process ${pid} ${words.replaceAll("\0", " ")}`);
   }
   for (const folder of [scene.runDir, scene.stateDir])
     left.push(...(await readdir(folder).catch(() => [])).filter((name) => !name.startsWith(".")).map((name) => `file ${folder}/${name}`));
