@@ -100,7 +100,7 @@ export async function buildCommandLine(out: string, options: { readonly prime: b
   });
   writeFileSync(join(cli, "start.cjs"), START);
   for (const name of ["cc", "ccloud"]) writeFileSync(join(bin, name), launcher("Starts the command line", "--use-openssl-ca", "../cli/start.cjs"));
-  writeFileSync(join(bin, "cc-peer"), launcher("Starts the peer", "", "../nodes/peer/main.js"));
+  writeFileSync(join(bin, "cc-peer"), launcher("Starts the peer", "", "../nodes/peer/cc-peer.js"));
   for (const name of ["cc", "ccloud", "cc-peer"]) chmodSync(join(bin, name), 0o755);
   if (options.prime) primeCache(cli);
 }

@@ -18,7 +18,7 @@ type Acknowledged = { readonly id: string; readonly job: Job; stopped: boolean; 
 
 const TOP = join(import.meta.dirname, "../..");
 const HOSTS = [1, 2, 3];
-const KILLS = 50;
+const KILLS = Number(process.env["CC_TEST_KILLS"] ?? 50);
 const CALLERS = 3;
 const READY_MS = 60_000;
 const SEED = Number(process.env["CC_TEST_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
@@ -85,7 +85,10 @@ withLab(`peers killed at ${KILLS} moments, seed ${SEED}`, { hosts: HOSTS.length,
   const acknowledged: Acknowledged[] = [];
   const peers = HOSTS.map((number) => new MortalPeer(lab, number));
   // One run before the first kill, so that the image is on every host: pulls under kills have tests of their own.
-  for (const host of HOSTS) t.equal((await lab.cc(["run", "--rm", "--host", `h${host}`, "--image", image, "true"])).code, 0);
+  for (const host of HOSTS) {
+    const { code, stderr } = await lab.cc(["run", "--rm", "--host", `h${host}`, "--image", image, "--", "true"]);
+    t.equal(code, 0, stderr);
+  }
   const chaos = new AbortController();
   let kills = 0;
 

@@ -50,7 +50,7 @@ function processes(): string[] {
     const words = read(() => readFileSync(`/proc/${pid}/cmdline`, "utf8"), "").split("\0");
     const program = words[0]?.split("/").at(-1) ?? "";
     if (words[0] === "" || program === "") continue;
-    if (PROGRAMS.has(program) || words.some((word) => word.endsWith("/cc-peer") || word.endsWith("/nodes/peer/main.js")))
+    if (PROGRAMS.has(program) || words.some((word) => word.endsWith("/cc-peer") || word.endsWith("/nodes/peer/cc-peer.js")))
       traces.push(`process ${pid}: ${words.join(" ").trim()}`);
     for (const kind of ["net", "mnt", "user", "pid"]) {
       const namespace = read(() => readlinkSync(`/proc/${pid}/ns/${kind}`), "");
