@@ -12,7 +12,7 @@ const PACKAGES: readonly { readonly packages: RegExp; readonly allowed: RegExp; 
   { packages: /^it-pipe$/, allowed: /^(src\/mesh\/drivers|nodes\/peer\/streams)\//, where: "src/mesh/drivers or nodes/peer/streams" },
   { packages: /^level$/, allowed: /^src\/state\/drivers\//, where: "src/state/drivers" },
   { packages: /^(@oclif\/core|oclif)$/, allowed: /^cli\//, where: "cli" },
-  { packages: /^esbuild$/, allowed: /^(cli|nodes\/peer)\/build\.ts$/, where: "cli/build.ts or nodes/peer/build.ts" },
+  { packages: /^esbuild$/, allowed: /^cli\/|^nodes\/peer\/build\.ts$/, where: "cli and nodes/peer/build.ts" },
   { packages: /^ws$/, allowed: /^src\/(api|tunnel)\/drivers\//, where: "src/api/drivers and src/tunnel/drivers" },
   {
     packages: /^@connectrpc\//,
