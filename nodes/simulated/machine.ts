@@ -51,7 +51,13 @@ export class Machine {
   readonly #onStart: (run: ProcessRun) => void;
   readonly #waiting = new Set<() => void>();
 
-  constructor(parts: { readonly name: string; readonly timeline: Timeline; readonly time: MachineTime; readonly random: SeededRandom; readonly onStart: (run: ProcessRun) => void }) {
+  constructor(parts: {
+    readonly name: string;
+    readonly timeline: Timeline;
+    readonly time: MachineTime;
+    readonly random: SeededRandom;
+    readonly onStart: (run: ProcessRun) => void;
+  }) {
     this.name = parts.name;
     this.#timeline = parts.timeline;
     this.#time = parts.time;
@@ -81,7 +87,10 @@ export class Machine {
   }
 
   snapshot(): { readonly bundles: ReadonlyMap<ContainerId, Bundle>; readonly images: ReadonlyMap<string, ImageOnHost> } {
-    return { bundles: new Map([...this.bundles].map(([id, bundle]) => [id, { ...bundle, exit: undefined, cancelEnd: () => undefined }])), images: new Map(this.#images) };
+    return {
+      bundles: new Map([...this.bundles].map(([id, bundle]) => [id, { ...bundle, exit: undefined, cancelEnd: () => undefined }])),
+      images: new Map(this.#images),
+    };
   }
 
   isPulling(reference: string): boolean {
@@ -98,7 +107,7 @@ export class Machine {
     return {
       list: async () => [...this.bundles.keys()],
       inspect: async (id) => this.#found(id),
-      start: async (spec, _image, runToken, signal) => {
+      start: async (spec, _image, runToken, signal, first) => {
         const known = this.bundles.get(spec.id);
         if (known !== undefined && known.state !== "half" && known.runToken === runToken) return {};
         signal.throwIfAborted();
@@ -107,7 +116,12 @@ export class Machine {
         this.bundles.set(spec.id, bundle);
         await pause(this.speed.startMsMin, this.speed.startMsMax);
         const [program = "sleep", lastsMs = "0", exitCode = "0"] = spec.command;
-        const refusal = startRefusal(program);
+        const refusal: unknown =
+          startRefusal(program) ??
+          (await first?.then(
+            () => undefined,
+            (error: unknown) => error,
+          ));
         if (this.bundles.get(spec.id) !== bundle) throw new CcError("CONTAINER_FAILED", "its bundle was removed meanwhile");
         if (signal.aborted || refusal !== undefined) {
           // Nothing of a start that failed stays: not its token either.

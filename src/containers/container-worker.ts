@@ -2,7 +2,7 @@ import { asCcError, assertNever, type Clock, type ContainerId, type ErrorCode, t
 import type { ImageOnHost, ImageStore } from "../images/index.ts";
 import { PhaseTeller } from "./phase-teller.ts";
 import { type ContainerStep, FRESH_MEMORY, planContainer, runOf, type WorkerMemory } from "./plan-container.ts";
-import type { ContainerRuntime } from "./runtime.ts";
+import type { ContainerRuntime, StartTimings } from "./runtime.ts";
 import { signalName } from "./spec.ts";
 import type { StartSlots } from "./start-slots.ts";
 import { backoffMs } from "./supervision.ts";
@@ -169,7 +169,7 @@ export class ContainerWorker {
   }
 
   async #start(desired: Desired, step: Extract<ContainerStep, { kind: "start" }>): Promise<void> {
-    const { runtime, desired: port, slots } = this.#deps;
+    const { desired: port, slots } = this.#deps;
     const controller = new AbortController();
     this.#starting = { runToken: step.runToken, controller };
     // A change between the plan and here.
@@ -185,8 +185,7 @@ export class ContainerWorker {
         release();
         return await this.#wake.wait(LOOK_AGAIN_MS, signal);
       }
-      await this.#tell.starting(step.runToken, desired, image.digest);
-      const timings = await runtime.start(desired.spec, image, step.runToken, signal);
+      const timings = await this.#startTold(desired, step, image, signal);
       this.#memory = { ...FRESH_MEMORY, shortRuns: step.shortRuns };
       this.#deps.logger.info({ container: this.#id, timings }, "container started");
     } catch (error) {
@@ -194,6 +193,18 @@ export class ContainerWorker {
     } finally {
       release?.();
       this.#starting = undefined;
+    }
+  }
+
+  /** Disk and network are made ready while the record of the start reaches the disk; the process waits for it. */
+  async #startTold(desired: Desired, step: Extract<ContainerStep, { kind: "start" }>, image: ImageOnHost, signal: AbortSignal): Promise<StartTimings> {
+    const told = this.#tell.starting(step.runToken, desired, image.digest);
+    // Awaited in the end, whatever happens before: what is told next comes after it.
+    told.catch(() => undefined);
+    try {
+      return await this.#deps.runtime.start(desired.spec, image, step.runToken, signal, told);
+    } finally {
+      await told;
     }
   }
 

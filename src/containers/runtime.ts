@@ -52,9 +52,11 @@ export interface ContainerRuntime {
   /**
    * Makes the bundle (disk, root file system, network namespace) if missing and starts the process, once per
    * `runToken`: the same token again is the same start. The writable layer is kept from an earlier start.
+   * `first` has to resolve before the process may exist (a record that has to be on the disk, say); what can be made ready
+   * meanwhile, is. When it rejects, nothing is started and the call throws its reason.
    * Throws CcError: COMMAND_NOT_FOUND, COMMAND_NOT_EXECUTABLE, NO_ROOM, BAD_REQUEST (unknown user), CONTAINER_FAILED.
    */
-  start(spec: ContainerSpec, image: ImageOnHost, runToken: string, signal: AbortSignal): Promise<StartTimings>;
+  start(spec: ContainerSpec, image: ImageOnHost, runToken: string, signal: AbortSignal, first?: Promise<void>): Promise<StartTimings>;
   /** Sends a signal to the container's first process; nothing happens when it has ended. */
   kill(id: ContainerId, signalName: string): Promise<void>;
   /** Resolves when the process has ended (at once if it has), whatever happened to the process that started it. */

@@ -1,12 +1,12 @@
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { createCloudClient, type CloudClient } from "../../src/api/client.ts";
-import { createDialer } from "../../src/api/drivers/dialer.ts";
 import { systemClock, systemRandom } from "../../cli/drivers/clock.ts";
 import { provePeer, signWith } from "../../cli/drivers/identity.ts";
 import { gatherSettings, parseSettings } from "../../cli/settings.ts";
 import type { HostReport, LabReport } from "../../nodes/lab/lab.ts";
-import { layoutOf, type LabLayout } from "../../nodes/lab/layout.ts";
+import { type LabLayout, layoutOf } from "../../nodes/lab/layout.ts";
+import { type CloudClient, createCloudClient } from "../../src/api/client.ts";
+import { createDialer } from "../../src/api/drivers/dialer.ts";
 import type { Cleanup } from "./cleanup.ts";
 import { type Command, outputOf } from "./timed-run.ts";
 

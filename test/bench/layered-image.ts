@@ -28,6 +28,8 @@ function layerEntries(layer: number): TarEntry[] {
 
 function content(seed: string): Buffer {
   // An extendable hash: as many bytes as asked for, that do not compress.
-  const dense = createHash("shake256", { outputLength: Math.floor(FILE_BYTES * DENSE_PART) }).update(seed).digest();
+  const dense = createHash("shake256", { outputLength: Math.floor(FILE_BYTES * DENSE_PART) })
+    .update(seed)
+    .digest();
   return Buffer.concat([dense, Buffer.alloc(FILE_BYTES - dense.length, `a line of text of ${seed}\n`)]);
 }

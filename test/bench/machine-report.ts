@@ -12,7 +12,12 @@ export function machineReport(withRivals: boolean): readonly (readonly [string, 
     ["node", process.version],
     ["crun, conmon", `${version("crun", "--version")}; ${version("conmon", "--version")}`],
     ...(withRivals ? ([["rivals", `${version(DOCKERD, "--version")}; ${version(DOCKER, "--version")}; ${version(PODMAN, "--version")}`]] as const) : []),
-    ["load before", `${loadavg().map((load) => load.toFixed(1)).join(", ")} (1, 5, 15 minutes)`],
+    [
+      "load before",
+      `${loadavg()
+        .map((load) => load.toFixed(1))
+        .join(", ")} (1, 5, 15 minutes)`,
+    ],
     ["commit", version("git", "rev-parse", "--short", "HEAD")],
   ];
 }

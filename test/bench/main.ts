@@ -10,7 +10,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
 import { join } from "node:path";
 import { whatIsMissing } from "../../nodes/lab/machine.ts";
-import { type BenchOptions, parseArguments, type PartName, USAGE } from "./arguments.ts";
+import { type BenchOptions, type PartName, parseArguments, USAGE } from "./arguments.ts";
 import { BenchLab, TOP } from "./bench-lab.ts";
 import { Cleanup } from "./cleanup.ts";
 import { machineReport } from "./machine-report.ts";

@@ -15,7 +15,10 @@ export class Relay {
       const passage: Passage = { acceptedAtMs: wallMs(), clientFlightsAtMs: [] };
       this.#passages.push(passage);
       const far = connect({ host, port, noDelay: true });
-      for (const [from, to] of [[near, far], [far, near]] as const) {
+      for (const [from, to] of [
+        [near, far],
+        [far, near],
+      ] as const) {
         this.#sockets.add(from);
         from.on("error", () => to.destroy());
         from.once("close", () => {

@@ -11,12 +11,12 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { shellQuote } from "../../src/base/index.ts";
+import type { LabLayout } from "../../nodes/lab/layout.ts";
 import { readMounts } from "../../nodes/lab/machine.ts";
-import { type LabLayout } from "../../nodes/lab/layout.ts";
 import { mountsToDrop } from "../../nodes/lab/mounts.ts";
 import { netFile, WIRE } from "../../nodes/lab/scripts.ts";
 import { requireState } from "../../nodes/lab/state-file.ts";
+import { shellQuote } from "../../src/base/index.ts";
 import { TOP } from "./bench-lab.ts";
 import type { Cleanup } from "./cleanup.ts";
 import { type Command, outputOf } from "./timed-run.ts";
@@ -104,7 +104,10 @@ echo ready
 exec catatonit -P`;
     const unshare = ["unshare", "--mount", "--net", "--ipc", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--propagation", "private"];
     // Dies with this process, however that ends, and everything inside dies with it.
-    const child = spawn("setpriv", ["--pdeathsig", "KILL", ...unshare, "sh", "-ec", script], { stdio: ["ignore", "pipe", "inherit"], env: this.#environment() });
+    const child = spawn("setpriv", ["--pdeathsig", "KILL", ...unshare, "sh", "-ec", script], {
+      stdio: ["ignore", "pipe", "inherit"],
+      env: this.#environment(),
+    });
     const ready = new Promise<void>((resolve, reject) => {
       child.stdout.once("data", () => resolve());
       child.once("error", reject);
@@ -172,7 +175,12 @@ const PACKAGES = ["podman", "netavark", "aardvark-dns", "docker.io", "iptables"]
 
 export function installRivals(say: (line: string) => void): void {
   const known = execFileSync("dpkg-query", ["-W", "-f", "${Package} ${db:Status-Status}\n"], { encoding: "utf8", maxBuffer: 64 * 1024 ** 2 });
-  const installed = new Set(known.split("\n").filter((line) => line.endsWith(" installed")).map((line) => line.split(" ")[0]));
+  const installed = new Set(
+    known
+      .split("\n")
+      .filter((line) => line.endsWith(" installed"))
+      .map((line) => line.split(" ")[0]),
+  );
   const missing = PACKAGES.filter((name) => !installed.has(name));
   if (missing.length === 0) return;
   say(`installing ${missing.join(" ")} from Debian (their services are not started)`);

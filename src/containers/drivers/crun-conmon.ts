@@ -60,9 +60,9 @@ class Driver implements CrunConmon {
     return observe(this.#context, id);
   }
 
-  async start(spec: ContainerSpec, image: ImageOnHost, runToken: string, signal: AbortSignal): Promise<StartTimings> {
+  async start(spec: ContainerSpec, image: ImageOnHost, runToken: string, signal: AbortSignal, first?: Promise<void>): Promise<StartTimings> {
     if (this.#context.starting.has(spec.id)) throw new CcError("CONFLICT", `container ${spec.id} is being started already`);
-    const timings = await launch(this.#context, spec, image, runToken, signal);
+    const timings = await launch(this.#context, { spec, image, runToken, signal, first });
     this.#keepLog(spec.id);
     return timings;
   }

@@ -33,7 +33,12 @@ export async function benchManyRecords(lab: BenchLab, count: number, runs: numbe
     await pause(1_000, undefined, { signal });
   }
   const many = await measured(lab, runs, signal);
-  const row = (name: string, values: Measured): string[] => [name, number(median(values.ps)), number(median(values.psJson)), number(median(values.ps) / median(values.node))];
+  const row = (name: string, values: Measured): string[] => [
+    name,
+    number(median(values.ps)),
+    number(median(values.psJson)),
+    number(median(values.ps) / median(values.node)),
+  ];
   return {
     part: "ps1000",
     title: `\`cc ps\` with many containers' records, ${runs} interleaved runs (ms)`,
@@ -47,7 +52,7 @@ export async function benchManyRecords(lab: BenchLab, count: number, runs: numbe
 async function askFor(client: CloudClient, lane: number, count: number, image: string, signal: AbortSignal): Promise<void> {
   for (let index = lane; index < count; index += AT_ONCE) {
     signal.throwIfAborted();
-    await client.call("Run", { spec: { image, name: `bench-${index}`, command: ["true"], memoryBytes: 4 * 1024 ** 2, diskBytes: 1024 ** 2 } });
+    await client.call("Run", { spec: { image, name: `bench-${index}`, command: ["true"], memoryBytes: 16 * 1024 ** 2, diskBytes: 4 * 1024 ** 2 } });
   }
 }
 

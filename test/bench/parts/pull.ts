@@ -54,7 +54,12 @@ export async function benchPull(lab: BenchLab, rivals: Rivals, runs: number, cle
     part: "pull",
     title: `Pull and unpack, ${number(compressedBytes / 1e6)} MB (${number(unpackedBytes / 1e6)} MB unpacked) in 6 layers, cold, ${runs} interleaved runs (ms)`,
     columns: ["program", "median", "least", "ratio to podman pull"],
-    rows: contestants.map(({ name }, index) => [name, number(medians[index] ?? 0), number(Math.min(...(tookMs[index] ?? []))), number((medians[index] ?? 0) / podman)]),
+    rows: contestants.map(({ name }, index) => [
+      name,
+      number(medians[index] ?? 0),
+      number(Math.min(...(tookMs[index] ?? []))),
+      number((medians[index] ?? 0) / podman),
+    ]),
     notes: [`Budget: no slower than podman: ${number(ratio)}, ${verdict(ratio, BUDGET)}.`],
     values: Object.fromEntries(contestants.map(({ name }, index) => [`${name}, ms`, tookMs[index] ?? []])),
   };
@@ -77,7 +82,16 @@ function cloudStore(lab: BenchLab, image: string, cleanup: Cleanup, signal: Abor
       const runDir = join(folder, "run");
       pin = createUserNamespacePin({ runDir, commands });
       const settings = { insecureRegistries: [image.split("/")[0] ?? ""] };
-      const store = createImageStore({ dataDir: join(folder, "data"), runDir, pin, commands, clock: systemClock, random: systemRandom, log: silentLogger, ...settings });
+      const store = createImageStore({
+        dataDir: join(folder, "data"),
+        runDir,
+        pin,
+        commands,
+        clock: systemClock,
+        random: systemRandom,
+        log: silentLogger,
+        ...settings,
+      });
       const fromMs = performance.now();
       await store.pull(image, { signal });
       return performance.now() - fromMs;

@@ -7,7 +7,14 @@ import { median } from "../statistics.ts";
 import { timedRun } from "../timed-run.ts";
 
 const SETTLE_MS = 300;
-const STEPS = ["cc starts, to its connection", "connection and TLS, to the request", "request to placed", "placed to started", "started to first output", "first output to exit"] as const;
+const STEPS = [
+  "cc starts, to its connection",
+  "connection and TLS, to the request",
+  "request to placed",
+  "placed to started",
+  "started to first output",
+  "first output to exit",
+] as const;
 
 /** Where the time of one `cc run` goes: by a relay before the peer, and by the peers' logs (whole milliseconds). */
 export async function benchRunSteps(lab: BenchLab, image: string, runs: number, signal: AbortSignal): Promise<Result> {
@@ -32,7 +39,15 @@ export async function benchRunSteps(lab: BenchLab, image: string, runs: number, 
       const requestAtMs = passage?.clientFlightsAtMs[1];
       if (passage === undefined || requestAtMs === undefined || timed.firstByteMs === undefined) throw new Error("the run left no trace at the relay");
       const { startedAtMs } = timed;
-      const marks = [startedAtMs, passage.acceptedAtMs, requestAtMs, Date.parse(placed.time), Date.parse(started.time), startedAtMs + timed.firstByteMs, startedAtMs + timed.exitMs];
+      const marks = [
+        startedAtMs,
+        passage.acceptedAtMs,
+        requestAtMs,
+        Date.parse(placed.time),
+        Date.parse(started.time),
+        startedAtMs + timed.firstByteMs,
+        startedAtMs + timed.exitMs,
+      ];
       for (const [index, values] of steps.entries()) values.push((marks[index + 1] ?? 0) - (marks[index] ?? 0));
       note(parts, "placement", { award: placed["awardedMs"], acknowledged: placed["takenMs"] });
       note(parts, "start", started["timings"]);

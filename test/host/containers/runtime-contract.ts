@@ -1,5 +1,5 @@
 import t, { type Test } from "tap";
-import { asCcError, type ContainerId } from "../../../src/base/index.ts";
+import { asCcError, CcError, type ContainerId } from "../../../src/base/index.ts";
 import type { ContainerRuntime, ContainerSpec } from "../../../src/containers/index.ts";
 import type { ImageOnHost } from "../../../src/images/index.ts";
 
@@ -154,6 +154,11 @@ export function describeContainerRuntime(name: string, make: () => Promise<Runti
       t.same(await runtime.inspect(id), { kind: "absent" });
       t.equal(await codeOf(runtime.start(spec(id, { command: commands.notExecutable() }), image, "t2", soon())), "COMMAND_NOT_EXECUTABLE");
       t.equal(await codeOf(runtime.start(spec(id, { command: commands.waiting(), user: "nobody-knows" }), image, "t3", soon())), "BAD_REQUEST");
+      t.same(await runtime.inspect(id), { kind: "absent" });
+      t.same(await under.leftovers(), []);
+      const unstored: Promise<void> = Promise.reject(new CcError("INTERNAL", "what had to be stored first was not"));
+      unstored.catch(() => undefined);
+      t.equal(await codeOf(runtime.start(spec(id, { command: commands.waiting() }), image, "t3", soon(), unstored)), "INTERNAL");
       t.same(await runtime.inspect(id), { kind: "absent" });
       t.same(await under.leftovers(), []);
       // The same token again is a new try: it was never used.

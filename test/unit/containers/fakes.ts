@@ -111,8 +111,9 @@ export class FakeRuntime implements ContainerRuntime {
   inspect(id: ContainerId): Promise<Found> {
     return Promise.resolve(this.found.get(id) ?? { kind: "absent" });
   }
-  async start(spec: ContainerSpec, _image: ImageOnHost, runToken: string): Promise<Record<string, number>> {
+  async start(spec: ContainerSpec, _image: ImageOnHost, runToken: string, _signal: AbortSignal, first?: Promise<void>): Promise<Record<string, number>> {
     this.calls.push(`start ${runToken}`);
+    await first;
     if (this.startError !== undefined) throw this.startError;
     this.found.set(spec.id, { kind: "running", pid: 1, startedAtMs: this.#clock.nowMs(), runToken });
     return {};
@@ -205,9 +206,13 @@ export class FakeDesired implements DesiredContainers {
   lastPhase(id: ContainerId): PhaseReport | undefined {
     return this.lasts.get(id);
   }
+  /** What a report waits for: the disk. */
+  stored: Promise<void> = Promise.resolve();
+
   async report(id: ContainerId, phase: PhaseReport): Promise<void> {
     this.phases.push(phase);
     this.lasts.set(id, phase);
+    await this.stored;
   }
   mayStart(): Promise<boolean> {
     return Promise.resolve(this.mayStartAnswer);

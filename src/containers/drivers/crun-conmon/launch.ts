@@ -43,8 +43,17 @@ class Steps {
   }
 }
 
+export type StartCall = {
+  readonly spec: ContainerSpec;
+  readonly image: ImageOnHost;
+  readonly runToken: string;
+  readonly signal: AbortSignal;
+  readonly first: Promise<void> | undefined;
+};
+
 /** See ContainerRuntime.start. One call per container at a time. */
-export async function launch(context: Context, spec: ContainerSpec, image: ImageOnHost, runToken: string, signal: AbortSignal): Promise<StartTimings> {
+export async function launch(context: Context, call: StartCall): Promise<StartTimings> {
+  const { spec, runToken, signal } = call;
   const { id } = spec;
   const stored = await context.stored.get(id);
   const found = await observe(context, id);
@@ -57,7 +66,7 @@ export async function launch(context: Context, spec: ContainerSpec, image: Image
   const steps = new Steps(() => context.deps.clock.monotonicMs());
   context.starting.add(id);
   try {
-    await steps.of("total", () => startProcess(context, { spec, image, runToken, signal, steps, fresh: found.kind === "absent" }));
+    await steps.of("total", () => startProcess(context, { ...call, steps, fresh: found.kind === "absent" }));
     return steps.timings;
   } catch (error) {
     // Nothing of a start that failed stays: not its token either, or the next try would be taken for done.
@@ -69,14 +78,7 @@ export async function launch(context: Context, spec: ContainerSpec, image: Image
   }
 }
 
-type Start = {
-  readonly spec: ContainerSpec;
-  readonly image: ImageOnHost;
-  readonly runToken: string;
-  readonly signal: AbortSignal;
-  readonly steps: Steps;
-  readonly fresh: boolean;
-};
+type Start = StartCall & { readonly steps: Steps; readonly fresh: boolean };
 
 async function startProcess(context: Context, start: Start): Promise<void> {
   const { spec, signal, steps } = start;
@@ -104,6 +106,7 @@ async function startProcess(context: Context, start: Start): Promise<void> {
   signal.throwIfAborted();
   const compiled = context.seccomp.source.kind === "compiled";
   await steps.of("config", () => writeConfig(context, start));
+  await steps.of("first", async () => start.first);
   signal.throwIfAborted();
   const said = await steps.of("process", () =>
     context.deps.process.run(
