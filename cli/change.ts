@@ -1,7 +1,15 @@
+import type { CloudClient } from "../src/api/client.ts";
 import type { ChangeReply, ItemError } from "../src/api/client-messages.ts";
+import { sleep } from "../src/base/index.ts";
 import { CloudCommand } from "./cloud-command.ts";
+import { systemClock } from "./drivers/clock.ts";
 import { notFound, resolveNames } from "./names.ts";
 import type { SettingFlags } from "./settings.ts";
+
+/** A container's own limit may be long; whoever waits can leave with Ctrl-C, and the stop goes on. */
+const STOP_MS_MAX = 3_600_000;
+const STOP_LOOK_MS = 500;
+const ENDED: ReadonlySet<string> = new Set(["ended", "failed", "lost", "yielded", "gone", "removed"]);
 
 export type ChangeCall = "Stop" | "Start" | "Restart" | "Remove";
 
@@ -17,12 +25,14 @@ export abstract class ChangeCommand extends CloudCommand {
     try {
       const names = await resolveNames(client, "container", items);
       const absent: ItemError[] = call === "Remove" ? [] : names.absent.map((item) => notFound("container", item, names.notAsked));
-      const nothing: ChangeReply = { done: [], errors: [], wrote: [], copies: 0, notAsked: [] };
+      const nothing: ChangeReply = { done: [], errors: [], wrote: [], copies: 0, notAsked: [], pending: [] };
       const reply = names.found.length === 0 ? nothing : await client.call(call, { containers: names.found.map(({ id }) => id), ...extra });
+      const slow = await this.awaitStopped(client, reply.pending);
       const itemOf = new Map(names.found.map(({ item, id }) => [id, item]));
-      const errors = [...names.errors, ...absent, ...reply.errors.map((error) => ({ ...error, item: itemOf.get(error.item) ?? error.item }))];
+      const errors = [...names.errors, ...absent, ...[...reply.errors, ...slow].map((error) => ({ ...error, item: itemOf.get(error.item) ?? error.item }))];
       const notAsked = [...new Set([...(call === "Remove" && names.absent.length > 0 ? names.notAsked : []), ...reply.notAsked])];
-      const done = [...reply.done.map((id) => itemOf.get(id) ?? id), ...(call === "Remove" ? names.absent : [])];
+      const late = new Set(slow.map(({ item }) => item));
+      const done = [...reply.done.filter((id) => !late.has(id)).map((id) => itemOf.get(id) ?? id), ...(call === "Remove" ? names.absent : [])];
       if (flags.json === true) this.printJson({ done: [...reply.done], absent: [...names.absent], errors, copies: reply.copies, notAsked });
       else for (const item of done) this.print(item);
       if (notAsked.length > 0) this.warning(`these hosts could not be asked: ${notAsked.join(", ")}; what only they know of may still be there`);
@@ -31,5 +41,17 @@ export abstract class ChangeCommand extends CloudCommand {
     } finally {
       client.close();
     }
+  }
+
+  /** A stop that takes longer than a peer waits with its answer: asked for again until it has happened. */
+  private async awaitStopped(client: CloudClient, ids: readonly string[]): Promise<ItemError[]> {
+    const untilMs = systemClock.monotonicMs() + STOP_MS_MAX;
+    let pending = ids;
+    while (pending.length > 0 && systemClock.monotonicMs() < untilMs) {
+      await sleep(systemClock, STOP_LOOK_MS);
+      const { containers } = await client.call("ContainerStatus", { containers: pending });
+      pending = containers.flatMap(({ id, phase, wanted, hostReachable }) => (wanted === "stopped" && hostReachable && !ENDED.has(phase) ? [id] : []));
+    }
+    return pending.map((item) => ({ item, code: "TIMEOUT", message: "it is told to stop and has not after an hour; cc status shows it" }));
   }
 }

@@ -110,10 +110,11 @@ const HOST: HostState = {
   clockWarning: false,
   lastMajor: 0,
   lastMinor: 0,
+  admitted: [""],
 };
-const KEY: KeyState = { id: "", name: "", role: "", signedBy: "", createdAtMs: 0, revoked: false, revokedAtMs: 0 };
+const KEY: KeyState = { id: "", name: "", role: "", signedBy: "", createdAtMs: 0, revoked: false, revokedAtMs: 0, signed: [""] };
 const ANSWER: BidAnswer = { host: "", name: "", zone: "", kind: "", price: 0, terms: NUMBERS, reason: "", chosen: false };
-const CHANGE: ChangeReply = { done: [""], errors: [ITEM_ERROR], wrote: [WRITTEN], copies: 0, notAsked: [""] };
+const CHANGE: ChangeReply = { done: [""], errors: [ITEM_ERROR], wrote: [WRITTEN], copies: 0, notAsked: [""], pending: [""] };
 
 const SHAPES: { readonly [C in CallName]: ReplyOf<C> } = {
   Hello: { peer: "", mesh: "", timeMs: 0, version: "", zone: "", name: "" },

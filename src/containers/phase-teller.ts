@@ -44,18 +44,17 @@ export class PhaseTeller {
       case "stop":
         if (found.kind === "running") await this.#say(desired, { phase: "stopping", reason: "", exitCode: undefined, ...runFields(found) });
         return;
+      case "settle":
+        // Who waits for the end does not wait for what is freed after it. A start that failed stays one.
+        if (found.kind === "ended" && this.#last?.phase !== "failed") await this.#ended(desired, found);
+        return;
       case "wait":
         if (step.why === "backoff" && found.kind === "ended") await this.#say(desired, { phase: "backoff", ...runFields(found), ...this.#endFields(found) });
         // Its disk is gone with all that it knew. Said once, with the time: the pause before the next start counts from it.
-        if (step.why === "backoff" && found.kind === "absent" && this.#last?.phase !== "backoff") await this.#say(desired, { phase: "backoff", ...this.#lostFields() });
+        if (step.why === "backoff" && found.kind === "absent" && this.#last?.phase !== "backoff")
+          await this.#say(desired, { phase: "backoff", ...this.#lostFields() });
         if (step.why !== "ended") return;
-        if (found.kind === "ended")
-          await this.#say(desired, {
-            phase: "ended",
-            ...runFields(found),
-            ...this.#endFields(found),
-            ...(wanted.kind === "stopped" ? { reason: "stopped" } : {}),
-          });
+        if (found.kind === "ended") await this.#ended(desired, found);
         // An end whose traces are gone, or a start that failed: what was said of it stays.
         else if (this.#last?.phase === "ended" || this.#last?.phase === "failed") await this.#say(desired, {});
         else if (wanted.kind === "running") await this.#say(desired, { phase: "ended", ...this.#lostFields() });
@@ -89,6 +88,11 @@ export class PhaseTeller {
 
   removed(as: "gone" | "yielded", desired: Desired): Promise<void> {
     return this.#say(desired, { phase: as });
+  }
+
+  #ended(desired: Desired, found: Extract<Found, { kind: "ended" }>): Promise<void> {
+    const why = desired.wanted.kind === "stopped" ? { reason: "stopped" } : {};
+    return this.#say(desired, { phase: "ended", ...runFields(found), ...this.#endFields(found), ...why });
   }
 
   #endFields(found: Extract<Found, { kind: "ended" }>): Pick<PhaseReport, "reason" | "exitCode" | "endedAtMs"> {

@@ -29,16 +29,19 @@ export default class HostRemove extends CloudCommand {
       // What it writes later than this does not count: its records up to here are what a removal of today means.
       const known = (await client.call("ListHosts", {})).hosts.find(({ id }) => id === host);
       const countsTo = { countsToMajor: known?.lastMajor ?? 0, countsToMinor: known?.lastMinor ?? 0 };
+      // Named one by one: what it admits from now on, where a thief has its key, is not among them.
+      const certificatesKept = flags.keep === undefined ? (known?.admitted ?? []) : kept;
       const reply = await client.call("RemoveHost", {
         host,
         ...countsTo,
         force: flags.force,
-        allCertificates: flags.keep === undefined,
-        certificatesKept: kept,
+        allCertificates: false,
+        certificatesKept,
         ...(heir === undefined ? {} : { heir }),
       });
-      if (flags.json) this.printJson({ id: host, copies: reply.copies });
+      if (flags.json) this.printJson({ id: host, kept: certificatesKept, copies: reply.copies });
       else this.print(args.host);
+      if (certificatesKept.length > 0) this.note(`Admitted by it, and stays: ${certificatesKept.join(", ")}`);
       this.reportCopies(reply.copies);
       return ExitCode.done;
     } finally {

@@ -82,11 +82,22 @@ t.test("host list, invite, remove", async (t) => {
   t.notOk(JSON.stringify(body).includes(invite.ok ? Buffer.from(invite.value.seed).toString("base64url") : "?"), "the secret half stays here");
 
   const remover = await startTestPeer({
-    calls: { RemoveHost: () => ({ copies: 2 }), Resolve: resolve, ListHosts: () => ({ hosts: [{ id: peerId("peer 2"), lastMajor: 7, lastMinor: 19 }] }) },
+    calls: {
+      RemoveHost: () => ({ copies: 2 }),
+      Resolve: resolve,
+      ListHosts: () => ({ hosts: [{ id: peerId("peer 2"), lastMajor: 7, lastMinor: 19, admitted: [peerId("peer 3")] }] }),
+    },
   });
   t.teardown(() => remover.stop());
   t.equal((await cc(["host", "remove", "attic", "--force"], { peers: [remover] })).stdout, "attic\n");
-  t.match(remover.requests[2]?.body, { host: peerId("peer 2"), force: true, allCertificates: true, countsToMajor: 7, countsToMinor: 19 });
+  t.match(remover.requests[2]?.body, {
+    host: peerId("peer 2"),
+    force: true,
+    allCertificates: false,
+    certificatesKept: [peerId("peer 3")],
+    countsToMajor: 7,
+    countsToMinor: 19,
+  });
   const unknown = await cc(["host", "remove", "nowhere"], { peers: [remover] });
   t.equal(unknown.code, 1);
   t.match(unknown.stderr, /^Error \[NOT_FOUND\]: no host has the id or name nowhere; cc host list lists them\n$/);
@@ -130,11 +141,18 @@ t.test("key create, list, revoke", async (t) => {
   }));
   t.match((await cc(["key", "list"], { peers: [list] })).stdout, /ann +operator +boss +2027-01-15T08:00:00Z +2027-01-15T08:00:00Z/);
 
-  const revoker = await one("RevokeKey", () => ({ copies: 2, kept: ["admin/-/key/x"] }));
+  const revoker = await startTestPeer({
+    calls: {
+      RevokeKey: () => ({ copies: 2, kept: ["admin/-/key/x"] }),
+      Resolve: resolve,
+      ListKeys: () => ({ keys: [{ id: keyId("ann"), signed: ["admin/-/key/x"] }] }),
+    },
+  });
+  t.teardown(() => revoker.stop());
   const revoked = await cc(["key", "revoke", "laptop"], { peers: [revoker] });
   t.equal(revoked.stdout, "laptop\n");
   t.match(revoked.stderr, /stays: admin\/-\/key\/x/);
-  t.match(revoker.requests[1]?.body, { key: keyId("ann"), keepAll: true });
+  t.match(revoker.requests[2]?.body, { key: keyId("ann"), keepAll: false, keep: ["admin/-/key/x"] });
   await cc(["key", "revoke", keyId("ann"), "--keep", "none"], { peers: [revoker] });
   t.match(revoker.requests.at(-1)?.body, { keepAll: false, keep: [] });
 });

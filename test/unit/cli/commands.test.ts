@@ -127,6 +127,22 @@ t.test("status: facts of those found, an error for each that is not", async (t) 
   t.equal(JSON.parse((await cc(["status", "web", "nope", "--json"], { peers: [peer] })).stdout).length, 1);
 });
 
+t.test("stop comes back when the container has stopped, also when the peer's own wait was over before", async (t) => {
+  let looks = 0;
+  const peer = await startTestPeer({
+    calls: {
+      Stop: () => ({ done: [C1], copies: 2, pending: [C1] }),
+      ContainerStatus: () => {
+        looks += 1;
+        return { containers: [{ id: C1, phase: looks < 2 ? "stopping" : "ended", wanted: "stopped", hostReachable: true }] };
+      },
+    },
+  });
+  t.teardown(() => peer.stop());
+  t.equal((await cc(["stop", C1], { peers: [peer] })).stdout, `${C1}\n`);
+  t.equal(looks, 2);
+});
+
 t.test("stop, start, restart: by id, resolved once; one token; unknown ones are errors", async (t) => {
   for (const [command, call] of [
     ["stop", "Stop"],
@@ -176,5 +192,10 @@ t.test("its own writes are shown to the next peer, reads only", async (t) => {
   t.same(listed?.["seen"], [{ key: `user/attic/wanted/${C1}`, versionMajor: NOW, versionMinor: 1, host: peerId("peer 2") }]);
   const file = join(folder, "state-seen/container-cloud", `seen-${MESH}.jsonl`);
   t.equal(statSync(file).mode & 0o777, 0o600);
-  t.equal(readFileSync(file, "utf8").split("\n").filter((line) => line !== "").length, 1);
+  t.equal(
+    readFileSync(file, "utf8")
+      .split("\n")
+      .filter((line) => line !== "").length,
+    1,
+  );
 });

@@ -37,6 +37,33 @@ t.test("from nothing to running, and to its end", async (t) => {
   t.equal(runtime.calls.at(-1), "remove");
 });
 
+t.test("a start is made ready while its record is on its way to the disk, and begins after it", async (t) => {
+  const { desired, runtime, images, supervisor, clock } = scene(t);
+  await images.pull("x", { signal: new AbortController().signal });
+  let store: () => void = () => undefined;
+  desired.stored = new Promise((resolve) => {
+    store = resolve;
+  });
+  desired.set(desire(running("a")));
+  await supervisor.start();
+  await settle();
+  t.same(runtime.calls, ["start a"], "the runtime is at work");
+  t.same(runtime.found.get(ID), undefined, "but no process exists");
+  store();
+  await settle();
+  t.match(runtime.found.get(ID), { kind: "running" });
+  t.match(desired.told(), /starting running$/);
+
+  runtime.end(ID, 0);
+  await settle();
+  desired.told();
+  desired.stored = Promise.reject(new CcError("INTERNAL", "the disk is broken"));
+  desired.stored.catch(() => undefined);
+  desired.set(desire(running("b"), {}, 2));
+  await clock.advance(1_000);
+  t.not(runtime.found.get(ID)?.kind, "running", "a record that can't be stored starts nothing");
+});
+
 t.test("stop: the image's signal, then KILL when the time is up", async (t) => {
   const { desired, runtime, supervisor, clock } = scene(t);
   runtime.endsOn = new Set(["SIGKILL"]);
@@ -222,6 +249,19 @@ t.test("--rm: gone once it has ended and nobody reads any more", async (t) => {
   t.equal(desired.lasts.get(ID)?.phase, "gone");
 });
 
+t.test("an end is told before what it leaves is freed, which may take long", async (t) => {
+  const { desired, runtime, supervisor } = scene(t);
+  desired.set(desire(running("a"), { removeWhenEnded: true }));
+  await supervisor.start();
+  await settle();
+  let free = (): void => undefined;
+  runtime.settle = () => new Promise((resolve) => (free = resolve));
+  runtime.end(ID, 3);
+  await settle();
+  t.match(desired.lasts.get(ID), { phase: "ended", exitCode: 3 });
+  free();
+});
+
 t.test("what no record asks for is left alone; what is no longer listed too", async (t) => {
   const { desired, runtime, supervisor, clock } = scene(t);
   runtime.found.set(OTHER, { kind: "running", pid: 1, startedAtMs: 0, runToken: "z" });
@@ -262,10 +302,24 @@ t.test("one container's fault holds up no other", async (t) => {
 });
 
 t.test("a container whose disk is gone runs again if its policy says so, else it has ended now", async (t) => {
-  for (const [restart, told] of [["always", "backoff(unknown) pulling starting running"], ["no", "ended(unknown)"]] as const) {
+  for (const [restart, told] of [
+    ["always", "backoff(unknown) pulling starting running"],
+    ["no", "ended(unknown)"],
+  ] as const) {
     const { desired, runtime, supervisor, clock } = scene(t);
     const startedAtMs = clock.nowMs() - 5_000;
-    desired.lasts.set(ID, { phase: "running", reason: "", exitCode: undefined, restarts: 0, changedAtMs: startedAtMs, startedAtMs, endedAtMs: 0, imageDigest: "", runToken: "a", wanted: { major: 1, minor: 1 } });
+    desired.lasts.set(ID, {
+      phase: "running",
+      reason: "",
+      exitCode: undefined,
+      restarts: 0,
+      changedAtMs: startedAtMs,
+      startedAtMs,
+      endedAtMs: 0,
+      imageDigest: "",
+      runToken: "a",
+      wanted: { major: 1, minor: 1 },
+    });
     desired.set(desire(running("a"), { restart }));
     await supervisor.start();
     await clock.advance(5_000);

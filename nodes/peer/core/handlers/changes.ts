@@ -6,7 +6,7 @@ import { readRun } from "../run-requests.ts";
 import { awaitContainers } from "./await-phase.ts";
 import type { HandlerParts, Some } from "./parts.ts";
 import { findContainers, type ItemErrorInit, withNotAsked } from "./reads.ts";
-import { mustHaveToken, requestDraft, toWritten, type WrittenInit } from "./writes.ts";
+import { mustBeStampable, mustHaveToken, requestDraft, toWritten, type WrittenInit } from "./writes.ts";
 
 const CONTAINERS_MAX = 1_000;
 /** How long a change waits for its effect to be seen; `cc` gives up waiting for the answer at 20 s. */
@@ -41,7 +41,9 @@ export function changeHandlers(parts: HandlerParts, askAround: AskAround): Some<
 
   const writeAll = async (outcome: Outcome, containers: readonly ContainerView[], caller: Caller, final: boolean, signal: AbortSignal): Promise<void> => {
     if (containers.length === 0) return;
-    const written = await replica.write(containers.map((container) => requestDraft(wantedKey(container), caller, final)), { signal });
+    const drafts = containers.map((container) => requestDraft(wantedKey(container), caller, final));
+    if (drafts[0] !== undefined) await mustBeStampable(replica, drafts[0], caller);
+    const written = await replica.write(drafts, { signal });
     acknowledged(outcome, containers, written.records, written.copies);
   };
 
@@ -56,7 +58,12 @@ export function changeHandlers(parts: HandlerParts, askAround: AskAround): Some<
     const byHolder = Map.groupBy(containers, (container) => container.best?.holder);
     for (const [holder, held] of byHolder) {
       if (holder === undefined) {
-        for (const { id } of held) outcome.errors.push({ item: id, code: "HOST_UNREACHABLE", message: `the host that had ${id} is no longer in the mesh; remove it with cc rm and run it again` });
+        for (const { id } of held)
+          outcome.errors.push({
+            item: id,
+            code: "HOST_UNREACHABLE",
+            message: `the host that had ${id} is no longer in the mesh; remove it with cc rm and run it again`,
+          });
       } else if (holder === parts.self) await writeAll(outcome, held, caller, false, signal);
       else await writeAt(holder, outcome, held, caller);
     }
@@ -123,10 +130,17 @@ export function changeHandlers(parts: HandlerParts, askAround: AskAround): Some<
       const { outcome, containers, absent } = await looked(request.containers, request.token);
       outcome.done.push(...absent.map(({ item }) => item));
       const busy = request.force ? [] : containers.filter((container) => isRunning(container) && reachable(container));
-      for (const { id, name } of busy) outcome.errors.push({ item: id, code: "CONFLICT", message: `${name || id} is running; stop it first with cc stop, or remove it with cc rm --force` });
+      for (const { id, name } of busy)
+        outcome.errors.push({ item: id, code: "CONFLICT", message: `${name || id} is running; stop it first with cc stop, or remove it with cc rm --force` });
       const removed = containers.filter((container) => !busy.includes(container));
       await writeAll(outcome, removed, caller, true, signal);
-      await awaitContainers(parts, ids(removed.filter(reachable)), (container) => container === undefined || container.phase?.phase === "gone", GONE_WAIT_MS, signal);
+      await awaitContainers(
+        parts,
+        ids(removed.filter(reachable)),
+        (container) => container === undefined || container.phase?.phase === "gone",
+        GONE_WAIT_MS,
+        signal,
+      );
       return outcome;
     },
   };

@@ -39,7 +39,13 @@ export function hostHandlers(parts: HandlerParts): Some<"listHosts" | "removeHos
           admitted: (admittedBy.get(member.peer) ?? []).flatMap(({ peer }) => (peer === member.peer ? [] : [peer])),
         };
       });
-      const removed = [...view.authority().removals].map(([peer, removal]) => ({ id: peer, name: "", zone: "", state: "removed", sinceMs: removal.stamp.timeMs }));
+      const removed = [...view.authority().removals].map(([peer, removal]) => ({
+        id: peer,
+        name: "",
+        zone: "",
+        state: "removed",
+        sinceMs: removal.stamp.timeMs,
+      }));
       return { hosts: [...hosts.sort((a, b) => (a.name === b.name ? (a.id < b.id ? -1 : 1) : a.name < b.name ? -1 : 1)), ...removed] };
     },
 
@@ -50,7 +56,11 @@ export function hostHandlers(parts: HandlerParts): Some<"listHosts" | "removeHos
       const members = view.members();
       if (!members.some((member) => member.peer === request.host)) throw new CcError("NOT_FOUND", `there is no host ${request.host}; cc host list shows them`);
       if (members.length === 1) throw new CcError("CONFLICT", "this is the mesh's last host; to end the mesh, stop its peer and delete its data folder");
-      if (!request.force) mustSeeMajority(request.host, members.map((member) => member.peer));
+      if (!request.force)
+        mustSeeMajority(
+          request.host,
+          members.map((member) => member.peer),
+        );
       const parsed = must(parseAdminRequest(caller.signed));
       if (parsed.kind !== "removal" || parsed.countsTo === undefined) {
         throw new CcError("BAD_REQUEST", "a removal names the last version of the host's records that counts: last_major and last_minor of ListHosts");
@@ -70,7 +80,10 @@ export function hostHandlers(parts: HandlerParts): Some<"listHosts" | "removeHos
     if (liveness.of(host).standing === "alive") return;
     const seen = members.filter((peer) => peer === parts.self || liveness.of(peer).standing === "alive").length;
     if (seen * 2 > members.length) return;
-    throw new CcError("MAJORITY_NEEDED", `this peer reaches ${seen} of ${members.length} hosts, and ${host} is not among them: remove it at a peer that reaches more than half, or with --force when the others are gone for good`);
+    throw new CcError(
+      "MAJORITY_NEEDED",
+      `this peer reaches ${seen} of ${members.length} hosts, and ${host} is not among them: remove it at a peer that reaches more than half, or with --force when the others are gone for good`,
+    );
   }
 }
 

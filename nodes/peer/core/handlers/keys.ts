@@ -19,12 +19,15 @@ export function keyHandlers(parts: HandlerParts): Some<"whoAmI" | "createKey" | 
       mustHaveToken(request.token);
       const publicKey = fromBase64Url(request.publicKey);
       if (publicKey?.length !== 32) throw new CcError("BAD_REQUEST", "public_key is the base64url of an Ed25519 public key's 32 bytes");
-      if (!["viewer", "operator", "admin"].includes(request.role)) throw new CcError("BAD_REQUEST", `"${request.role}" is not a role; choose viewer, operator or admin`);
+      if (!["viewer", "operator", "admin"].includes(request.role))
+        throw new CcError("BAD_REQUEST", `"${request.role}" is not a role; choose viewer, operator or admin`);
       if (request.name !== "" && !isName(request.name)) throw new CcError("BAD_REQUEST", `"${request.name}" is not a name: a to z, 0 to 9 and -, at most 63`);
       const id = keyIdOf(publicKey);
       const known = view.authority().keys.get(id);
       if (known !== undefined && known.state !== "live") throw new CcError("CONFLICT", `the key ${id} was revoked, which is final; make a new one`);
-      const taken = [...view.authority().keys.values()].find((key) => request.name !== "" && key.name === request.name && key.keyId !== id && key.state === "live");
+      const taken = [...view.authority().keys.values()].find(
+        (key) => request.name !== "" && key.name === request.name && key.keyId !== id && key.state === "live",
+      );
       if (taken !== undefined) throw new CcError("NAME_TAKEN", `the key ${taken.keyId} has the name ${request.name}; choose another, or revoke that one first`);
       return { id, ...(await writeAdmin(parts, caller, signal)) };
     },

@@ -1,12 +1,15 @@
 import { create, toBinary } from "@bufbuild/protobuf";
-import type { Caller } from "../../../../src/api/index.ts";
 import type { Written } from "../../../../src/api/gen/cc/v1/cloud_pb.ts";
 import { StampedRequestSchema } from "../../../../src/api/gen/cc/v1/records_pb.ts";
+import type { Caller } from "../../../../src/api/index.ts";
 import { CcError, type RecordKey } from "../../../../src/base/index.ts";
-import { parseAdminRequest } from "../../../../src/identity/index.ts";
+import { parseAdminRequest, SIGNED_TIME_WINDOW_MS } from "../../../../src/identity/index.ts";
 import type { Draft, StoredRecord } from "../../../../src/state/index.ts";
 import { must } from "../../founding.ts";
 import type { HandlerParts } from "./parts.ts";
+
+/** Between the look and the write the hybrid clock goes on. */
+const STAMP_MARGIN_MS = 1_000;
 
 export type WrittenInit = Omit<Written, "$typeName" | "$unknown">;
 
@@ -15,10 +18,24 @@ export function requestDraft(key: RecordKey, caller: Caller, final = false): Dra
   return { key, final, content: toBinary(StampedRequestSchema, create(StampedRequestSchema, { request: caller.signed })) };
 }
 
+/**
+ * Refuses what every reader would drop: a hybrid clock may run ahead of this host's own, and the two together be too far
+ * from the signed time. Throws CLOCK_SKEW.
+ */
+export async function mustBeStampable(replica: HandlerParts["replica"], draft: Draft, caller: Caller): Promise<void> {
+  const { major } = (await replica.stamp(draft)).version;
+  if (Math.abs(major - caller.createdMs) <= SIGNED_TIME_WINDOW_MS - STAMP_MARGIN_MS) return;
+  throw new CcError("CLOCK_SKEW", "the request was signed too long before or after this peer would store it; sign it anew", {
+    details: { timeMs: String(major) },
+  });
+}
+
 /** Stamps and stores an admin's request under the one key that it can be. */
 export async function writeAdmin(parts: Pick<HandlerParts, "replica">, caller: Caller, signal: AbortSignal): Promise<{ wrote: WrittenInit[]; copies: number }> {
   const { recordKey } = must(parseAdminRequest(caller.signed));
-  const written = await parts.replica.write([requestDraft(recordKey, caller)], { signal });
+  const draft = requestDraft(recordKey, caller);
+  await mustBeStampable(parts.replica, draft, caller);
+  const written = await parts.replica.write([draft], { signal });
   return { wrote: written.records.map((record) => toWritten(record)), copies: written.copies };
 }
 
