@@ -37,26 +37,25 @@ export function createAuthenticator(parts: AuthenticatorParts): Authenticator {
     if (verdict !== "fresh") throw errorOf(nonceRefusal(verdict, nowMs));
     return callerOf(checked, request);
   };
-  const signed = (call: string, request: SignedRequest): Caller => {
-    if (!parts.time.isSure()) throw new CcError("STARTING", "this host's clock was set or it slept, and it asks its neighbours for the time; try again in a few seconds");
-    return act(check(call, request, "user"), request, "user", "");
-  };
+  const signed = (call: string, request: SignedRequest): Caller => act(check(call, request, "user"), request, "user", "");
   return {
     fromUser: async (call, headers, body) => {
       const named = { "content-digest": headers.contentDigest, "signature-input": headers.signatureInput, signature: headers.signature };
       if (headers.signatureInput === "") throw new CcError("UNAUTHENTICATED", "the request is not signed; `cc sign` shows how, and README has an example with curl");
-      return signed(call, must(signedRequestOf(named, body)));
+      const request = must(signedRequestOf(named, body));
+      await parts.time.untilSure();
+      return signed(call, request);
     },
     signed,
     passedOn: (call, request, via, step, id) => act(check(call, request, { addressed: [via] }), request, step, id),
   };
 }
 
-export function callerOf(checked: CheckedRequest, request: SignedRequest): Caller {
+function callerOf(checked: CheckedRequest, request: SignedRequest): Caller {
   const { keyId, role, isRoot, nonce, createdS } = checked;
   return { keyId, role, isRoot, nonce, createdMs: createdS * 1_000, signed: toMessage(request) };
 }
 
-export function toMessage(request: SignedRequest): SignedRequestMessage {
+function toMessage(request: SignedRequest): SignedRequestMessage {
   return { $typeName: "cc.v1.SignedRequest", body: request.body, signatureInput: request.signatureInput, signature: request.signature };
 }

@@ -1,4 +1,4 @@
-import type { Clock } from "../../../src/base/index.ts";
+import { type Clock, sleep } from "../../../src/base/index.ts";
 import type { Liveness } from "../../../src/mesh/index.ts";
 
 /** A wall clock that went this much further than the monotonic one was set, or its machine slept. */
@@ -6,6 +6,9 @@ const STEP_MS = 2_000;
 /** So long after a step the neighbours' clocks are asked anew: two rounds of probes. */
 const UNSURE_MS = 3_000;
 const LOOK_MS = 1_000;
+/** A neighbour that is there has been read by then. */
+const WAIT_MS_MAX = 3_500;
+const AGAIN_MS = 50;
 
 /** The time that requests and stamps are judged by: the median of the reachable hosts' clocks, not this host's alone. */
 export type MeshTime = {
@@ -17,6 +20,8 @@ export type MeshTime = {
    * stamped then could lie a day ahead, and would wait for a day.
    */
   isSure(): boolean;
+  /** Resolves when it is sure, or when it will not become so within a few seconds. */
+  untilSure(): Promise<void>;
   stop(): void;
 };
 
@@ -36,15 +41,19 @@ export function createMeshTime(clock: Clock, liveness: Pick<Liveness, "medianOff
   };
   let cancel = clock.after(LOOK_MS, tick);
   const nowMs = (): number => clock.nowMs() + liveness.medianOffsetMs();
+  const isSure = (): boolean => {
+    look();
+    const neighbours = liveness.all().filter(({ standing }) => standing !== "unreachable");
+    // Alone there is no better clock than one's own.
+    if (neighbours.length === 0) return true;
+    return clock.monotonicMs() >= unsureUntilMs && neighbours.some(({ clockOffsetMs }) => clockOffsetMs !== undefined);
+  };
   return {
     nowMs,
     startedAtMs: () => nowMs() - (clock.monotonicMs() - startedAtMonotonicMs),
-    isSure() {
-      look();
-      const neighbours = liveness.all().filter(({ standing }) => standing !== "unreachable");
-      // Alone there is no better clock than one's own.
-      if (neighbours.length === 0) return true;
-      return clock.monotonicMs() >= unsureUntilMs && neighbours.some(({ clockOffsetMs }) => clockOffsetMs !== undefined);
+    isSure,
+    async untilSure() {
+      for (const endMs = clock.monotonicMs() + WAIT_MS_MAX; !isSure() && clock.monotonicMs() < endMs; ) await sleep(clock, AGAIN_MS);
     },
     stop: () => cancel(),
   };

@@ -55,3 +55,23 @@ t.test("a clock that was set, or a machine that slept, is not believed for a mom
   t.ok(time.isSure());
   t.equal(time.startedAtMs(), 1_000_000 + 86_400_000, "a clock set forward does not make requests of before the start fresh");
 });
+
+t.test("a request waits until it is sure, and not for ever", async (t) => {
+  const now = { ms: 0 };
+  const seen = { all: [sighting(undefined, "suspect")] };
+  const clock = {
+    nowMs: () => now.ms,
+    monotonicMs: () => now.ms,
+    after: (delayMs: number, fire: () => void) => {
+      // The clock's own look, once a second, is not waited for.
+      if (delayMs < 1_000) queueMicrotask(() => ((now.ms += delayMs), fire()));
+      return () => undefined;
+    },
+  };
+  const time = createMeshTime(clock, { all: () => (now.ms < 400 ? seen.all : [sighting(0)]), medianOffsetMs: () => 0 });
+  await time.untilSure();
+  t.equal(now.ms, 400);
+  const never = createMeshTime(clock, { all: () => seen.all, medianOffsetMs: () => 0 });
+  await never.untilSure();
+  t.ok(now.ms >= 3_900 && now.ms < 4_000);
+});
