@@ -3,7 +3,19 @@ import { readFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { CcError, type MeshId, type PeerId, type Zone } from "../../src/base/index.ts";
 import { errorCode, makeFolderDurably, writeFileDurably } from "../../src/host/index.ts";
-import { decodeCertificate, ed25519Verifier, encodeCertificate, fromBase64Url, base64Url, type HostCertificate, meshIdOf, peerIdOf, type Signer, signerFromSeed, verifyHostCertificate } from "../../src/identity/index.ts";
+import {
+  base64Url,
+  decodeCertificate,
+  ed25519Verifier,
+  encodeCertificate,
+  fromBase64Url,
+  type HostCertificate,
+  meshIdOf,
+  peerIdOf,
+  type Signer,
+  signerFromSeed,
+  verifyHostCertificate,
+} from "../../src/identity/index.ts";
 import type { paths } from "./config.ts";
 import { must } from "./founding.ts";
 
@@ -20,12 +32,20 @@ export type HostIdentityFiles = {
 };
 
 /** Where a joiner finds the mesh before it holds any record: what the issuer told it. */
-export type KnownNeighbour = { readonly peer: string; readonly addresses: readonly string[]; readonly endpoints: readonly string[]; readonly certificate: string };
+export type KnownNeighbour = {
+  readonly peer: string;
+  readonly addresses: readonly string[];
+  readonly endpoints: readonly string[];
+  readonly certificate: string;
+};
 
 /** Throws CONFLICT when this data folder already belongs to a mesh. */
 export function mustBeNobody(files: Paths): void {
   if (existsSync(files.certificate)) {
-    throw new CcError("CONFLICT", `this host is already a member of a mesh (${dirname(files.certificate)}); to start anew, remove it with \`cc host remove\` and delete that folder`);
+    throw new CcError(
+      "CONFLICT",
+      `this host is already a member of a mesh (${dirname(files.certificate)}); to start anew, remove it with \`cc host remove\` and delete that folder`,
+    );
   }
 }
 
@@ -59,7 +79,7 @@ export async function readNeighbours(files: Paths): Promise<readonly KnownNeighb
   return text === undefined ? [] : (JSON.parse(text) as readonly KnownNeighbour[]);
 }
 
-export async function readOptional(path: string): Promise<string | undefined> {
+async function readOptional(path: string): Promise<string | undefined> {
   try {
     return await readFile(path, "utf8");
   } catch (error) {

@@ -47,7 +47,12 @@ export async function initHost(config: PeerConfig, zone: Zone, random: Random, c
 }
 
 /** `cc-peer join`: throws INVITE_* with what to do, PEER_UNREACHABLE, or CONFLICT when this host is a member already. */
-export async function joinMesh(config: PeerConfig, text: string, random: Random, clock: Clock): Promise<{ readonly peer: PeerId; readonly zone: Zone; readonly meshId: string }> {
+export async function joinMesh(
+  config: PeerConfig,
+  text: string,
+  random: Random,
+  clock: Clock,
+): Promise<{ readonly peer: PeerId; readonly zone: Zone; readonly meshId: string }> {
   const files = paths(config);
   mustBeNobody(files);
   const invite = must(decodeInvite(text));
@@ -59,8 +64,11 @@ export async function joinMesh(config: PeerConfig, text: string, random: Random,
   return { peer: certificate.peerId, zone: invite.zone, meshId: invite.meshId };
 }
 
-export function stampedContent(request: SignedRequest): Uint8Array {
-  return toBinary(StampedRequestSchema, create(StampedRequestSchema, { request: { body: request.body, signatureInput: request.signatureInput, signature: request.signature } }));
+function stampedContent(request: SignedRequest): Uint8Array {
+  return toBinary(
+    StampedRequestSchema,
+    create(StampedRequestSchema, { request: { body: request.body, signatureInput: request.signatureInput, signature: request.signature } }),
+  );
 }
 
 /** URLs under which users reach this host's API: as configured, else one for each address of its interfaces. */

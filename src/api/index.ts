@@ -13,6 +13,6 @@
  */
 export * from "./calls.ts";
 export * from "./drivers/https-server.ts";
-export { type ApiServerParts, REQUEST_BYTES_MAX, type RequestHeaders } from "./drivers/requests.ts";
+export type { ApiServerParts, RequestHeaders } from "./drivers/requests.ts";
 export * from "./rate-limit.ts";
 export * from "./streams.ts";

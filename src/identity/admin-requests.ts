@@ -73,9 +73,9 @@ export type HostRemoval = AdminRequestBase & {
 export type AdminRequest = KeyGrant | KeyRevocation | HostInvite | HostRemoval;
 
 const TOKEN_CHARACTERS_MAX = 128;
-export const INVITE_USES_MAX = 1_000;
+const INVITE_USES_MAX = 1_000;
 /** A year: an invite is a password in a chat window. */
-export const INVITE_VALID_MS_MAX = 366 * 86_400_000;
+const INVITE_VALID_MS_MAX = 366 * 86_400_000;
 
 const TO: Field = {
   number: 1,

@@ -48,7 +48,7 @@ export type AdmissionDecision = {
 };
 
 /** Whether to admit a host, and as which use of its invite. */
-export function decideAdmission(request: AdmissionRequest, context: AdmissionContext): Result<AdmissionDecision> {
+function decideAdmission(request: AdmissionRequest, context: AdmissionContext): Result<AdmissionDecision> {
   const { authority, self, nowMs, verifier } = context;
   if (!isInviteId(request.invite)) return refuse("INVITE_INVALID", "the invite's id is not one");
   const invite = authority.invites.get(request.invite);

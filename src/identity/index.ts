@@ -41,6 +41,6 @@ export * from "./peer-certificate.ts";
 export * from "./peer-ids.ts";
 export * from "./request-signature.ts";
 export * from "./roles.ts";
-export { bodyFormat, SIGNED_BODY_BYTES_MAX } from "./signed-body.ts";
+export { bodyFormat } from "./signed-body.ts";
 export * from "./stamps.ts";
 export * from "./user-records.ts";

@@ -22,7 +22,7 @@ const PREFIX = "cci_";
 const VERSION = 1;
 export const INVITE_ADDRESSES_MAX = 16;
 const ADDRESS_CHARACTERS_MAX = 256;
-export const INVITE_CHARACTERS_MAX = 16 * 1024;
+const INVITE_CHARACTERS_MAX = 16 * 1024;
 
 export function encodeInvite(invite: Invite): string {
   const json = {

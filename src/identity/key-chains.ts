@@ -30,7 +30,7 @@ export type Chain = {
 };
 
 /** Keys below the root. Each hand that a power passes through is one more that can be stolen. */
-export const CHAIN_DEPTH_MAX = 8;
+const CHAIN_DEPTH_MAX = 8;
 /**
  * Ways that are remembered per key and role. More than one exists only where several admins vouch for one key; a bound,
  * because admins who sign one another's keys in a ring have as many ways as permutations.

@@ -17,4 +17,4 @@
  */
 export { createImageStore, type HostImageStore, type ImageStoreInit } from "./drivers/image-store.ts";
 export * from "./image-store.ts";
-export { formatImageReference, type ImageReference, isDigest, parseImageReference } from "./reference.ts";
+export { type ImageReference, parseImageReference } from "./reference.ts";

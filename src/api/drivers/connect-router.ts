@@ -26,7 +26,7 @@ const STATUS_CODES: Readonly<Record<ReturnType<typeof statusOf>, Code>> = {
 };
 
 /** Our stable code travels beside Connect's status: `cc-error-code`, and details for programs as JSON. */
-export function toConnectError(thrown: unknown): ConnectError {
+function toConnectError(thrown: unknown): ConnectError {
   if (thrown instanceof ConnectError) return thrown;
   const error = asCcError(thrown);
   return new ConnectError(error.message, STATUS_CODES[statusOf(error.code)], errorHeaders(error));

@@ -75,8 +75,23 @@ export function createDialer(prove: ProvePeer, connectMsMax = CONNECT_MS_MAX): D
           socket.destroy();
           reject(error);
         };
-        const timer = setTimeout(() => refuse(new CcError("PEER_UNREACHABLE", `${endpoint.url} does not answer (no connection within ${connectMsMax / 1000} s); check the address, or name another peer in CC_ENDPOINT_URL`)), connectMsMax);
-        const onError = (error: Error): void => refuse(new CcError("PEER_UNREACHABLE", `${endpoint.url} cannot be reached (${reasonOf(error)}); check the address, or name another peer in CC_ENDPOINT_URL`));
+        const timer = setTimeout(
+          () =>
+            refuse(
+              new CcError(
+                "PEER_UNREACHABLE",
+                `${endpoint.url} does not answer (no connection within ${connectMsMax / 1000} s); check the address, or name another peer in CC_ENDPOINT_URL`,
+              ),
+            ),
+          connectMsMax,
+        );
+        const onError = (error: Error): void =>
+          refuse(
+            new CcError(
+              "PEER_UNREACHABLE",
+              `${endpoint.url} cannot be reached (${reasonOf(error)}); check the address, or name another peer in CC_ENDPOINT_URL`,
+            ),
+          );
         const ready = (peer: ProvenPeer | undefined): void => {
           clearTimeout(timer);
           socket.off("error", onError);
@@ -104,7 +119,8 @@ export function createDialer(prove: ProvePeer, connectMsMax = CONNECT_MS_MAX): D
             const certificate = secure.getPeerX509Certificate();
             if (certificate === undefined) return refuse(new CcError("NOT_A_MEMBER", `${endpoint.url} showed no certificate; nothing was sent`));
             const proof = prove(certificate.subjectAltName ?? "", certificate.publicKey.export({ type: "spki", format: "der" }));
-            if (!proof.ok) return refuse(new CcError(proof.code, `${endpoint.url} could not prove to be a peer of this mesh (${proof.message}); nothing was sent`));
+            if (!proof.ok)
+              return refuse(new CcError(proof.code, `${endpoint.url} could not prove to be a peer of this mesh (${proof.message}); nothing was sent`));
             ready(proof.value);
           },
         );

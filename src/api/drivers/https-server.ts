@@ -51,7 +51,12 @@ export async function startApiServer(parts: ApiServerParts, settings: ApiServerS
 type Upgrade = ReturnType<typeof createUpgradeListener>["listener"];
 
 /** Listens, with a bound on open connections. Gives a function that closes them all. */
-async function open(server: Http2SecureServer | Server, connected: string, upgrade: Upgrade, where: { host?: string; port?: number; path?: string }): Promise<() => Promise<void>> {
+async function open(
+  server: Http2SecureServer | Server,
+  connected: string,
+  upgrade: Upgrade,
+  where: { host?: string; port?: number; path?: string },
+): Promise<() => Promise<void>> {
   const connections = new Set<Duplex>();
   server.on(connected, (socket: Duplex) => {
     if (connections.size >= CONNECTIONS_MAX) return void socket.destroy();

@@ -2,9 +2,10 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { createContextValues } from "@connectrpc/connect";
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import { asCcError, CcError } from "../../base/index.ts";
-import { type CloudCall, isOpenCall } from "../calls.ts";
-import { admittedKey, type Admitted, cloudRoutes } from "./connect-router.ts";
-import { type AnyRequest, type AnyResponse, type ApiServerParts, errorBody, readBody, REQUEST_BYTES_MAX, SERVICE_PATH, signatureHeaders } from "./requests.ts";
+import { type CloudCall, decodeBody, isOpenCall } from "../calls.ts";
+import { Cloud } from "../gen/cc/v1/cloud_pb.ts";
+import { type Admitted, admittedKey, cloudRoutes } from "./connect-router.ts";
+import { type AnyRequest, type AnyResponse, type ApiServerParts, errorBody, REQUEST_BYTES_MAX, readBody, SERVICE_PATH, signatureHeaders } from "./requests.ts";
 
 /**
  * Serves unary calls. The body is read whole and its signature checked before Connect sees it, since what is signed is
@@ -21,6 +22,7 @@ export function createUnaryListener(parts: ApiServerParts, stopping: AbortSignal
     const gone = new AbortController();
     response.once("close", () => gone.abort(new CcError("CANCELLED", "the caller went away")));
     const signal = AbortSignal.any([gone.signal, stopping]);
+    mustBeMessage(path.slice(SERVICE_PATH.length), request, body);
     const values = createContextValues().set(admittedKey, await admit(path.slice(SERVICE_PATH.length), request, body, signal));
     // Connect's helpers take both of Node's kinds of request; their types name only the older one.
     const universal = universalRequestFromNodeRequest(request as IncomingMessage, response as ServerResponse, undefined, values);
@@ -30,7 +32,8 @@ export function createUnaryListener(parts: ApiServerParts, stopping: AbortSignal
 
   async function admit(name: string, request: AnyRequest, body: Uint8Array, signal: AbortSignal): Promise<Admitted> {
     const local = (name.slice(0, 1).toLowerCase() + name.slice(1)) as CloudCall;
-    if (!isOpenCall(local)) return { kind: "signed", context: { caller: await parts.authenticate(name, signatureHeaders(request), body), signal, via: undefined } };
+    if (!isOpenCall(local))
+      return { kind: "signed", context: { caller: await parts.authenticate(name, signatureHeaders(request), body), signal, via: undefined } };
     const remoteAddress = request.socket.remoteAddress ?? "";
     if (!parts.openCalls.take(remoteAddress)) throw new CcError("RATE_LIMITED", "too many unsigned calls from this address; try again in a few seconds");
     return { kind: "open", context: { signal, remoteAddress } };
@@ -46,6 +49,13 @@ export function createUnaryListener(parts: ApiServerParts, stopping: AbortSignal
       return response.end(body);
     });
   };
+}
+
+/** Connect would call bytes that are no message its own fault; in JSON and gRPC it says what is wrong. */
+function mustBeMessage(name: string, request: AnyRequest, body: Uint8Array): void {
+  if (!request.headers["content-type"]?.startsWith("application/proto")) return;
+  const method = Cloud.methods.find((each) => each.name === name);
+  if (method !== undefined) decodeBody(method.input, body);
 }
 
 async function* oneChunk(body: Uint8Array): AsyncGenerator<Uint8Array> {

@@ -42,13 +42,17 @@ export function createUpgradeListener(parts: ApiServerParts, stopping: AbortSign
     } catch (thrown) {
       const error = asCcError(thrown);
       if (error.code === "INTERNAL") parts.log.error({ err: error, call }, "a stream failed");
-      if (!signal.aborted || stopping.aborted) await channel.send(encodeJsonFrame(Channel.event, { type: "error", code: error.code, message: error.message, details: error.details }));
+      if (!signal.aborted || stopping.aborted)
+        await channel.send(encodeJsonFrame(Channel.event, { type: "error", code: error.code, message: error.message, details: error.details }));
     }
     await channel.end();
   }
 
   async function authenticateFirstFrame(call: StreamCall, headers: RequestHeaders, channel: FrameChannel): Promise<Caller> {
-    const timer = setTimeout(() => channel.abort(new CcError("TIMEOUT", `the request did not come within ${FIRST_FRAME_TIMEOUT_MS} ms`)), FIRST_FRAME_TIMEOUT_MS);
+    const timer = setTimeout(
+      () => channel.abort(new CcError("TIMEOUT", `the request did not come within ${FIRST_FRAME_TIMEOUT_MS} ms`)),
+      FIRST_FRAME_TIMEOUT_MS,
+    );
     try {
       const first = await channel.frames()[Symbol.asyncIterator]().next();
       const frame = first.done === true ? undefined : decodeFrame(first.value, REQUEST_BYTES_MAX);

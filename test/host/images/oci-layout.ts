@@ -93,7 +93,7 @@ function paxRecord(key: string, value: string): string {
 }
 
 /** A tar archive of these entries, in this order. */
-export function tarOf(entries: readonly TarEntry[]): Buffer {
+function tarOf(entries: readonly TarEntry[]): Buffer {
   const parts: Buffer[] = [];
   for (const entry of entries) {
     const type = entry.type ?? "file";
