@@ -1,5 +1,5 @@
-import { loadavg, totalmem, availableParallelism } from "node:os";
 import { mkdir, readFile, statfs, writeFile } from "node:fs/promises";
+import { availableParallelism, loadavg, totalmem } from "node:os";
 import { createRateLimiter, startApiServer } from "../../src/api/index.ts";
 import { CcError, type Logger, type PeerId, sleep } from "../../src/base/index.ts";
 import { openCrunConmon } from "../../src/containers/index.ts";
@@ -111,7 +111,10 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
     const known = core.admitted.introduce(neighbour.certificate, neighbour.addresses);
     if (!known.ok) log.warn({ peer: neighbour.peer, code: known.code }, "a neighbour's certificate does not hold");
   }
-  const watchMembers = watchForMembers((listener) => core.replica.onChange(listener), () => void mesh.membersChanged());
+  const watchMembers = watchForMembers(
+    (listener) => core.replica.onChange(listener),
+    () => void mesh.membersChanged(),
+  );
   await core.start();
   await mesh.start();
 
@@ -177,7 +180,10 @@ function watchForMembers(onChange: (listener: (changed: readonly { readonly key:
   });
 }
 
-function knownEndpoints(neighbours: readonly KnownNeighbour[], members: readonly { readonly peer: PeerId; readonly facts: { readonly endpoints: readonly string[] } | undefined }[]): ReadonlyMap<string, readonly string[]> {
+function knownEndpoints(
+  neighbours: readonly KnownNeighbour[],
+  members: readonly { readonly peer: PeerId; readonly facts: { readonly endpoints: readonly string[] } | undefined }[],
+): ReadonlyMap<string, readonly string[]> {
   const known = new Map<string, readonly string[]>(neighbours.map(({ peer, endpoints }) => [peer, endpoints]));
   for (const { peer, facts } of members) if (facts !== undefined && facts.endpoints.length > 0) known.set(peer, facts.endpoints);
   return known;

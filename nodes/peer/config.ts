@@ -16,12 +16,23 @@ const size = z.union([z.number().int().nonnegative(), z.string()]).transform((va
 const schema = z.strictObject({
   dataDir: z.string().default("/var/lib/container-cloud").describe("keys, records, images, disks and logs: survives a reboot"),
   runDir: z.string().default("/run/container-cloud").describe("mounts, sockets, pinned namespaces: gone after a reboot"),
-  name: z.string().refine(isName, "a name is a DNS label: a to z, 0 to 9 and -, at most 63").optional().describe("this host's name; the machine's host name if not given"),
-  zone: z.string().refine((text): boolean => isZone(text), "a zone is a to z, 0 to 9 and -, at most 32").default("a").describe("the zone of the mesh's first host; joiners get theirs from the invite"),
+  name: z
+    .string()
+    .refine(isName, "a name is a DNS label: a to z, 0 to 9 and -, at most 63")
+    .optional()
+    .describe("this host's name; the machine's host name if not given"),
+  zone: z
+    .string()
+    .refine((text): boolean => isZone(text), "a zone is a to z, 0 to 9 and -, at most 32")
+    .default("a")
+    .describe("the zone of the mesh's first host; joiners get theirs from the invite"),
   listen: z.array(z.string()).default(["/ip4/0.0.0.0/tcp/7440"]).describe("libp2p multiaddrs to listen on, for other peers"),
   announce: z.array(z.string()).default([]).describe("libp2p multiaddrs that others shall dial instead of the interfaces' own"),
   apiListen: z.string().default("0.0.0.0:8443").describe("address:port of the HTTPS API, for users and joiners"),
-  endpoints: z.array(z.url({ protocol: /^https$/ })).default([]).describe("URLs under which users reach the API; derived from the interfaces if not given"),
+  endpoints: z
+    .array(z.url({ protocol: /^https$/ }))
+    .default([])
+    .describe("URLs under which users reach the API; derived from the interfaces if not given"),
   cgroupParent: z.string().default("/container-cloud").describe("cgroup path under which containers live"),
   capacity: z
     .strictObject({
@@ -80,7 +91,8 @@ export function loadConfig(options: { file?: string | undefined; flags: Readonly
 function readConfigFile(file: string | undefined): Record<string, unknown> {
   try {
     const value: unknown = JSON.parse(readFileSync(file ?? DEFAULT_FILE, "utf8"));
-    if (typeof value !== "object" || value === null || Array.isArray(value)) throw new CcError("BAD_REQUEST", `${file ?? DEFAULT_FILE}: must hold one JSON object`);
+    if (typeof value !== "object" || value === null || Array.isArray(value))
+      throw new CcError("BAD_REQUEST", `${file ?? DEFAULT_FILE}: must hold one JSON object`);
     return { ...value };
   } catch (error) {
     if (error instanceof CcError) throw error;

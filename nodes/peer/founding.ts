@@ -1,4 +1,4 @@
-import { type Clock, CcError, type MeshId, type PeerId, type Random, type RecordKey, type Result, type Zone } from "../../src/base/index.ts";
+import { CcError, type Clock, type MeshId, type PeerId, type Random, type RecordKey, type Result, type Zone } from "../../src/base/index.ts";
 import {
   base64Url,
   countersign,
@@ -11,10 +11,10 @@ import {
   meshIdOf,
   parseAdminRequest,
   peerIdOf,
-  signBinding,
-  type Signer,
-  signRequest,
   type SignedRequest,
+  type Signer,
+  signBinding,
+  signRequest,
 } from "../../src/identity/index.ts";
 
 const FIRST_INVITE_VALID_MS = 60_000;

@@ -1,7 +1,18 @@
-import { CcError, type Clock } from "../../src/base/index.ts";
 import { callUnsigned } from "../../src/api/client.ts";
 import { type Dialer, parseEndpoints } from "../../src/api/client-connection.ts";
-import { base64, decodeCertificate, ed25519Verifier, type HostCertificate, type Invite, type KeyPair, peerIdOf, signBinding, signerFromSeed, verifyHostCertificate } from "../../src/identity/index.ts";
+import { CcError, type Clock } from "../../src/base/index.ts";
+import {
+  base64,
+  decodeCertificate,
+  ed25519Verifier,
+  type HostCertificate,
+  type Invite,
+  type KeyPair,
+  peerIdOf,
+  signBinding,
+  signerFromSeed,
+  verifyHostCertificate,
+} from "../../src/identity/index.ts";
 import { must } from "./founding.ts";
 import type { KnownNeighbour } from "./identity-files.ts";
 
@@ -11,7 +22,12 @@ export type Admission = { readonly certificate: HostCertificate; readonly neighb
  * Shows the invite at its issuer's HTTPS port, one endpoint after another. Throws what the issuer refused with, or
  * PEER_UNREACHABLE with the advice to make an invite at another peer: only the issuer counts its uses.
  */
-export async function askForAdmission(parts: { readonly dialer: Dialer; readonly clock: Clock }, invite: Invite, host: KeyPair, name: string): Promise<Admission> {
+export async function askForAdmission(
+  parts: { readonly dialer: Dialer; readonly clock: Clock },
+  invite: Invite,
+  host: KeyPair,
+  name: string,
+): Promise<Admission> {
   const peer = peerIdOf(host.signer.publicKey);
   const request = { invite: invite.inviteId, peer, name, binding: base64(signBinding(signerFromSeed(invite.seed), invite.inviteId, peer)) };
   const failures: string[] = [];
@@ -27,5 +43,8 @@ export async function askForAdmission(parts: { readonly dialer: Dialer; readonly
       failures.push(error instanceof Error ? error.message : String(error));
     }
   }
-  throw new CcError("PEER_UNREACHABLE", `the peer that made this invite does not answer (${failures.join("; ")}); if it is gone, make an invite at another peer with \`cc host invite\``);
+  throw new CcError(
+    "PEER_UNREACHABLE",
+    `the peer that made this invite does not answer (${failures.join("; ")}); if it is gone, make an invite at another peer with \`cc host invite\``,
+  );
 }

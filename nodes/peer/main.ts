@@ -71,7 +71,13 @@ async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-function foundedText(made: { readonly recoveryKey: string; readonly endpointUrl: string; readonly accessToken: string; readonly secretKey: string; readonly meshId: string }): string {
+function foundedText(made: {
+  readonly recoveryKey: string;
+  readonly endpointUrl: string;
+  readonly accessToken: string;
+  readonly secretKey: string;
+  readonly meshId: string;
+}): string {
   return [
     `Mesh ${made.meshId} is made. The recovery key makes admin keys when all others are lost. It is shown this once and kept nowhere:`,
     "",
@@ -97,12 +103,20 @@ async function runUntilInterrupted(config: PeerConfig, acceptLostStore: boolean)
   };
   process.on("SIGINT", stop);
   process.on("SIGTERM", stop);
-  await runPeer(config, { acceptLostStore, version: packageVersion(), log, signal: stopping.signal, onReady: (peer) => void say(JSON.stringify({ ready: true, peer })) });
+  await runPeer(config, {
+    acceptLostStore,
+    version: packageVersion(),
+    log,
+    signal: stopping.signal,
+    onReady: (peer) => void say(JSON.stringify({ ready: true, peer })),
+  });
   return 0;
 }
 
 function packageVersion(): string {
-  const pack: unknown = JSON.parse(readFileSync(new URL(import.meta.url.includes("/dist/") ? "../../../package.json" : "../../package.json", import.meta.url), "utf8"));
+  const pack: unknown = JSON.parse(
+    readFileSync(new URL(import.meta.url.includes("/dist/") ? "../../../package.json" : "../../package.json", import.meta.url), "utf8"),
+  );
   return typeof pack === "object" && pack !== null && "version" in pack ? String(pack.version) : "unknown";
 }
 

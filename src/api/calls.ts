@@ -1,6 +1,6 @@
-import { fromBinary, fromJsonString, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
+import { type DescMessage, fromBinary, fromJsonString, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
 import { CcError, type KeyId, type PeerId } from "../base/index.ts";
-import { AttachRequestSchema, Cloud, LogsRequestSchema, RunRequestSchema } from "./gen/cc/v1/cloud_pb.ts";
+import { AttachRequestSchema, type Cloud, LogsRequestSchema, RunRequestSchema } from "./gen/cc/v1/cloud_pb.ts";
 import type { SignedRequest } from "./gen/cc/v1/records_pb.ts";
 
 type Methods = (typeof Cloud)["method"];
@@ -54,17 +54,15 @@ export function isOpenCall(call: CloudCall): call is OpenCall {
   return OPEN_CALLS.some((open) => open === call);
 }
 
-type RequestSchemas = Methods[CloudCall]["input"] | (typeof STREAM_CALLS)[StreamCall];
-
 /**
  * The message in a signed body: JSON when it begins with `{`, a gRPC-framed message when it begins with 0, else bare
  * protobuf. Throws BAD_REQUEST.
  */
-export function decodeBody<S extends RequestSchemas>(schema: S, body: Uint8Array): MessageShape<S> {
+export function decodeBody<S extends DescMessage>(schema: S, body: Uint8Array): MessageShape<S> {
   try {
-    if (body[0] === 0x7b) return fromJsonString(schema, new TextDecoder("utf-8", { fatal: true }).decode(body)) as MessageShape<S>;
-    if (body[0] === 0) return fromBinary(schema, body.subarray(5)) as MessageShape<S>;
-    return fromBinary(schema, body) as MessageShape<S>;
+    if (body[0] === 0x7b) return fromJsonString(schema, new TextDecoder("utf-8", { fatal: true }).decode(body));
+    if (body[0] === 0) return fromBinary(schema, body.subarray(5));
+    return fromBinary(schema, body);
   } catch (error) {
     throw new CcError("BAD_REQUEST", `the request is not a ${schema.typeName}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
   }

@@ -17,10 +17,11 @@ export function createRateLimiter(clock: Clock, limit: RateLimit): RateLimiter {
       const tokens = Math.min(limit.burst, known.tokens + ((nowMs - known.atMs) / 1_000) * limit.perSecond);
       buckets.delete(who);
       buckets.set(who, { tokens: tokens >= 1 ? tokens - 1 : tokens, atMs: nowMs });
-      if (buckets.size > limit.callersMax) for (const oldest of buckets.keys()) {
-        buckets.delete(oldest);
-        break;
-      }
+      if (buckets.size > limit.callersMax)
+        for (const oldest of buckets.keys()) {
+          buckets.delete(oldest);
+          break;
+        }
       return tokens >= 1;
     },
   };

@@ -29,7 +29,14 @@ export type StreamControl = { readonly signal: string };
 
 export type StreamEvent =
   | { readonly type: "explain"; readonly answers: readonly unknown[] }
-  | { readonly type: "placed"; readonly id: string; readonly host: string; readonly copies: number; readonly wrote: readonly unknown[]; readonly warnings: readonly string[] }
+  | {
+      readonly type: "placed";
+      readonly id: string;
+      readonly host: string;
+      readonly copies: number;
+      readonly wrote: readonly unknown[];
+      readonly warnings: readonly string[];
+    }
   | { readonly type: "progress"; readonly text: string }
   | { readonly type: "started"; readonly id: string }
   | { readonly type: "warning"; readonly text: string }
@@ -57,7 +64,8 @@ export type Frame = { readonly channel: number; readonly payload: Uint8Array };
 /** Throws BAD_REQUEST for an empty or over-long frame. Unknown channels are given back: the caller ignores them. */
 export function decodeFrame(bytes: Uint8Array, payloadBytesMax = FRAME_BYTES_MAX): Frame {
   const channel = bytes[0];
-  if (channel === undefined || bytes.length > payloadBytesMax + 1) throw new CcError("BAD_REQUEST", `a frame of ${bytes.length} bytes is not one of this stream's`);
+  if (channel === undefined || bytes.length > payloadBytesMax + 1)
+    throw new CcError("BAD_REQUEST", `a frame of ${bytes.length} bytes is not one of this stream's`);
   return { channel, payload: bytes.subarray(1) };
 }
 

@@ -8,7 +8,7 @@ import type { MeshTime } from "./mesh-time.ts";
 export type AuthenticatorParts = {
   readonly self: PeerId;
   readonly meshId: MeshId;
-  readonly time: MeshTime;
+  readonly time: Pick<MeshTime, "nowMs" | "startedAtMs" | "untilSure">;
   readonly verifier: Verifier;
   readonly nonces: NonceMemory;
   readonly authority: () => Authority;

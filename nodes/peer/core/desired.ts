@@ -3,7 +3,7 @@ import { type Phase, PhaseSchema } from "../../../src/api/gen/cc/v1/records_pb.t
 import { type ContainerId, isErrorCode, type Logger, type PeerId, type Zone } from "../../../src/base/index.ts";
 import type { Desired, DesiredContainers, PhaseName, PhaseReport, Wanted } from "../../../src/containers/index.ts";
 import type { GiveWay, Holding, Placement } from "../../../src/placement/index.ts";
-import { type ContainerView, type CountedClaim, hostKey, type ReplicaService, type View } from "../../../src/state/index.ts";
+import { compareVersions, type ContainerView, type CountedClaim, hostKey, type ReplicaService, type View } from "../../../src/state/index.ts";
 import type { PhaseBoard, PhaseNow } from "../phase-board.ts";
 import { readRun } from "./run-requests.ts";
 
@@ -43,7 +43,13 @@ export function createDesired(parts: DesiredParts): DesiredContainers & GiveWay 
       return undefined;
     }
     const { message, spec } = read.value;
-    const digest = phaseOf(container.id)?.imageDigest ?? "";
+    const phase = phaseOf(container.id);
+    const digest = phase?.imageDigest ?? "";
+    const version = container.wanted?.version ?? { major: 0, minor: 0 };
+    // A stamp from a clock that was ahead is hidden again once the clock is right: what was answered is not taken back for an
+    // older wish, or its token would start a second time.
+    const answered = phase === undefined ? version : { major: phase.wantedMajor, minor: phase.wantedMinor };
+    const isOlder = phase !== undefined && compareVersions(version, answered) < 0;
     return {
       spec,
       image: {
@@ -51,15 +57,20 @@ export function createDesired(parts: DesiredParts): DesiredContainers & GiveWay 
         ...(digest === "" ? {} : { digest }),
         ...(message.registryUser === "" ? {} : { credentials: { user: message.registryUser, password: message.registryPassword } }),
       },
-      wanted: wantedOf(container, read.value.asked.token),
-      version: container.wanted?.version ?? { major: 0, minor: 0 },
+      wanted: wantedOf(container, read.value.asked.token, isOlder ? phase : undefined),
+      version: isOlder ? answered : version,
     };
   };
 
-  const wantedOf = (container: ContainerView, firstToken: string): Wanted => {
+  /** `newer`: what this host said in answer to a later wish than the one that is known now. */
+  const wantedOf = (container: ContainerView, firstToken: string, newer: Phase | undefined): Wanted => {
     if (container.wanted?.kind === "removed") return { kind: "removed", as: "gone", timeoutMs: 0 };
     const { wanted, best } = container;
     if (best !== undefined && best.holder !== self) return { kind: "removed", as: "yielded", timeoutMs: 0 };
+    if (newer !== undefined) {
+      const stops = newer.phase === "stopping" || (newer.phase === "ended" && newer.reason === "stopped");
+      return stops ? { kind: "stopped", timeoutMs: undefined } : { kind: "running", runToken: newer.runToken || firstToken };
+    }
     if (wanted?.kind === "stopped") return { kind: "stopped", timeoutMs: wanted.timeoutMs > 0 ? wanted.timeoutMs : undefined };
     return { kind: "running", runToken: wanted?.kind === "running" ? wanted.token : firstToken };
   };

@@ -16,7 +16,7 @@ export type RunRead = { readonly asked: RunAsked; readonly message: SpecMessage;
 export type RunRequestsParts = {
   readonly self: PeerId;
   readonly meshId: MeshId;
-  readonly time: MeshTime;
+  readonly time: Pick<MeshTime, "nowMs" | "startedAtMs">;
   readonly verifier: Verifier;
   readonly authority: () => Authority;
 };

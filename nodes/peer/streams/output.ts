@@ -33,7 +33,13 @@ export async function serveAttached(parts: OutputParts, id: ContainerId, stdin: 
   await followRuns(parts, id, true, signal, (from) => sendOutput(channel, parts.runtime.logs(id, { from, follow: true, signal }), from, undefined));
   const end = await parts.board.until(id, isOver, signal);
   if (end.failure !== undefined) throw failureOf(end);
-  await channel.send(encodeJsonFrame(Channel.event, { type: "end", ...(end.exitCode === undefined ? {} : { exitCode: end.exitCode }), ...(end.reason === "" ? {} : { reason: end.reason }) }));
+  await channel.send(
+    encodeJsonFrame(Channel.event, {
+      type: "end",
+      ...(end.exitCode === undefined ? {} : { exitCode: end.exitCode }),
+      ...(end.reason === "" ? {} : { reason: end.reason }),
+    }),
+  );
 }
 
 const isOver = (now: PhaseNow): boolean => now.phase === "ended" || now.phase === "failed" || now.phase === "gone" || now.phase === "yielded";
@@ -71,11 +77,18 @@ async function followRuns(parts: OutputParts, id: ContainerId, follow: boolean, 
   }
 }
 
-async function sendOutput(channel: FrameChannel, chunks: AsyncIterable<OutputChunk>, from: number, stamp: Readonly<Record<"stdout" | "stderr", (atMs: number, data: Uint8Array) => Uint8Array>> | undefined): Promise<number> {
+async function sendOutput(
+  channel: FrameChannel,
+  chunks: AsyncIterable<OutputChunk>,
+  from: number,
+  stamp: Readonly<Record<"stdout" | "stderr", (atMs: number, data: Uint8Array) => Uint8Array>> | undefined,
+): Promise<number> {
   let position = from;
   for await (const chunk of chunks) {
     if (chunk.lostBytes !== undefined && chunk.lostBytes > 0) {
-      await channel.send(encodeJsonFrame(Channel.event, { type: "warning", text: `${chunk.lostBytes} bytes of the log were rotated away before they could be sent` }));
+      await channel.send(
+        encodeJsonFrame(Channel.event, { type: "warning", text: `${chunk.lostBytes} bytes of the log were rotated away before they could be sent` }),
+      );
     }
     const data = stamp === undefined ? chunk.data : stamp[chunk.stream](chunk.atMs, chunk.data);
     for (let at = 0; at < data.length; at += FRAME_BYTES_MAX) {

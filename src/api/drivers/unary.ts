@@ -31,7 +31,7 @@ export function createUnaryListener(parts: ApiServerParts, stopping: AbortSignal
   }
 
   async function admit(name: string, request: AnyRequest, body: Uint8Array, signal: AbortSignal): Promise<Admitted> {
-    const local = (name.slice(0, 1).toLowerCase() + name.slice(1)) as CloudCall;
+    const local = localName(name);
     if (!isOpenCall(local))
       return { kind: "signed", context: { caller: await parts.authenticate(name, signatureHeaders(request), body), signal, via: undefined } };
     const remoteAddress = request.socket.remoteAddress ?? "";
@@ -51,11 +51,13 @@ export function createUnaryListener(parts: ApiServerParts, stopping: AbortSignal
   };
 }
 
+/** Of a call that has a route: `ListContainers` is `listContainers` in the contract's description. */
+const localName = (name: string): CloudCall => (name.slice(0, 1).toLowerCase() + name.slice(1)) as CloudCall;
+
 /** Connect would call bytes that are no message its own fault; in JSON and gRPC it says what is wrong. */
 function mustBeMessage(name: string, request: AnyRequest, body: Uint8Array): void {
   if (!request.headers["content-type"]?.startsWith("application/proto")) return;
-  const method = Cloud.methods.find((each) => each.name === name);
-  if (method !== undefined) decodeBody(method.input, body);
+  decodeBody(Cloud.method[localName(name)].input, body);
 }
 
 async function* oneChunk(body: Uint8Array): AsyncGenerator<Uint8Array> {
