@@ -242,7 +242,7 @@ export class Attempt implements ActiveAttempt {
           "container placed",
         );
         return this.#placed(this.#parts.view.container(this.id)?.best ?? award.holding, end.copies, [
-          ...(this.#stamp === undefined ? [] : [this.#stamp]),
+          ...this.#storedStamp(),
           ...end.records,
         ]);
       case "declined":
@@ -274,6 +274,13 @@ export class Attempt implements ActiveAttempt {
       this.#stamp = await this.#parts.replica.stamp({ key: userKey(zone, "container", this.id), content });
     }
     return this.#stamp;
+  }
+
+  /** Of two attempts at one token the holder took the first one's stamp: the other was never stored, and is nobody's last write. */
+  #storedStamp(): StoredRecord[] {
+    const stamp = this.#stamp;
+    if (stamp === undefined) return [];
+    return this.#parts.replica.list(stamp.key).some(({ key, writer }) => key === stamp.key && writer === stamp.writer) ? [stamp] : [];
   }
 
   #placed(holding: Holding, copies: number, records: readonly StoredRecord[]): Placed {
