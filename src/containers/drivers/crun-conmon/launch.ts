@@ -11,7 +11,7 @@ import { resolveUser } from "../../user.ts";
 import { type Context, cgroupPath, openHistory } from "./context.ts";
 import { mountsBelow } from "./mounts.ts";
 import { observe } from "./observe.ts";
-import { startTicks, textOf } from "./processes.ts";
+import { textOf, ticksIn } from "./processes.ts";
 import { RootFiles } from "./root-files.ts";
 import { diskScript, monitorScript, networkScript } from "./scripts.ts";
 import type { Stored } from "./stored.ts";
@@ -126,10 +126,12 @@ async function startProcess(context: Context, start: Start): Promise<void> {
     ),
   );
   const pid = Number(/^\{"data":\s*(\d+)/.exec(said.stdout)?.[1]);
-  if (said.exitCode !== 0 || !Number.isSafeInteger(pid)) throw startError(said.stdout, start);
+  const stat = /^stat (.*)\n/m.exec(said.stdout);
+  if (said.exitCode !== 0 || !Number.isSafeInteger(pid)) throw startError(said.stdout.replace(stat?.[0] ?? "", ""), start);
   if (compiled) await checkFilter(context, id, pid);
   else await context.seccomp.learn(`${paths.crunRoot}/${id}/seccomp.bpf`);
-  const ticks = await startTicks(pid);
+  // Known from here on also when it is over already: whoever looks need not ask crun.
+  const ticks = ticksIn(stat?.[1] ?? "");
   if (ticks !== undefined) context.running.set(id, { pid, ticks });
 }
 

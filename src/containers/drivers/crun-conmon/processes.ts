@@ -17,7 +17,11 @@ async function pidIn(pidFile: string): Promise<number | undefined> {
 
 /** When a process was started, in clock ticks since boot: with its pid, its identity. Undefined for who is gone, zombies too. */
 export async function startTicks(pid: number): Promise<string | undefined> {
-  const text = await textOf(`/proc/${pid}/stat`);
+  return ticksIn(await textOf(`/proc/${pid}/stat`));
+}
+
+/** The same of the text of a /proc/PID/stat. */
+export function ticksIn(text: string): string | undefined {
   // The name (field 2) may contain spaces and brackets; what follows the last bracket may not.
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
   return fields[0] === "Z" || fields[0] === "X" ? undefined : fields[19];

@@ -120,6 +120,8 @@ export function monitorScript(input: MonitorScript): string {
     `line=$(_OCI_SYNCPIPE=3 ${argv.map(q).join(" ")} 3>&1 >/dev/null 2>conmon.err </dev/null | { read -r l; printf '%s' "$l"; })`,
     `printf '%s\\n' "$line"`,
     `case $line in *'"data"'*:*-*|'') cat conmon.err; exit 1;; esac`,
+    // The process's identity, while it surely is there: many a command is over before `start` has returned.
+    `pid=\${line##*:}; pid=\${pid%%\}*}; read -r stat </proc/\${pid# }/stat && printf 'stat %s\\n' "$stat"`,
     `${q(input.crun)} --root ${q(input.crunRoot)} start ${q(input.id)} && echo started`,
   ].join("\n");
 }
