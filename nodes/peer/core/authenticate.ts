@@ -56,6 +56,6 @@ function callerOf(checked: CheckedRequest, request: SignedRequest): Caller {
   return { keyId, role, isRoot, nonce, createdMs: createdS * 1_000, signed: toMessage(request) };
 }
 
-function toMessage(request: SignedRequest): SignedRequestMessage {
+export function toMessage(request: SignedRequest): SignedRequestMessage {
   return { $typeName: "cc.v1.SignedRequest", body: request.body, signatureInput: request.signatureInput, signature: request.signature };
 }

@@ -28,7 +28,15 @@ export function websocketChannel(socket: WebSocket): FrameChannel {
     wake?.();
   });
   socket.on("close", () => finish());
-  socket.on("error", (error) => finish(error));
+  socket.on("error", (error: Error & { readonly code?: string }) => {
+    // What breaks the protocol's rules is the sender's fault, a connection that broke is nobody's.
+    const theirs = error.code?.startsWith("WS_ERR_") === true;
+    finish(
+      new CcError(theirs ? "BAD_REQUEST" : "CANCELLED", theirs ? `the stream is broken: ${error.message}` : "the stream's connection was lost", {
+        cause: error,
+      }),
+    );
+  });
 
   async function* frames(): AsyncGenerator<Uint8Array> {
     for (;;) {

@@ -37,13 +37,18 @@ function arbitraryField(field: DescField, words: Vocabulary, depth: number): fc.
       return fc.dictionary(arbitraryString(words), arbitraryString(words), { maxKeys: LIST_MAX });
     case "list":
       if (field.listKind === "scalar") return fc.array(arbitraryScalar(field.scalar, words), { maxLength: LIST_MAX });
-      if (field.listKind === "message") return depth < DEPTH_MAX ? fc.array(arbitraryMessage(field.message, words, depth + 1), { maxLength: LIST_MAX }) : fc.constant([]);
+      if (field.listKind === "message")
+        return depth < DEPTH_MAX ? fc.array(arbitraryMessage(field.message, words, depth + 1), { maxLength: LIST_MAX }) : fc.constant([]);
       return fc.constant([]);
   }
 }
 
 const arbitraryString = (words: Vocabulary): fc.Arbitrary<string> =>
-  fc.oneof({ weight: 3, arbitrary: fc.constantFrom("", ...words.strings) }, fc.string({ maxLength: 40 }), fc.string({ unit: "binary", maxLength: 12 }).filter((text) => text.isWellFormed()));
+  fc.oneof(
+    { weight: 3, arbitrary: fc.constantFrom("", ...words.strings) },
+    fc.string({ maxLength: 40 }),
+    fc.string({ unit: "binary", maxLength: 12 }).filter((text) => text.isWellFormed()),
+  );
 
 const EDGES = [0, 1, 2 ** 31, 2 ** 32 - 1];
 

@@ -1,14 +1,14 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import t from "tap";
-import { Cloud } from "../../../src/api/gen/cc/v1/cloud_pb.ts";
-import { BidRequestSchema, Mesh as MeshService, RecordsSchema, StreamOpenSchema } from "../../../src/api/gen/cc/v1/mesh_pb.ts";
-import { isOpenCall, type CloudCall, type OpenCall, type SignedCall } from "../../../src/api/index.ts";
-import { asCcError, isContainerId, type PeerId } from "../../../src/base/index.ts";
-import { bidTopic, type FrameStream, type MeshCall, RECORDS_TOPIC, type StreamHandler } from "../../../src/mesh/index.ts";
 import type { SimulatedHost } from "../../../nodes/simulated/host.ts";
 import { SimulatedMesh } from "../../../nodes/simulated/network.ts";
 import { World } from "../../../nodes/simulated/world.ts";
+import { Cloud } from "../../../src/api/gen/cc/v1/cloud_pb.ts";
+import { BidRequestSchema, Mesh as MeshService, RecordsSchema, StreamOpenSchema } from "../../../src/api/gen/cc/v1/mesh_pb.ts";
+import { type CloudCall, isOpenCall, type OpenCall, type SignedCall } from "../../../src/api/index.ts";
+import { asCcError, isContainerId, type PeerId } from "../../../src/base/index.ts";
+import { bidTopic, type FrameStream, type MeshCall, RECORDS_TOPIC, type StreamHandler } from "../../../src/mesh/index.ts";
 import { arbitraryMessage, arbitraryWire, type Vocabulary } from "./arbitrary-message.ts";
 
 /** Words from outside against a whole peer: whatever a neighbour or a user says, the answer is an answer or a refusal. */
@@ -42,7 +42,9 @@ async function inMesh(body: (world: World, words: Vocabulary) => Promise<void>):
     // Still a mesh: it takes another container and knows the first.
     const after = await world.admin.ask([world.host(0).endpoint], "Run", { spec: { ...spec, name: "after" }, attach: false, explain: false, askedBefore: [] });
     if (after.outcome !== "done") throw new Error(`afterwards: ${after.outcome}: ${after.message}`);
-    const names = coreOf(world.host(1)).view.containers().map(({ name }) => name);
+    const names = coreOf(world.host(1))
+      .view.containers()
+      .map(({ name }) => name);
     if (!names.includes("app") || !names.includes("after")) throw new Error(`afterwards known: ${names.join()}`);
   });
   return world.violations.map(({ invariant, text }) => `${invariant}: ${text}`);
@@ -51,8 +53,25 @@ async function inMesh(body: (world: World, words: Vocabulary) => Promise<void>):
 function wordsOf(world: World): Vocabulary {
   const records = coreOf(world.host(0)).replica.list("");
   return {
-    strings: [...records.map(({ key }) => key), ...records.map(({ key }) => key.split("/").at(-1) ?? ""), world.host(0).peer, world.host(1).peer, world.meshId, world.admin.keyId, "a", "app", "container", "Run", "Logs", "Attach"],
-    bytes: records.flatMap(({ content, frame }) => [content, toBinary(RecordsSchema, create(RecordsSchema, { frames: [frame] })), frame.signature ?? new Uint8Array()]),
+    strings: [
+      ...records.map(({ key }) => key),
+      ...records.map(({ key }) => key.split("/").at(-1) ?? ""),
+      world.host(0).peer,
+      world.host(1).peer,
+      world.meshId,
+      world.admin.keyId,
+      "a",
+      "app",
+      "container",
+      "Run",
+      "Logs",
+      "Attach",
+    ],
+    bytes: records.flatMap(({ content, frame }) => [
+      content,
+      toBinary(RecordsSchema, create(RecordsSchema, { frames: [frame] })),
+      frame.signature ?? new Uint8Array(),
+    ]),
   };
 }
 
@@ -93,7 +112,10 @@ t.test("calls of a member", async (t) => {
 t.test("gossip of a member", async (t) => {
   const faults = await inMesh(async (world, words) => {
     const mesh = world.host(1).life?.mesh;
-    const topics = [[RECORDS_TOPIC, RecordsSchema], [bidTopic("a"), BidRequestSchema]] as const;
+    const topics = [
+      [RECORDS_TOPIC, RecordsSchema],
+      [bidTopic("a"), BidRequestSchema],
+    ] as const;
     for (const [topic, schema] of topics) {
       await fc.assert(
         fc.asyncProperty(arbitraryWire(schema, words), async (bytes) => {
@@ -171,7 +193,9 @@ t.test("well-signed requests that ask for nonsense", async (t) => {
     const life = world.host(0).life;
     if (life === undefined) throw new Error("down");
     // Those that would take the mesh's own keys or hosts away are left out: what they are asked for, they do.
-    const calls = (Object.keys(Cloud.method) as CloudCall[]).filter((call) => !isOpenCall(call) && call !== "removeHost" && call !== "revokeKey") as SignedCall[];
+    const calls = (Object.keys(Cloud.method) as CloudCall[]).filter(
+      (call) => !isOpenCall(call) && call !== "removeHost" && call !== "revokeKey",
+    ) as SignedCall[];
     const caller = { keyId: world.admin.keyId, role: "admin", isRoot: false, nonce: "0123456789abcdef", createdMs: life.clock.nowMs() };
     for (const call of calls) {
       const { input, output } = Cloud.method[call];
