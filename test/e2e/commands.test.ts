@@ -33,7 +33,7 @@ withLab("every command through each of three peers", { hosts: 3, zones: "a,a,b" 
 
       t.match((await lab.cc(["ps"], { host })).stdout, new RegExp(`^${id} +${name} `, "m"));
       t.equal((await lab.json<Container[]>(["ps"], { host })).filter((one) => one.name === name).length, 1);
-      t.match((await eventually("its output", async () => (await lab.cc(["logs", name], { host })).stdout)), /^begun$/m);
+      t.match(await eventually("its output", async () => (await lab.cc(["logs", name], { host })).stdout), /^begun$/m);
       t.match((await lab.cc(["logs", "--timestamps", "--tail", "1", name], { host })).stdout, /^\d{4}-\d\d-\d\dT[\d:.]+Z begun$/m);
 
       t.equal((await lab.cc(["stop", name], { host })).stdout, `${name}\n`);
@@ -66,7 +66,16 @@ withLab("every command through each of three peers", { hosts: 3, zones: "a,a,b" 
     t.equal((await lab.cc(["run", "--rm", "--image", image, "/no/such/program"], { host: 3 })).code, 127);
     t.equal((await lab.cc(["run", "--rm", "--image", image, "/etc/passwd"], { host: 3 })).code, 126);
 
-    const child = await lab.start(["run", "--rm", "--image", image, "--", "sh", "-c", "trap 'echo caught; exit 5' INT; echo ready; while :; do sleep 0.1; done"]);
+    const child = await lab.start([
+      "run",
+      "--rm",
+      "--image",
+      image,
+      "--",
+      "sh",
+      "-c",
+      "trap 'echo caught; exit 5' INT; echo ready; while :; do sleep 0.1; done",
+    ]);
     const [text, code] = await new Promise<[string, number | null]>((resolve) => {
       let seen = "";
       child.stdout?.on("data", (data: Buffer) => {
@@ -87,7 +96,11 @@ withLab("every command through each of three peers", { hosts: 3, zones: "a,a,b" 
     t.equal((await run("--dir", "/made/here", "pwd")).stdout, "/made/here\n");
     t.equal((await run("--env-file", join(folder, "env"), "--", "sh", "-c", "echo $FROM_FILE")).stdout, "yes\n");
     t.match((await run("--read-only", "--", "sh", "-c", "touch /x")).stderr, /Read-only/);
-    t.equal((await run("--memory", "64m", "--", "sh", "-c", "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null | head -1")).stdout, `${64 * 1024 ** 2}\n`);
+    t.equal(
+      (await run("--memory", "64m", "--", "sh", "-c", "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null | head -1"))
+        .stdout,
+      `${64 * 1024 ** 2}\n`,
+    );
     t.equal((await run("--init", "--", "sh", "-c", "cat /proc/1/comm")).stdout.trim().length > 0, true);
     const retried = await lab.cc(["run", "--detach", "--name", "again", "--restart", "on-failure", "--image", image, "--", "sh", "-c", "exit 3"]);
     t.equal(retried.code, 0, retried.stderr);
@@ -98,7 +111,15 @@ withLab("every command through each of three peers", { hosts: 3, zones: "a,a,b" 
   await t.test("hosts and keys", async (t) => {
     for (const host of HOSTS) {
       const hosts = await lab.json<Host[]>(["host", "list"], { host });
-      t.same(hosts.map((one) => [one.name, one.state]), [["h1", "alive"], ["h2", "alive"], ["h3", "alive"]], `asked at host ${host}`);
+      t.same(
+        hosts.map((one) => [one.name, one.state]),
+        [
+          ["h1", "alive"],
+          ["h2", "alive"],
+          ["h3", "alive"],
+        ],
+        `asked at host ${host}`,
+      );
     }
     const made = await lab.cc(["key", "create", "--role", "viewer", "--name", "eve"], { host: 2 });
     t.equal(made.code, 0, made.stderr);

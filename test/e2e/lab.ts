@@ -92,7 +92,11 @@ export class TestLab {
   /** Runs `cc` to its end. */
   async cc(words: readonly string[], options: CallOptions = {}): Promise<Outcome> {
     const env = { ...(await this.environment(options.host)), ...options.env };
-    return execute(ccProgram(), words, { timeoutMs: options.timeoutMs ?? CALL_MS, env, ...(options.input === undefined ? {} : { input: options.input }) });
+    return execute(programPath("cc"), words, {
+      timeoutMs: options.timeoutMs ?? CALL_MS,
+      env,
+      ...(options.input === undefined ? {} : { input: options.input }),
+    });
   }
 
   /** Runs `cc ... --json`, which must succeed, and gives what it printed. */
@@ -104,7 +108,7 @@ export class TestLab {
 
   /** Starts `cc` and leaves it to the caller: for streams, signals and what does not end. */
   async start(words: readonly string[], options: CallOptions = {}): Promise<ChildProcess> {
-    return spawn(ccProgram(), words, {
+    return spawn(programPath("cc"), words, {
       env: { ...baseEnvironment(), ...(await this.environment(options.host)), ...options.env },
       stdio: ["pipe", "pipe", "pipe"],
     });
@@ -116,7 +120,8 @@ export class TestLab {
   }
 }
 
-const ccProgram = (): string => join(process.env["CC_LAB_PROGRAMS"] || join(TOP, "dist/bin"), "cc");
+/** Where `cc` or `cc-peer` lies that is tested. */
+export const programPath = (name: "cc" | "cc-peer"): string => join(process.env["CC_LAB_PROGRAMS"] || join(TOP, "dist/bin"), name);
 
 /** Nothing of the caller's own settings of `cc` reaches a test. */
 function baseEnvironment(): Record<string, string> {

@@ -1,6 +1,13 @@
 import { eventually, withLab } from "./lab.ts";
 
-type Container = { readonly id: string; readonly name: string; readonly phase: string; readonly hostName: string; readonly hostReachable: boolean; readonly exitCode?: number };
+type Container = {
+  readonly id: string;
+  readonly name: string;
+  readonly phase: string;
+  readonly hostName: string;
+  readonly hostReachable: boolean;
+  readonly exitCode?: number;
+};
 type Host = { readonly name: string; readonly state: string };
 const TICKS = ["--", "sh", "-c", "n=0; while :; do n=$((n+1)); echo tick $n; sleep 0.1; done"];
 
@@ -22,10 +29,18 @@ withLab("peers and hosts that die, stores that are lost", { hosts: 3, zones: "a,
     t.equal(short?.hostName, "h2");
     await new Promise((resolve) => setTimeout(resolve, 2_000));
     await lab.must("restart", "2");
-    await eventually("it is back and knows its containers", async () => (await lab.json<Host[]>(["host", "list"], { host: 2 })).every(({ state }) => state === "alive"), 30_000);
+    await eventually(
+      "it is back and knows its containers",
+      async () => (await lab.json<Host[]>(["host", "list"], { host: 2 })).every(({ state }) => state === "alive"),
+      30_000,
+    );
     t.equal((await one("steady", 3))?.phase, "running");
     const lines = (await lab.cc(["logs", "steady"], { host: 3 })).stdout.trim().split("\n");
-    t.same(lines, lines.map((_, at) => `tick ${at + 1}`), "no line lost, none twice");
+    t.same(
+      lines,
+      lines.map((_, at) => `tick ${at + 1}`),
+      "no line lost, none twice",
+    );
     t.ok(lines.length > 20, `${lines.length} lines`);
     t.equal((await lab.cc(["rm", "--force", "brief"])).code, 0);
   });
@@ -36,18 +51,30 @@ withLab("peers and hosts that die, stores that are lost", { hosts: 3, zones: "a,
     await lab.run("exec", "2", "--", "kill", "-9", String(pid));
     await lab.must("exec", "2", "--", "rm", "-rf", `${lab.folder}/hosts/h2/data/store`);
     await lab.must("restart", "2");
-    await eventually("it knows all again", async () => {
-      const after = await lab.json<Container[]>(["ps", "--all"], { host: 2 });
-      return JSON.stringify(after.map(({ id, phase }) => [id, phase])) === JSON.stringify(before.map(({ id, phase }) => [id, phase]));
-    }, 30_000);
+    await eventually(
+      "it knows all again",
+      async () => {
+        const after = await lab.json<Container[]>(["ps", "--all"], { host: 2 });
+        return JSON.stringify(after.map(({ id, phase }) => [id, phase])) === JSON.stringify(before.map(({ id, phase }) => [id, phase]));
+      },
+      30_000,
+    );
     const lines = (await lab.cc(["logs", "steady"], { host: 1 })).stdout.trim().split("\n");
-    t.same(lines, lines.map((_, at) => `tick ${at + 1}`), "the container never noticed");
+    t.same(
+      lines,
+      lines.map((_, at) => `tick ${at + 1}`),
+      "the container never noticed",
+    );
   });
 
   await t.test("one of three hosts down", async (t) => {
     await runsAt("elsewhere", 1);
     await lab.must("kill", "2");
-    await eventually("it is held unreachable", async () => (await lab.json<Host[]>(["host", "list"], { host: 3 })).some(({ name, state }) => name === "h2" && state === "unreachable"), 20_000);
+    await eventually(
+      "it is held unreachable",
+      async () => (await lab.json<Host[]>(["host", "list"], { host: 3 })).some(({ name, state }) => name === "h2" && state === "unreachable"),
+      20_000,
+    );
     for (const host of [1, 3]) {
       t.equal((await lab.cc(["run", "--rm", "--image", image, "echo", "still"], { host })).stdout, "still\n", `run through host ${host}`);
       const list = await lab.cc(["ps"], { host });
@@ -60,10 +87,18 @@ withLab("peers and hosts that die, stores that are lost", { hosts: 3, zones: "a,
     }
     t.equal((await lab.cc(["rm", "--force", "steady"], { host: 3 })).code, 0, "a removal needs nobody");
     await lab.must("start", "2");
-    await eventually("what was removed stays removed when its host returns", async () => {
-      const list = await lab.json<Container[]>(["ps", "--all"], { host: 2 });
-      return list.every(({ name }) => name !== "steady") && list.some(({ name }) => name === "elsewhere");
-    }, 40_000);
-    await eventually("and nothing of it lies there", async () => (await lab.on(2, "sh", "-c", "ls /run/cc/containers 2>/dev/null | grep -c ^c")).stdout.trim() === "0", 40_000);
+    await eventually(
+      "what was removed stays removed when its host returns",
+      async () => {
+        const list = await lab.json<Container[]>(["ps", "--all"], { host: 2 });
+        return list.every(({ name }) => name !== "steady") && list.some(({ name }) => name === "elsewhere");
+      },
+      40_000,
+    );
+    await eventually(
+      "and nothing of it lies there",
+      async () => (await lab.on(2, "sh", "-c", "ls /run/cc/containers 2>/dev/null | grep -c ^c")).stdout.trim() === "0",
+      40_000,
+    );
   });
 });
