@@ -89,12 +89,11 @@ t.test("asked by another: the records of ids and names, nothing else", async (t)
   };
   const [web, db] = [make("web"), make("db")];
   desk.take(...web, ...db);
-  const answer = async (ids: readonly string[], names: readonly string[]): Promise<readonly unknown[]> =>
-    (
-      (await neighbours.handlers.get("askAround")?.({ kind: "container", ids, names } as never, peerId("peer 2"), new AbortController().signal)) as {
-        frames: readonly unknown[];
-      }
-    ).frames;
+  const handler = neighbours.handlers.get("askAround");
+  const answer = async (ids: readonly string[], names: readonly string[]): Promise<readonly unknown[]> => {
+    const reply = await handler?.({ kind: "container", ids, names } as never, peerId("peer 2"), new AbortController().signal);
+    return typeof reply === "object" && reply !== null && "frames" in reply && Array.isArray(reply.frames) ? reply.frames : ["no answer"];
+  };
   t.equal((await answer([idOf("web")], [])).length, 2);
   t.equal((await answer([], ["db"])).length, 2);
   t.same(await answer(["admin/key/x", idOf("nobody"), ""], ["nobody", ""]), []);
