@@ -31,7 +31,10 @@ function asker(hosts: readonly string[], unreachable: readonly string[] = []) {
     clock,
     log: silentLogger,
   });
-  return { desk, neighbours, taken, ask, later: (ms: number) => void (nowMs += ms) };
+  const later = (ms: number): void => {
+    nowMs += ms;
+  };
+  return { desk, neighbours, taken, ask, later };
 }
 
 t.test("all reachable are asked once, and what they have is taken in", async (t) => {
