@@ -52,7 +52,7 @@ export async function benchManyRecords(lab: BenchLab, count: number, runs: numbe
 async function askFor(client: CloudClient, lane: number, count: number, image: string, signal: AbortSignal): Promise<void> {
   for (let index = lane; index < count; index += AT_ONCE) {
     signal.throwIfAborted();
-    await client.call("Run", { spec: { image, name: `bench-${index}`, command: ["true"], memoryBytes: 16 * 1024 ** 2, diskBytes: 4 * 1024 ** 2 } });
+    await client.call("Run", { spec: { image, name: `bench-${index}`, command: ["true"], memoryBytes: 16 * 1024 ** 2, diskBytes: 16 * 1024 ** 2 } });
   }
 }
 
