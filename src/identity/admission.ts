@@ -31,7 +31,7 @@ export interface InviteLedger {
 
 export type AdmissionContext = {
   readonly self: PeerId;
-  /** The mesh's time. */
+  /** The mesh's time; a median of measured clocks is no whole number. */
   readonly nowMs: number;
   readonly authority: Authority;
   readonly uses: readonly InviteUse[];
@@ -77,7 +77,7 @@ function decideAdmission(request: AdmissionRequest, context: AdmissionContext): 
   const useNumber = 1 + Math.max(0, ...context.uses.map((use) => use.useNumber));
   if (useNumber > invite.uses || context.uses.length >= invite.uses)
     return refuse("INVITE_USED_UP", `this invite was for ${invite.uses === 1 ? "one host" : `${invite.uses} hosts`}; make a new one with cc host invite`);
-  return ok({ invite, chain, use: { inviteId: invite.inviteId, peerId: request.peer, name: request.name, useNumber, atMs: nowMs }, binding, again: false });
+  return ok({ invite, chain, use: { inviteId: invite.inviteId, peerId: request.peer, name: request.name, useNumber, atMs: Math.floor(nowMs) }, binding, again: false });
 }
 
 /** One admission at a time: two joiners at once must not become the same use. */

@@ -6,6 +6,7 @@ import {
   Admissions,
   base64,
   computeAuthority,
+  decodeCertificate,
   ed25519Verifier,
   encodeCertificate,
   type InviteLedger,
@@ -54,6 +55,16 @@ const setup = (records: readonly StampedRecord[] = [ann, invite], self = "peer 1
   const authority = computeAuthority({ rootPublicKey: ROOT.signer.publicKey, records, verifier: ed25519Verifier });
   return { ledger, admit: (asked: AdmissionRequest, atMs = 1_000) => admissions.admit(asked, () => ({ authority, nowMs: CREATED_S * 1000 + atMs })) };
 };
+
+t.test("the mesh's time is a median of measured clocks and no whole number; what is written is", async (t) => {
+  const { admit, ledger } = setup();
+  const certificate = value(await admit(ask("peer 2"), 1_000.375));
+  t.ok(decodeCertificate(encodeCertificate(certificate)).ok);
+  t.same(
+    ledger.uses.map(({ atMs }) => atMs),
+    [CREATED_S * 1000 + 1_000],
+  );
+});
 
 t.test("a joiner gets a certificate that everybody can check", async (t) => {
   const { admit } = setup();
