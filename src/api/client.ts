@@ -27,6 +27,8 @@ import { ConnectionLost, runStream, type SignedBody, type StreamEnd, type Stream
 const RETRY_UNKNOWN_MS = 30_000;
 const RETRY_PAUSE_MS = 500;
 const CALL_MS_MAX = 20_000;
+/** Signed times are in whole seconds: so long at most until one is later than a peer's start. */
+const NOT_BEFORE_MS_MAX = 1_100;
 
 /** The headers (RFC 9421, RFC 9530) that sign one body; from identity's `signRequest`, bound to a key. */
 export type Sign = (input: { readonly body: Uint8Array; readonly createdS: number; readonly nonce: string }) => Readonly<Record<string, string>>;
@@ -173,12 +175,16 @@ export function createCloudClient(parts: ClientParts, settings: ClientSettings):
     try {
       return await run(attempt);
     } catch (error) {
-      const timeMs = error instanceof CcError && error.code === "CLOCK_SKEW" ? Number(error.details["timeMs"] ?? Number.NaN) : Number.NaN;
-      if (!Number.isFinite(timeMs) || clockOffsetMs !== 0) throw error;
-      clockOffsetMs = timeMs - clock.nowMs();
-      parts.warn(
-        `this machine's clock is ${Math.abs(Math.round(clockOffsetMs / 1000))} s ${clockOffsetMs > 0 ? "behind" : "ahead of"} the peer's; signed with the peer's time, but set the clock right`,
-      );
+      const skew = skewIn(error);
+      if (skew === undefined || (clockOffsetMs !== 0 && skew.waitMs === 0)) throw error;
+      clockOffsetMs = skew.timeMs - clock.nowMs();
+      // A peer that has just started takes what is signed from its next second on: nothing is wrong with this machine's clock.
+      if (skew.waitMs > 0) await sleep(clock, skew.waitMs);
+      else {
+        parts.warn(
+          `this machine's clock is ${Math.abs(Math.round(clockOffsetMs / 1000))} s ${clockOffsetMs > 0 ? "behind" : "ahead of"} the peer's; signed with the peer's time, but set the clock right`,
+        );
+      }
       const { connection, peer } = await connect(attempt.endpoint);
       return await run({ ...attempt, connection, peer });
     }
@@ -261,6 +267,15 @@ export function createCloudClient(parts: ClientParts, settings: ClientSettings):
     nowMs: () => clock.nowMs() + clockOffsetMs,
     close: forget,
   };
+}
+
+/** The peer's time in a refusal of a signed time, and how long to wait until it takes one; undefined for every other error. */
+function skewIn(error: unknown): { readonly timeMs: number; readonly waitMs: number } | undefined {
+  if (!(error instanceof CcError) || error.code !== "CLOCK_SKEW") return undefined;
+  const timeMs = Number(error.details["timeMs"] ?? Number.NaN);
+  const notBeforeMs = Number(error.details["notBeforeS"] ?? 0) * 1_000;
+  if (!Number.isFinite(timeMs) || !Number.isFinite(notBeforeMs)) return undefined;
+  return { timeMs, waitMs: Math.min(NOT_BEFORE_MS_MAX, Math.max(0, notBeforeMs - timeMs)) };
 }
 
 function unreachable(failures: readonly { endpoint: string; error: CcError }[]): CcError {
