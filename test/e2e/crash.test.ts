@@ -14,7 +14,7 @@ import { eventually, type TestLab, withLab } from "./lab.ts";
 type Container = { readonly id: string; readonly phase: string; readonly wanted: string; readonly hostName: string; readonly exitCode?: number };
 /** What a container is asked to do: lines, then an end with an exit code; or lines until it is stopped. */
 type Job = { readonly lines: number; readonly exitCode: number; readonly ends: boolean };
-type Acknowledged = { readonly id: string; readonly job: Job; stopped: boolean; removed: boolean };
+type Acknowledged = { readonly id: string; readonly job: Job; stopped: boolean; removed: boolean; uncertain?: boolean };
 
 const TOP = join(import.meta.dirname, "../..");
 const HOSTS = [1, 2, 3];
@@ -125,7 +125,9 @@ withLab(`peers killed at ${KILLS} moments, seed ${SEED}`, { hosts: HOSTS.length,
         else {
           const { code, stderr } = await call(["rm", "--force", oldest.id]);
           t.equal(code, 0, `removed ${oldest.id} ${stderr}`);
-          oldest.removed = code === 0;
+          // Where not all could be asked about an id that the asked peer does not know, it says so: no promise.
+          oldest.removed = code === 0 && !stderr.includes("could not be asked");
+          oldest.uncertain = code === 0 && !oldest.removed;
         }
         continue;
       }
@@ -165,7 +167,7 @@ withLab(`peers killed at ${KILLS} moments, seed ${SEED}`, { hosts: HOSTS.length,
     for (const peer of peers) if (!(await settles(peer))) t.fail("a peer did not come back");
   });
 
-  const known = acknowledged.filter(({ removed }) => !removed);
+  const known = acknowledged.filter(({ removed, uncertain }) => !removed && uncertain !== true);
   const all = (host: number): Promise<Container[]> => lab.json<Container[]>(["ps", "--all"], { host });
 
   await t.test("no record acknowledged before is missing, every peer says the same", async (t) => {
