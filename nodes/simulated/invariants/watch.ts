@@ -1,8 +1,9 @@
 import type { SimulatedHost } from "../host.ts";
 import type { World } from "../world.ts";
 import { AcknowledgedWrites } from "./acknowledged.ts";
-import { checkAsAsked, checkAtMost, checkConverged, checkLaterWins, checkNothingHeld, checkRemoved } from "./after.ts";
 import { checkAnswered, checkNames, watchAsks } from "./asks.ts";
+import { checkConverged } from "./converged.ts";
+import { checkAsAsked, checkAtMost, checkLaterWins, checkNothingHeld, checkRemoved } from "./counts.ts";
 import { connectedSinceMs, liveHosts } from "./reach.ts";
 import { checkRoom } from "./room.ts";
 import { StartWatch } from "./starts.ts";
@@ -45,7 +46,7 @@ export class Watch {
     checkLaterWins(world);
     checkNames(world);
     await world.sleep(AS_ASKED_AFTER_MS - CONVERGED_AFTER_MS);
-    checkAsAsked(world);
+    await checkAsAsked(world);
     checkNothingHeld(world);
     checkAnswered(world);
     checkInvites(world);

@@ -1,0 +1,67 @@
+import type { ContainerId } from "../../../src/base/index.ts";
+import type { ContainerView } from "../../../src/state/index.ts";
+import type { SimulatedHost } from "../host.ts";
+import type { World } from "../world.ts";
+import { liveHosts } from "./reach.ts";
+
+/** Equal digests within this long of looking: between two looks somebody may just be writing. */
+const LOOK_MS = 4_000;
+const LOOK_EVERY_MS = 100;
+
+/** Digests and derived views of all live hosts are the same at one moment at least. */
+export async function checkConverged(world: World): Promise<void> {
+  let differing = "";
+  for (const endMs = world.timeline.nowMs + LOOK_MS; world.timeline.nowMs <= endMs; ) {
+    differing = digestsThatDiffer(world);
+    if (differing === "") return checkSameViews(world);
+    await world.sleep(LOOK_EVERY_MS);
+  }
+  world.violate("converged", differing);
+}
+
+function digestsThatDiffer(world: World): string {
+  const hosts = liveHosts(world);
+  const byDigest = Map.groupBy(hosts, ({ life }) => Buffer.from(life.core.replica.digest()).toString("hex").slice(0, 8));
+  if (byDigest.size <= 1) return "";
+  return [...byDigest].map(([digest, same]) => `${same.map(({ name, life }) => `${name}(${life.core.replica.standing()}, ${life.core.replica.counts().records})`).join(" ")}: ${digest}`).join("; ");
+}
+
+function checkSameViews(world: World): void {
+  const unsettled = unsettledIds(world);
+  const views = Map.groupBy(liveHosts(world), ({ life }) => viewOf(life.core.view, unsettled));
+  if (views.size <= 1) return;
+  const [a, b] = [...views.keys()].map((text) => text.split("\n"));
+  const lines = (a ?? []).flatMap((line, at) => (line === b?.[at] ? [] : [`${line} | ${b?.[at] ?? ""}`])).slice(0, 3);
+  world.violate("same-view", `${[...views.values()].map((hosts) => hosts.map(({ name }) => name).join(" ")).join(" against ")}: ${lines.join("; ")}`);
+}
+
+type View = NonNullable<SimulatedHost["life"]>["core"]["view"];
+
+function viewOf(view: View, without: ReadonlySet<ContainerId>): string {
+  const containers = view.containers().filter(({ id }) => !without.has(id));
+  const members = view.members().map(({ peer, zone, name }) => [peer, zone, name]);
+  const keys = view.keys().map(({ keyId, role, state, name }) => [keyId, role, state, name].join(" "));
+  const invites = [...view.authority().invites.keys()];
+  return [...containers.map(rowOf), ...members, ...keys.sort(), ...invites.sort()].map((row) => JSON.stringify(row)).join("\n");
+}
+
+function rowOf(one: ContainerView): readonly unknown[] {
+  const { id, name, best, highestEpoch, phase, wanted, removed, gone, createdAtMs } = one;
+  return [id, name, best?.holder, best?.epoch, highestEpoch, phase?.phase, phase?.exitCode, wanted?.call, wanted?.version, removed, gone, createdAtMs];
+}
+
+/**
+ * Containers about which a record waits, stamped by a host whose clock was far ahead while it reached nobody: who took the
+ * stamp in when it was in time shows it, the others will when its time comes.
+ */
+export function unsettledIds(world: World): ReadonlySet<ContainerId> {
+  const hosts = liveHosts(world);
+  const unsettled = new Set<ContainerId>();
+  if (hosts.every(({ life }) => life.core.replica.counts().ahead === 0)) return unsettled;
+  const [reference] = hosts;
+  for (const id of hosts.flatMap(({ life }) => life.core.view.containers().map((container) => container.id))) {
+    const row = ({ life }: (typeof hosts)[number]): string => JSON.stringify(life.core.view.container(id) === undefined ? "" : rowOf(life.core.view.container(id) as ContainerView));
+    if (reference !== undefined && hosts.some((host) => row(host) !== row(reference))) unsettled.add(id);
+  }
+  return unsettled;
+}
