@@ -1,0 +1,35 @@
+import { execFile } from "node:child_process";
+import { join } from "node:path";
+import t from "tap";
+
+/** Of these, each half is one process's: two cores. `npm run simulate -- --seeds 20000` is for before a release. */
+const SEEDS = 500;
+const PROCESSES = 2;
+const MAIN = join(import.meta.dirname, "../../nodes/simulated/main.ts");
+
+type Outcome = { readonly code: number; readonly stdout: string };
+
+function simulate(...words: readonly string[]): Promise<Outcome> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, [MAIN, ...words], { maxBuffer: 64 * 1024 * 1024 }, (error, stdout, stderr) => {
+      resolve({ code: error === null ? 0 : typeof error.code === "number" ? error.code : 137, stdout: `${stdout}${stderr}` });
+    });
+  });
+}
+
+t.test("one seed, one history, to the byte", async (t) => {
+  const words = ["--hosts", "3", "--seed", "8841", "--minutes", "0.5"];
+  const [first, second] = await Promise.all([simulate(...words), simulate(...words)]);
+  t.match(first?.stdout, /^history [0-9a-f]{16,}$/m, "the run names its history");
+  t.equal(first?.stdout, second?.stdout);
+  t.not((await simulate("--hosts", "3", "--seed", "8842", "--minutes", "0.5")).stdout, first?.stdout, "another seed is another history");
+});
+
+t.test(`${SEEDS} seeds of meshes in trouble hold every invariant`, async (t) => {
+  const each = SEEDS / PROCESSES;
+  const outcomes = await Promise.all(Array.from({ length: PROCESSES }, (_, part) => simulate("--from", String(1 + part * each), "--seeds", String(each))));
+  for (const { code, stdout } of outcomes) {
+    t.equal(code, 0, stdout.slice(-20_000));
+    t.match(stdout, new RegExp(`^${each} seeds passed, 0 failed$`, "m"));
+  }
+});
