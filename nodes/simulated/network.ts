@@ -38,6 +38,12 @@ export class Network {
   readonly random: SeededRandom;
   readonly nodes = new Map<PeerId, SimulatedMesh>();
   readonly #cuts = new Map<string, number>();
+  /** Peers that gossip does not reach; calls do. */
+  readonly gossipCutTo = new Set<PeerId>();
+  /** Probability that the answer to a call of this name is lost. */
+  readonly lostReplies = new Map<MeshCall, number>();
+  /** A neighbour was scored for what it passed on or made. */
+  onReject: (by: PeerId, from: PeerId) => void = () => undefined;
   /** Who may see every call that arrives: the invariants. */
   onCall: (call: CarriedCall) => void = () => undefined;
   /** When a direction was cut last, by `from>to`: who was reachable lately is a question of the invariants. */
@@ -185,7 +191,11 @@ export class SimulatedMesh implements Mesh {
       link.closed.signal.addEventListener("abort", onClosed, { once: true });
       this.#network.carry(this.self, peer, (node) => {
         if (node !== link.to || !node.#holds(this)) return this.#network.carry(peer, this.self, (me) => me === this && me.#close(peer, link));
-        const answer = (finish: () => void): void => this.#network.carry(peer, this.self, (me) => me === this && settle(finish));
+        const answer = (finish: () => void): void => {
+          const { lostReplies, random } = this.#network;
+          if (lostReplies.size > 0 && random.chance(lostReplies.get(name) ?? 0)) return;
+          this.#network.carry(peer, this.self, (me) => me === this && settle(finish));
+        };
         node.#serve(name, sent, this.self, gone.signal).then(
           (reply) => answer(() => resolve(fromBinary(output, reply) as CallReply<C>)),
           (error: unknown) => answer(() => reject(error)),
@@ -241,9 +251,9 @@ export class SimulatedMesh implements Mesh {
   }
 
   #flood(topic: string, data: Uint8Array, except: PeerId | undefined): void {
-    const { random, faults } = this.#network;
+    const { random, faults, gossipCutTo } = this.#network;
     for (const [peer, link] of this.#links) {
-      if (peer === except) continue;
+      if (peer === except || gossipCutTo.has(peer)) continue;
       const copies = faults.duplicateRate > 0 && random.chance(faults.duplicateRate) ? 2 : 1;
       for (let copy = 0; copy < copies; copy += 1) this.#network.carry(this.self, peer, (node) => node === link.to && node.#receive(topic, data, this));
     }
@@ -255,6 +265,7 @@ export class SimulatedMesh implements Mesh {
     this.#remember(name);
     let verdict: GossipVerdict = "ignore";
     for (const listener of this.#topics.get(topic) ?? []) verdict = listener(data, from.self);
+    if (verdict === "reject") this.#network.onReject(this.self, from.self);
     if (verdict === "accept") this.#flood(topic, data, from.self);
   }
 

@@ -14,6 +14,7 @@ export type Ask = {
   readonly user: User;
   readonly call: SignedCall;
   readonly request: object;
+  readonly endpoints: readonly string[];
   readonly token: string;
   /** Of a Run: the container that it would be. */
   readonly id: ContainerId | undefined;
@@ -94,7 +95,7 @@ export class User {
   async ask<C extends SignedCall>(endpoints: readonly string[], call: C, request: RequestOf<C>, token = this.newToken()): Promise<Ask & { readonly reply: ReplyOf<C> | undefined }> {
     const { timeline, onAsk, onEnd } = this.#parts;
     const id = call === "Run" ? containerIdOf(this.keyId, token) : undefined;
-    const ask: Ask = { user: this, call, request, token, id, startedAtMs: timeline.nowMs, endedAtMs: undefined, outcome: "pending", message: "", reply: undefined };
+    const ask: Ask = { user: this, call, request, endpoints, token, id, startedAtMs: timeline.nowMs, endedAtMs: undefined, outcome: "pending", message: "", reply: undefined };
     onAsk(ask);
     const client = this.client(endpoints);
     try {

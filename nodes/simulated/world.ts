@@ -1,19 +1,19 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { StampedRequestSchema } from "../../src/api/gen/cc/v1/records_pb.ts";
-import { CcError, type KeyId, type MeshId, type Zone } from "../../src/base/index.ts";
+import { CcError, type KeyId, type MeshId, type PeerId, type Zone } from "../../src/base/index.ts";
 import { callUnsigned } from "../../src/api/client.ts";
 import { parseEndpoints } from "../../src/api/client-connection.ts";
 import { base64, base64Url, decodeCertificate, fromBase64Url, keyIdOf, parseAccessToken, peerIdOf, publicKeyOfPeer, type Role, type Signer, signBinding } from "../../src/identity/index.ts";
 import type { DeclaredCapacity } from "../../src/placement/index.ts";
 import { buildRecord } from "../../src/state/index.ts";
 import { foundMesh, must } from "../peer/founding.ts";
-import { ApiNetwork } from "./api.ts";
+import { ApiNetwork, type SeenRequest } from "./api.ts";
 import { History } from "./history.ts";
 import { SimulatedHost } from "./host.ts";
 import type { Invariant } from "./invariants/names.ts";
 import { KeyRing } from "./keys.ts";
 import type { ProcessRun } from "./machine.ts";
-import { Network } from "./network.ts";
+import { type CarriedCall, Network } from "./network.ts";
 import { SeededRandom } from "./random.ts";
 import { HostClock, MachineTime, Timeline } from "./timeline.ts";
 import { type Ask, User } from "./user.ts";
@@ -53,7 +53,15 @@ export class World {
     onBoot: ((host: SimulatedHost) => void)[];
     onReady: ((host: SimulatedHost) => void)[];
     onAskEnd: ((ask: Ask) => void)[];
-  } = { onStart: [], onBoot: [], onReady: [], onAskEnd: [] };
+    onCall: ((call: CarriedCall) => void)[];
+    onRequest: ((request: SeenRequest) => void)[];
+  } = { onStart: [], onBoot: [], onReady: [], onAskEnd: [], onCall: [], onRequest: [] };
+  /** Honest neighbours that were scored. */
+  readonly rejections: PeerId[] = [];
+  /** Hosts that run code of their own. */
+  readonly liars = new Set<PeerId>();
+  /** Keys that somebody who may has signed, beside the users'. */
+  readonly knownKeys = new Set<KeyId>();
   readonly #options: WorldOptions;
   readonly #setup: SeededRandom;
   /** Times during which something was broken. */
@@ -67,7 +75,16 @@ export class World {
     this.seed = options.seed;
     this.history = new History(() => this.timeline.nowMs, HISTORY_KEPT, options.print);
     this.network = new Network(this.timeline, this.random(STREAM.network));
+    this.network.onCall = (call) => {
+      for (const watch of this.watchers.onCall) watch(call);
+    };
+    this.network.onReject = (_by, from) => {
+      if (!this.liars.has(from)) this.rejections.push(from);
+    };
     this.api = new ApiNetwork(this.timeline, this.random(STREAM.api));
+    this.api.onRequest = (request) => {
+      for (const watch of this.watchers.onRequest) watch(request);
+    };
     this.#setup = this.random(STREAM.setup);
   }
 
@@ -273,6 +290,7 @@ export class World {
   /** A further user, whose key the admin signs at a host. */
   async newUser(name: string, role: Role, at = this.host(0), by = this.admin): Promise<User> {
     const pair = this.keys.make(this.#setup);
+    this.knownKeys.add(keyIdOf(pair.signer.publicKey));
     const asked = await by.ask([at.endpoint], "CreateKey", { publicKey: base64Url(pair.signer.publicKey), role, name });
     if (asked.reply === undefined) throw new CcError("INTERNAL", `no key: ${asked.outcome}`);
     return this.addUser(name, keyIdOf(pair.signer.publicKey), pair.signer, role);

@@ -1,6 +1,7 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import type { Written } from "../../../src/api/client-messages.ts";
 import { RecordFrameSchema, RecordPayloadSchema } from "../../../src/api/gen/cc/v1/records_pb.ts";
+import type { PeerId } from "../../../src/base/index.ts";
 import { compareVersions, type Version } from "../../../src/state/index.ts";
 import type { SimulatedHost } from "../host.ts";
 import type { Ask } from "../user.ts";
@@ -13,8 +14,6 @@ type Acknowledged = { readonly written: Written; readonly disks: readonly { read
 export class AcknowledgedWrites {
   readonly #world: World;
   readonly #all: Acknowledged[] = [];
-  /** Hosts whose word is worth nothing. */
-  readonly distrusted = new Set<string>();
 
   constructor(world: World) {
     this.#world = world;
@@ -25,7 +24,7 @@ export class AcknowledgedWrites {
     const reply = ask.reply as { readonly wrote?: readonly Written[]; readonly copies?: number } | undefined;
     if (ask.outcome !== "done" || reply?.wrote === undefined) return;
     for (const written of reply.wrote) {
-      if (this.distrusted.has(written.host)) continue;
+      if (this.#world.liars.has(written.host as PeerId)) continue;
       const what = `${ask.call} by ${ask.user.name}: ${this.#named(written.key)}`;
       const disks = this.#world.hosts.filter((host) => this.#isOnDisk(host, written)).map((host) => ({ host, losses: host.disk.losses }));
       const lost = this.#world.hosts.some((host) => host.disk.losses > 0 || host.retired);
@@ -41,8 +40,9 @@ export class AcknowledgedWrites {
     for (const { written, disks, what } of this.#all) {
       if (!disks.some(({ host, losses }) => host.disk.losses === losses && !host.retired)) continue;
       for (const host of liveHosts(this.#world)) {
+        if (this.#world.liars.has(host.peer)) continue;
         // By the disks: a stamp that is ahead of time is stored and not shown yet.
-        if (this.distrusted.has(host.peer) || this.#isOnDisk(host, written)) continue;
+        if (this.#isOnDisk(host, written)) continue;
         this.#world.violate("kept", `${what} was acknowledged and is not at ${host.name}`);
       }
     }

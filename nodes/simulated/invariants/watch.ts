@@ -7,6 +7,7 @@ import { checkAsAsked, checkAtMost, checkLaterWins, checkNothingHeld, checkRemov
 import { connectedSinceMs, liveHosts } from "./reach.ts";
 import { checkRoom } from "./room.ts";
 import { StartWatch } from "./starts.ts";
+import { WarrantWatch } from "./warranted.ts";
 
 const LOOK_EVERY_MS = 500;
 /** What DESIGN.md promises after the last fault. */
@@ -17,6 +18,7 @@ const AS_ASKED_AFTER_MS = 30_000;
 export class Watch {
   readonly acknowledged: AcknowledgedWrites;
   readonly #world: World;
+  readonly warrants: WarrantWatch;
   readonly #starts: StartWatch;
   readonly #storedAtBoot = new Map<SimulatedHost, ReadonlyMap<SimulatedHost, number>>();
 
@@ -24,6 +26,7 @@ export class Watch {
     this.#world = world;
     this.#starts = new StartWatch(world);
     this.acknowledged = new AcknowledgedWrites(world);
+    this.warrants = new WarrantWatch(world);
     watchAsks(world);
     world.watchers.onBoot.push((host) => this.#onBoot(host));
     world.watchers.onReady.push((host) => this.#onReady(host));
@@ -41,6 +44,7 @@ export class Watch {
     await world.sleep(CONVERGED_AFTER_MS);
     await checkConverged(world);
     this.acknowledged.check();
+    this.warrants.check();
     checkAtMost(world);
     checkRemoved(world);
     checkLaterWins(world);
