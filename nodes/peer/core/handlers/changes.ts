@@ -112,8 +112,8 @@ export function changeHandlers(parts: HandlerParts, askAround: AskAround): Some<
     start: async (request, { caller, signal }) => {
       const { outcome, containers, absent } = await looked(request.containers, request.token);
       outcome.errors.push(...absent);
-      // What runs already is started: the same twice is the same.
-      const idle = containers.filter((container) => !isRunning(container) || container.wanted?.kind === "stopped");
+      // What runs already is started: the same twice is the same. Of a host that is silent nobody knows.
+      const idle = containers.filter((container) => !isRunning(container) || container.wanted?.kind === "stopped" || !reachable(container));
       outcome.done.push(...ids(containers.filter((container) => !idle.includes(container))));
       await writeAtHolders(outcome, idle, caller, signal);
       return outcome;
