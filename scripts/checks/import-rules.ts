@@ -8,7 +8,11 @@ const CLI_DOMAINS = ["base", "identity", "api", "tunnel"];
 
 /** Where a package may be imported, by path; a package that is not named here may be imported by any driver, node or cli. */
 const PACKAGES: readonly { readonly packages: RegExp; readonly allowed: RegExp; readonly where: string }[] = [
-  { packages: /^(libp2p|@libp2p\/.*|@chainsafe\/libp2p.*|@multiformats\/.*|it-length-prefixed.*)$/, allowed: /^src\/mesh\/drivers\//, where: "src/mesh/drivers" },
+  {
+    packages: /^(libp2p|@libp2p\/.*|@chainsafe\/libp2p.*|@multiformats\/.*|it-length-prefixed.*)$/,
+    allowed: /^src\/mesh\/drivers\//,
+    where: "src/mesh/drivers",
+  },
   { packages: /^it-pipe$/, allowed: /^(src\/mesh\/drivers|nodes\/peer\/streams)\//, where: "src/mesh/drivers or nodes/peer/streams" },
   { packages: /^level$/, allowed: /^src\/state\/drivers\//, where: "src/state/drivers" },
   { packages: /^(@oclif\/core|oclif)$/, allowed: /^cli\//, where: "cli" },

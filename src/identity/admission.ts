@@ -77,7 +77,13 @@ function decideAdmission(request: AdmissionRequest, context: AdmissionContext): 
   const useNumber = 1 + Math.max(0, ...context.uses.map((use) => use.useNumber));
   if (useNumber > invite.uses || context.uses.length >= invite.uses)
     return refuse("INVITE_USED_UP", `this invite was for ${invite.uses === 1 ? "one host" : `${invite.uses} hosts`}; make a new one with cc host invite`);
-  return ok({ invite, chain, use: { inviteId: invite.inviteId, peerId: request.peer, name: request.name, useNumber, atMs: Math.floor(nowMs) }, binding, again: false });
+  return ok({
+    invite,
+    chain,
+    use: { inviteId: invite.inviteId, peerId: request.peer, name: request.name, useNumber, atMs: Math.floor(nowMs) },
+    binding,
+    again: false,
+  });
 }
 
 /** One admission at a time: two joiners at once must not become the same use. */

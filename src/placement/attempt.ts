@@ -241,10 +241,7 @@ export class Attempt implements ActiveAttempt {
           { container: this.id, ...award.holding, awardedMs: tenths(this.#awardedMs), takenMs: tenths(this.#now() - this.#beganMs) },
           "container placed",
         );
-        return this.#placed(this.#parts.view.container(this.id)?.best ?? award.holding, end.copies, [
-          ...this.#storedStamp(),
-          ...end.records,
-        ]);
+        return this.#placed(this.#parts.view.container(this.id)?.best ?? award.holding, end.copies, [...this.#storedStamp(), ...end.records]);
       case "declined":
         this.#attempts.settle(this.id);
         if (end.code === "CONFLICT" || end.code === "NAME_TAKEN") await this.#asking.bring(holder, [this.id]);

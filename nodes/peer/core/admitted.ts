@@ -1,6 +1,14 @@
 import type { MeshId, PeerId, Result } from "../../../src/base/index.ts";
 import { ok } from "../../../src/base/index.ts";
-import { type Authority, decodeCertificate, type HostCertificate, type HostIdentity, memberStanding, type Verifier, verifyHostCertificate } from "../../../src/identity/index.ts";
+import {
+  type Authority,
+  decodeCertificate,
+  type HostCertificate,
+  type HostIdentity,
+  memberStanding,
+  type Verifier,
+  verifyHostCertificate,
+} from "../../../src/identity/index.ts";
 
 /** Certificates shown at the HTTPS port and not yet in a record: forgotten oldest first. */
 const INTRODUCED_MAX = 1_024;
@@ -17,7 +25,13 @@ export type Admitted = {
   introduce(certificate: string, addresses: readonly string[]): Result<HostIdentity>;
 };
 
-export function createAdmitted(parts: { readonly self: PeerId; readonly meshId: MeshId; readonly verifier: Verifier; readonly authority: () => Authority; readonly members: () => ReadonlySet<PeerId> }): Admitted {
+export function createAdmitted(parts: {
+  readonly self: PeerId;
+  readonly meshId: MeshId;
+  readonly verifier: Verifier;
+  readonly authority: () => Authority;
+  readonly members: () => ReadonlySet<PeerId>;
+}): Admitted {
   const introduced = new Map<PeerId, Introduced>();
   // Judged again whenever the authority changes: a host that was removed is refused as soon as the removal is here.
   let judged: { authority: Authority; peers: ReadonlySet<PeerId> } | undefined;

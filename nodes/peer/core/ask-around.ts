@@ -40,7 +40,12 @@ export function createAskAround(parts: AskAroundParts): AskAround {
   const askOne = async (peer: PeerId, items: readonly string[]): Promise<boolean> => {
     try {
       const ids = items.filter(isContainerId);
-      const reply = await mesh.call(peer, "askAround", { kind: "container", ids, names: items.filter((item) => !isContainerId(item)) }, { timeoutMs: ROUND_MS });
+      const reply = await mesh.call(
+        peer,
+        "askAround",
+        { kind: "container", ids, names: items.filter((item) => !isContainerId(item)) },
+        { timeoutMs: ROUND_MS },
+      );
       await replica.take(reply.frames, peer);
       return true;
     } catch (error) {

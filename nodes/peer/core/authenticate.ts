@@ -1,7 +1,18 @@
-import type { Caller, RequestHeaders } from "../../../src/api/index.ts";
 import type { SignedRequest as SignedRequestMessage } from "../../../src/api/gen/cc/v1/records_pb.ts";
+import type { Caller, RequestHeaders } from "../../../src/api/index.ts";
 import { CcError, type MeshId, type PeerId } from "../../../src/base/index.ts";
-import { actOf, type Authority, type CheckedRequest, checkRequest, errorOf, type NonceMemory, nonceRefusal, type SignedRequest, signedRequestOf, type Verifier } from "../../../src/identity/index.ts";
+import {
+  type Authority,
+  actOf,
+  type CheckedRequest,
+  checkRequest,
+  errorOf,
+  type NonceMemory,
+  nonceRefusal,
+  type SignedRequest,
+  signedRequestOf,
+  type Verifier,
+} from "../../../src/identity/index.ts";
 import { must } from "../founding.ts";
 import type { MeshTime } from "./mesh-time.ts";
 
@@ -27,7 +38,16 @@ export type Authenticator = {
 export function createAuthenticator(parts: AuthenticatorParts): Authenticator {
   const check = (call: string, request: SignedRequest, from: "user" | { readonly addressed: readonly PeerId[] }): CheckedRequest => {
     const { self, meshId, time, verifier } = parts;
-    const checked = checkRequest(request, { call, meshId, self, from, nowMs: time.nowMs(), startedAtMs: time.startedAtMs(), authority: parts.authority(), verifier });
+    const checked = checkRequest(request, {
+      call,
+      meshId,
+      self,
+      from,
+      nowMs: time.nowMs(),
+      startedAtMs: time.startedAtMs(),
+      authority: parts.authority(),
+      verifier,
+    });
     if (!checked.ok) throw errorOf(checked);
     return checked.value;
   };
@@ -41,7 +61,8 @@ export function createAuthenticator(parts: AuthenticatorParts): Authenticator {
   return {
     fromUser: async (call, headers, body) => {
       const named = { "content-digest": headers.contentDigest, "signature-input": headers.signatureInput, signature: headers.signature };
-      if (headers.signatureInput === "") throw new CcError("UNAUTHENTICATED", "the request is not signed; `cc sign` shows how, and README has an example with curl");
+      if (headers.signatureInput === "")
+        throw new CcError("UNAUTHENTICATED", "the request is not signed; `cc sign` shows how, and README has an example with curl");
       const request = must(signedRequestOf(named, body));
       await parts.time.untilSure();
       return signed(call, request);

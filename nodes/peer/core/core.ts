@@ -3,11 +3,29 @@ import { CertificateRecordSchema, HostFactsSchema } from "../../../src/api/gen/c
 import type { Caller, FrameChannel, OpenHandlers, SignedHandlers, StreamCall } from "../../../src/api/index.ts";
 import { asCcError, type Clock, type Logger, type MeshId, type PeerId, type Random, sleep, type Zone } from "../../../src/base/index.ts";
 import { type ContainerRuntime, createSupervisor } from "../../../src/containers/index.ts";
-import { Admissions, encodeCertificate, type HostCertificate, type InviteLedger, NonceMemory, type Signer, type Verifier } from "../../../src/identity/index.ts";
+import {
+  Admissions,
+  encodeCertificate,
+  type HostCertificate,
+  type InviteLedger,
+  NonceMemory,
+  type Signer,
+  type Verifier,
+} from "../../../src/identity/index.ts";
 import type { ImageStore } from "../../../src/images/index.ts";
 import { createObserver, type Liveness, type Mesh } from "../../../src/mesh/index.ts";
 import { createPlacement, type DeclaredCapacity, type UsedCapacity } from "../../../src/placement/index.ts";
-import { createAdmissionCheck, createReplica, createView, hostKey, type IdentityFile, type Member, type RecordStoreSlot, type ReplicaService, type View } from "../../../src/state/index.ts";
+import {
+  createAdmissionCheck,
+  createReplica,
+  createView,
+  hostKey,
+  type IdentityFile,
+  type Member,
+  type RecordStoreSlot,
+  type ReplicaService,
+  type View,
+} from "../../../src/state/index.ts";
 import { createPhaseBoard, type PhaseBoard } from "../phase-board.ts";
 import { type Admitted, createAdmitted } from "./admitted.ts";
 import { createAskAround } from "./ask-around.ts";
@@ -22,8 +40,8 @@ import { readHandlers } from "./handlers/reads.ts";
 import { runHandlers } from "./handlers/run.ts";
 import { createMeshTime } from "./mesh-time.ts";
 import { placementView } from "./placement-view.ts";
-import { createRunRequests } from "./run-requests.ts";
 import { withProgress } from "./pull-progress.ts";
+import { createRunRequests } from "./run-requests.ts";
 
 /** Everything that differs between a real host and a simulated one. */
 export type CoreParts = {
@@ -42,7 +60,9 @@ export type CoreParts = {
   readonly runtime: ContainerRuntime;
   readonly images: ImageStore;
   /** The network, made for a host whose members are known by these two. */
-  readonly mesh: (members: Pick<Admitted, "has" | "peers" | "addressesOf"> & { readonly recordedAddresses: (peer: PeerId) => readonly string[] }) => Promise<Mesh>;
+  readonly mesh: (
+    members: Pick<Admitted, "has" | "peers" | "addressesOf"> & { readonly recordedAddresses: (peer: PeerId) => readonly string[] },
+  ) => Promise<Mesh>;
   readonly host: { readonly capacity: DeclaredCapacity; readonly labels: Readonly<Record<string, string>>; loadPerCore(): number };
   readonly facts: () => HostFactsNow;
   readonly acceptLostStore: boolean;
@@ -153,7 +173,25 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
   });
   const supervisor = createSupervisor({ runtime: parts.runtime, images, desired, clock, logger: log.child({ part: "containers" }) });
   const admissions = new Admissions({ self, signer, rootPublicKey: certificate.rootPublicKey, ledger: parts.ledger, verifier });
-  const handlerParts: HandlerParts = { self, meshId, zone, certificate, clock, random, log, verifier, mesh, liveness: observer, replica, view: records, placement, authenticator, admitted, admissions, facts: parts.facts };
+  const handlerParts: HandlerParts = {
+    self,
+    meshId,
+    zone,
+    certificate,
+    clock,
+    random,
+    log,
+    verifier,
+    mesh,
+    liveness: observer,
+    replica,
+    view: records,
+    placement,
+    authenticator,
+    admitted,
+    admissions,
+    facts: parts.facts,
+  };
   const askAround = createAskAround({ mesh, liveness: observer, replica, view: records, clock, log });
   const admission = admissionHandlers(handlerParts);
   const runs = runHandlers(handlerParts, { runtime: parts.runtime, board }, askAround);
@@ -164,7 +202,15 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
   const writeFacts = async (): Promise<void> => {
     const { name, version, endpoints, addresses } = parts.facts();
     const { memoryBytes, diskBytes, cpuShares, containersMax } = parts.host.capacity;
-    const facts = { name, version, addresses: [...addresses], endpoints: [...endpoints], capacity: { memoryBytes, diskBytes, cpuShares, containersMax }, labels: { ...parts.host.labels }, startedAtMs };
+    const facts = {
+      name,
+      version,
+      addresses: [...addresses],
+      endpoints: [...endpoints],
+      capacity: { memoryBytes, diskBytes, cpuShares, containersMax },
+      labels: { ...parts.host.labels },
+      startedAtMs,
+    };
     const key = hostKey(self, zone, "facts", "self");
     const content = toBinary(HostFactsSchema, create(HostFactsSchema, facts));
     const stored = replica.get(key);
@@ -202,7 +248,14 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
 
   let readiness: Promise<void> | undefined;
   return {
-    signed: { ...keyHandlers(handlerParts), ...hostHandlers(handlerParts), ...readHandlers(handlerParts, askAround), ...changeHandlers(handlerParts, askAround), createInvite, run },
+    signed: {
+      ...keyHandlers(handlerParts),
+      ...hostHandlers(handlerParts),
+      ...readHandlers(handlerParts, askAround),
+      ...changeHandlers(handlerParts, askAround),
+      createInvite,
+      run,
+    },
     open: { hello, admit, introduce },
     stream,
     authenticator,

@@ -3,7 +3,7 @@ import { type Phase, PhaseSchema } from "../../../src/api/gen/cc/v1/records_pb.t
 import { type ContainerId, isErrorCode, type Logger, type PeerId, type Zone } from "../../../src/base/index.ts";
 import type { Desired, DesiredContainers, PhaseName, PhaseReport, Wanted } from "../../../src/containers/index.ts";
 import type { GiveWay, Holding, Placement } from "../../../src/placement/index.ts";
-import { compareVersions, type ContainerView, type CountedClaim, hostKey, type ReplicaService, type View } from "../../../src/state/index.ts";
+import { type ContainerView, type CountedClaim, compareVersions, hostKey, type ReplicaService, type View } from "../../../src/state/index.ts";
 import type { PhaseBoard, PhaseNow } from "../phase-board.ts";
 import { readRun } from "./run-requests.ts";
 
@@ -17,7 +17,18 @@ export type DesiredParts = {
   readonly log: Logger;
 };
 
-const PHASES: ReadonlySet<string> = new Set<PhaseName>(["claimed", "pulling", "starting", "running", "stopping", "backoff", "ended", "failed", "yielded", "gone"]);
+const PHASES: ReadonlySet<string> = new Set<PhaseName>([
+  "claimed",
+  "pulling",
+  "starting",
+  "running",
+  "stopping",
+  "backoff",
+  "ended",
+  "failed",
+  "yielded",
+  "gone",
+]);
 
 /**
  * What the records say that this host's containers should be: the link between state and supervisor. A container is in it
@@ -39,7 +50,10 @@ export function createDesired(parts: DesiredParts): DesiredContainers & GiveWay 
   const desiredOf = (container: ContainerView): Desired | undefined => {
     const read = readRun(container.request);
     if (!read.ok) {
-      parts.log.error({ container: container.id, code: read.code }, "a container claimed here has a request that this version cannot read; it is left as it is");
+      parts.log.error(
+        { container: container.id, code: read.code },
+        "a container claimed here has a request that this version cannot read; it is left as it is",
+      );
       return undefined;
     }
     const { message, spec } = read.value;

@@ -1,9 +1,9 @@
 import { create, toBinary } from "@bufbuild/protobuf";
+import { ContainerSpecSchema, type RunRequest, RunRequestSchema, type ContainerSpec as SpecMessage } from "../../../src/api/gen/cc/v1/cloud_pb.ts";
 import { decodeBody } from "../../../src/api/index.ts";
-import { type ContainerSpec as SpecMessage, ContainerSpecSchema, type RunRequest, RunRequestSchema } from "../../../src/api/gen/cc/v1/cloud_pb.ts";
-import { asCcError, type ContainerId, isPeerId, isZone, type MeshId, ok, type PeerId, refuse, type Result } from "../../../src/base/index.ts";
+import { asCcError, type ContainerId, isPeerId, isZone, type MeshId, ok, type PeerId, type Result, refuse } from "../../../src/base/index.ts";
 import { type ContainerSpec, specFromRequest } from "../../../src/containers/index.ts";
-import { type Authority, checkRequest, readAddressing, requestParameters, sha256, type SignedRequest, type Verifier } from "../../../src/identity/index.ts";
+import { type Authority, checkRequest, readAddressing, requestParameters, type SignedRequest, sha256, type Verifier } from "../../../src/identity/index.ts";
 import { parseImageReference } from "../../../src/images/index.ts";
 import { containerIdOf, type RunAsked, type RunRequests } from "../../../src/placement/index.ts";
 import type { MeshTime } from "./mesh-time.ts";
@@ -11,7 +11,13 @@ import type { MeshTime } from "./mesh-time.ts";
 const TOKEN = /^[A-Za-z0-9_-]{8,128}$/;
 
 /** A Run request, read whole: what the user asked for, and the container that it would be. */
-export type RunRead = { readonly asked: RunAsked; readonly message: SpecMessage; readonly spec: ContainerSpec; readonly attach: boolean; readonly explain: boolean };
+export type RunRead = {
+  readonly asked: RunAsked;
+  readonly message: SpecMessage;
+  readonly spec: ContainerSpec;
+  readonly attach: boolean;
+  readonly explain: boolean;
+};
 
 export type RunRequestsParts = {
   readonly self: PeerId;
@@ -84,7 +90,16 @@ export function createRunRequests(parts: RunRequestsParts): RunRequests {
   return {
     check: async (request) => {
       const { self, meshId, time, verifier } = parts;
-      const context = { call: "Run", meshId, self, from: { addressed: "any" }, nowMs: time.nowMs(), startedAtMs: time.startedAtMs(), authority: parts.authority(), verifier } as const;
+      const context = {
+        call: "Run",
+        meshId,
+        self,
+        from: { addressed: "any" },
+        nowMs: time.nowMs(),
+        startedAtMs: time.startedAtMs(),
+        authority: parts.authority(),
+        verifier,
+      } as const;
       const checked = checkRequest(request, context);
       if (!checked.ok) return checked;
       const read = readRun(request);

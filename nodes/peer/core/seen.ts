@@ -1,5 +1,5 @@
 import type { Addressing } from "../../../src/api/gen/cc/v1/cloud_pb.ts";
-import { type Logger, isPeerId, type PeerId } from "../../../src/base/index.ts";
+import { isPeerId, type Logger, type PeerId } from "../../../src/base/index.ts";
 import type { Mesh } from "../../../src/mesh/index.ts";
 import { compareVersions, isRecordKey, type ReplicaService } from "../../../src/state/index.ts";
 
@@ -10,7 +10,10 @@ const FETCH_MS = 1_000;
  * What the caller itself wrote a moment ago at another peer is fetched before it is answered, so that everybody reads their
  * own writes at whichever peer. A writer that cannot be asked is left out: the answer then says how old it may be.
  */
-export async function catchUp(parts: { readonly mesh: Mesh; readonly replica: ReplicaService; readonly log: Logger }, to: Addressing | undefined): Promise<void> {
+export async function catchUp(
+  parts: { readonly mesh: Mesh; readonly replica: ReplicaService; readonly log: Logger },
+  to: Addressing | undefined,
+): Promise<void> {
   const missing = new Map<PeerId, string[]>();
   for (const { key, versionMajor, versionMinor, host } of (to?.seen ?? []).slice(0, SEEN_MAX)) {
     if (!isRecordKey(key) || !isPeerId(host) || host === parts.mesh.self) continue;

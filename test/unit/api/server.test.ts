@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { connect as connectHttp2 } from "node:http2";
 import type { Socket } from "node:net";
 import { join } from "node:path";
-import { connect, type TLSSocket } from "node:tls";
+import { connect } from "node:tls";
 import fc from "fast-check";
 import t from "tap";
 import { WebSocket } from "ws";
@@ -21,15 +21,15 @@ import {
   startApiServer,
 } from "../../../src/api/index.ts";
 import { CcError, silentLogger } from "../../../src/base/index.ts";
-import { ed25519Verifier, NonceMemory, requestHeaders } from "../../../src/identity/index.ts";
+import { ed25519Verifier, NonceMemory } from "../../../src/identity/index.ts";
 import { testTls } from "../cli/test-peer.ts";
-import { CREATED_S, MESH, peerId, request } from "../identity/fixtures.ts";
+import { CREATED_S, MESH, peerId } from "../identity/fixtures.ts";
 import { certificate, Desk, grants } from "../state/view-fixtures.ts";
+import { closed, exchange, inHeader, open, post, signed, statusOf, stream, target } from "./raw-client.ts";
 
 /** Bytes from anybody against the real server on a real socket, with the peer's real check of signatures behind it. */
 const SEED = Number(process.env["CC_TEST_SEED"] ?? 20_260_702);
 const RUNS = 120;
-const ANSWER_MS = 3_000;
 t.setTimeout(120_000);
 
 const folder = mkdtempSync(join("/tmp", "cc-api-"));
@@ -75,6 +75,7 @@ t.before(async () => {
     },
     { host: "127.0.0.1", port: 0, tls: testTls("peer 1", false), socketPath: join(folder, "api.sock") },
   );
+  target.port = server.port;
 });
 
 t.teardown(async () => {
@@ -82,47 +83,9 @@ t.teardown(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-function open(): TLSSocket {
-  const socket = connect({ port: server.port, host: "127.0.0.1", rejectUnauthorized: false, ALPNProtocols: ["http/1.1"] });
-  socket.on("error", () => undefined);
-  return socket;
-}
-
-/** Sends bytes, and gives what came until the peer closed or nothing more comes. */
-async function exchange(bytes: Uint8Array | string, end = true): Promise<string> {
-  const socket = open();
-  await once(socket, "secureConnect");
-  const chunks: Buffer[] = [];
-  socket.on("data", (chunk: Buffer) => chunks.push(chunk));
-  socket.write(bytes);
-  if (end) socket.end();
-  await closed(socket, () => socket.destroy());
-  return Buffer.concat(chunks).toString("latin1");
-}
-
-/** Its end, however it comes: `once` would take a reset for a failure of the test. */
-async function closed(socket: Socket | WebSocket, end: () => void): Promise<void> {
-  const timer = setTimeout(end, ANSWER_MS);
-  await new Promise<void>((resolve) => void socket.once("close", () => resolve()));
-  clearTimeout(timer);
-}
-
-function post(call: string, body: Uint8Array | string, headers: Readonly<Record<string, string>> = {}): Buffer {
-  const all = { host: "h", "content-type": "application/json", "content-length": `${Buffer.byteLength(body)}`, connection: "close", ...headers };
-  const head = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`);
-  return Buffer.concat([Buffer.from(`POST /cc.v1.Cloud/${call} HTTP/1.1\r\n${head.join("")}\r\n`, "latin1"), Buffer.from(body)]);
-}
-
-const statusOf = (answer: string): number => Number(/^HTTP\/1\.1 (\d+)/.exec(answer)?.[1] ?? 0);
-
 async function serves(): Promise<boolean> {
   const answer = await exchange(post("Hello", "{}"), false);
   return statusOf(answer) === 200;
-}
-
-function signed(call: string, fields: object, by = "ann") {
-  const one = request(call, fields, { by });
-  return { body: one.body, headers: requestHeaders(one) as Readonly<Record<string, string>> };
 }
 
 t.test("a signed call is served, an unsigned one is not", async (t) => {
@@ -261,36 +224,6 @@ t.test("HTTP/2, well and badly spoken", async (t) => {
   t.ok(await serves());
   served.splice(0);
 });
-
-/** A stream's end as its user sees it: frames, and how the socket closed. */
-async function stream(
-  call: string,
-  headers: Readonly<Record<string, string>>,
-  send: (socket: WebSocket, raw: Socket | undefined) => void,
-): Promise<{ readonly frames: readonly Buffer[]; readonly status: number | undefined }> {
-  const socket = new WebSocket(`wss://127.0.0.1:${server.port}/cc.v1.Cloud/${call}`, { rejectUnauthorized: false, headers });
-  const frames: Buffer[] = [];
-  let status: number | undefined;
-  socket.on("error", () => undefined);
-  socket.on("message", (data: Buffer) => frames.push(data));
-  socket.on("unexpected-response", (_request, response) => {
-    status = response.statusCode;
-    socket.terminate();
-    response.resume();
-  });
-  let raw: Socket | undefined;
-  socket.once("upgrade", (response) => {
-    raw = response.socket;
-  });
-  socket.once("open", () => send(socket, raw));
-  await closed(socket, () => socket.terminate());
-  return { frames, status };
-}
-
-const inHeader = (call: string): Readonly<Record<string, string>> => {
-  const { body, headers } = signed(call, { token: "token-of-a-run" });
-  return { ...headers, "cc-request": Buffer.from(body).toString("base64url") };
-};
 
 t.test("streams: a signed upgrade is served, others are refused with a status", async (t) => {
   const { frames } = await stream("Logs", inHeader("Logs"), (socket) => {

@@ -1,7 +1,7 @@
 import t from "tap";
+import { createMeshTime } from "../../../nodes/peer/core/mesh-time.ts";
 import type { PeerId } from "../../../src/base/index.ts";
 import type { Sighting } from "../../../src/mesh/index.ts";
-import { createMeshTime } from "../../../nodes/peer/core/mesh-time.ts";
 
 const sighting = (clockOffsetMs: number | undefined, standing: Sighting["standing"] = "alive"): Sighting => ({
   peer: "k2" as PeerId,
@@ -64,7 +64,12 @@ t.test("a request waits until it is sure, and not for ever", async (t) => {
     monotonicMs: () => now.ms,
     after: (delayMs: number, fire: () => void) => {
       // The clock's own look, once a second, is not waited for.
-      if (delayMs < 1_000) queueMicrotask(() => ((now.ms += delayMs), fire()));
+      if (delayMs < 1_000) {
+        queueMicrotask(() => {
+          now.ms += delayMs;
+          fire();
+        });
+      }
       return () => undefined;
     },
   };

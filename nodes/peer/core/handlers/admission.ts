@@ -26,7 +26,14 @@ export function admissionHandlers(parts: HandlerParts): SomeOpen<"hello" | "admi
         const record = parts.replica.get(hostKey(member.peer, member.zone, "certificate", "self"));
         const read = record === undefined ? undefined : readCertificateRecord(record, parts.meshId, parts.verifier);
         if (read === undefined) return [];
-        return [{ peer: member.peer, addresses: [...member.addresses], endpoints: [...(member.facts?.endpoints ?? [])], certificate: encodeCertificate(read.certificate) }];
+        return [
+          {
+            peer: member.peer,
+            addresses: [...member.addresses],
+            endpoints: [...(member.facts?.endpoints ?? [])],
+            certificate: encodeCertificate(read.certificate),
+          },
+        ];
       });
     return [self, ...others];
   };
@@ -50,7 +57,8 @@ export function admissionHandlers(parts: HandlerParts): SomeOpen<"hello" | "admi
 
     introduce: async (request) => {
       const identity = must(admitted.introduce(request.certificate, request.addresses));
-      if (!isPeerId(identity.peerId) || !admitted.has(identity.peerId)) throw new CcError("NOT_A_MEMBER", `the host ${identity.peerId} was removed from the mesh, or the key that let it in was revoked`);
+      if (!isPeerId(identity.peerId) || !admitted.has(identity.peerId))
+        throw new CcError("NOT_A_MEMBER", `the host ${identity.peerId} was removed from the mesh, or the key that let it in was revoked`);
       return { neighbours: neighbours() };
     },
 

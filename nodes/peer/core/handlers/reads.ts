@@ -2,7 +2,7 @@ import { type ContainerId, isContainerId, isKeyId, isPeerId } from "../../../../
 import type { ContainerView } from "../../../../src/state/index.ts";
 import type { AskAround } from "../ask-around.ts";
 import { catchUp } from "../seen.ts";
-import { containerState, type ContainerStateInit } from "./container-state.ts";
+import { type ContainerStateInit, containerState } from "./container-state.ts";
 import type { HandlerParts, Some } from "./parts.ts";
 
 export type ItemErrorInit = { readonly item: string; readonly code: string; readonly message: string };
@@ -15,12 +15,17 @@ export function findContainer(parts: Pick<HandlerParts, "view">, item: string): 
   const live = ids.flatMap((id) => parts.view.container(id) ?? []).filter((container) => !container.gone);
   const [first, second] = live;
   if (first === undefined) return { error: { item, code: "NOT_FOUND", message: `there is no container ${item}; cc ps --all lists them` } };
-  if (second !== undefined) return { error: { item, code: "NAME_AMBIGUOUS", message: `several containers are named ${item}: ${live.map(({ id }) => id).join(", ")}; use the id` } };
+  if (second !== undefined)
+    return { error: { item, code: "NAME_AMBIGUOUS", message: `several containers are named ${item}: ${live.map(({ id }) => id).join(", ")}; use the id` } };
   return { container: first };
 }
 
 /** The same after asking around for what is unknown. */
-export async function findContainers(parts: Pick<HandlerParts, "view">, askAround: AskAround, items: readonly string[]): Promise<{ readonly found: readonly ReturnType<typeof findContainer>[]; readonly notAsked: readonly string[] }> {
+export async function findContainers(
+  parts: Pick<HandlerParts, "view">,
+  askAround: AskAround,
+  items: readonly string[],
+): Promise<{ readonly found: readonly ReturnType<typeof findContainer>[]; readonly notAsked: readonly string[] }> {
   const unknown = items.filter((item) => !isKnown(parts, item));
   const notAsked = unknown.length > 0 ? await askAround(unknown) : [];
   return { found: items.map((item) => findContainer(parts, item)), notAsked };
@@ -78,7 +83,8 @@ export function readHandlers(parts: HandlerParts, askAround: AskAround): Some<"l
           const matches = request.kind === "host" ? hostsNamed(name) : keysNamed(name);
           const [id] = matches;
           ids.push(matches.length === 1 && id !== undefined ? id : "");
-          if (matches.length > 1) errors.push({ item: name, code: "NAME_AMBIGUOUS", message: `several have the name ${name}: ${matches.join(", ")}; use the id` });
+          if (matches.length > 1)
+            errors.push({ item: name, code: "NAME_AMBIGUOUS", message: `several have the name ${name}: ${matches.join(", ")}; use the id` });
         }
       }
       return { ids, errors, notAsked: [...notAsked] };
@@ -102,5 +108,7 @@ export function readHandlers(parts: HandlerParts, askAround: AskAround): Some<"l
 }
 
 export function withNotAsked(error: ItemErrorInit, notAsked: readonly string[]): ItemErrorInit {
-  return notAsked.length === 0 || error.code !== "NOT_FOUND" ? error : { ...error, message: `${error.message}; these hosts could not be asked: ${notAsked.join(", ")}` };
+  return notAsked.length === 0 || error.code !== "NOT_FOUND"
+    ? error
+    : { ...error, message: `${error.message}; these hosts could not be asked: ${notAsked.join(", ")}` };
 }

@@ -8,7 +8,7 @@ import { must } from "../../founding.ts";
 import { type OutputParts, serveAttached, serveLogs } from "../../streams/output.ts";
 import { relay } from "../../streams/relay.ts";
 import type { AskAround } from "../ask-around.ts";
-import { readRun, type RunRead } from "../run-requests.ts";
+import { type RunRead, readRun } from "../run-requests.ts";
 import { catchUp } from "../seen.ts";
 import type { HandlerParts, Some } from "./parts.ts";
 import { findContainers, withNotAsked } from "./reads.ts";
@@ -22,11 +22,13 @@ export type RunHandlers = Some<"run"> & { readonly stream: (call: StreamCall, ca
 export function runHandlers(parts: HandlerParts, output: OutputParts, askAround: AskAround): RunHandlers {
   const { mesh, placement, view, liveness } = parts;
 
-  const placed = async (read: RunRead, caller: Caller, signal: AbortSignal): Promise<PlacementOutcome> => placement.requester.place(read.asked, caller.signed, signal);
+  const placed = async (read: RunRead, caller: Caller, signal: AbortSignal): Promise<PlacementOutcome> =>
+    placement.requester.place(read.asked, caller.signed, signal);
 
   mesh.handleStreams(async (opening, stream) => {
     const { call, container, request } = readOpening(opening);
-    if (!isContainerId(container) || request === undefined || (call !== "Run" && call !== "Logs" && call !== "Attach")) throw new CcError("BAD_REQUEST", "this stream is none that a host opens");
+    if (!isContainerId(container) || request === undefined || (call !== "Run" && call !== "Logs" && call !== "Attach"))
+      throw new CcError("BAD_REQUEST", "this stream is none that a host opens");
     const gone = new AbortController();
     try {
       const caller = parts.authenticator.passedOn(call, request, stream.peer, "stream", container);
@@ -85,7 +87,8 @@ export function runHandlers(parts: HandlerParts, output: OutputParts, askAround:
 
     stream: async (call, caller, channel, signal) => {
       if (call === "Run") return attachedRun(caller, channel, signal);
-      const request: LogsRequest | AttachRequest = call === "Logs" ? decodeBody(LogsRequestSchema, caller.signed.body) : decodeBody(AttachRequestSchema, caller.signed.body);
+      const request: LogsRequest | AttachRequest =
+        call === "Logs" ? decodeBody(LogsRequestSchema, caller.signed.body) : decodeBody(AttachRequestSchema, caller.signed.body);
       await catchUp(parts, request.to);
       const { found, notAsked } = await findContainers(parts, askAround, [request.container]);
       const [one] = found;
@@ -106,7 +109,14 @@ export function runHandlers(parts: HandlerParts, output: OutputParts, askAround:
     if (!outcome.ok) throw new CcError(outcome.code, outcome.message);
     const { holder } = outcome.holding;
     await channel.send(
-      encodeJsonFrame(Channel.event, { type: "placed", id: outcome.id, host: holder, copies: outcome.copies, wrote: outcome.records.map(toWritten), warnings: [] }),
+      encodeJsonFrame(Channel.event, {
+        type: "placed",
+        id: outcome.id,
+        host: holder,
+        copies: outcome.copies,
+        wrote: outcome.records.map(toWritten),
+        warnings: [],
+      }),
     );
     await serveAt(holder, "Run", outcome.id, caller, channel, signal);
   }
