@@ -106,6 +106,9 @@ export function nextStep(round: Round, nowMs: number, awarded: boolean): RoundSt
   const name = round.named ? nameStep(round, nowMs) : undefined;
   if (name !== undefined) return name;
 
+  const rival = rivalStep(round, unanswered, nowMs);
+  if (rival !== undefined) return rival;
+
   const bids = liveBids(round, nowMs);
   if (bids.length > 0) return { do: "award", bids };
 
@@ -148,6 +151,17 @@ function nameStep(round: Round, nowMs: number): RoundStep | undefined {
     return askedAtMs === undefined ? { do: "ask", peers: [host.peer] } : { do: "wait", untilMs: askedAtMs + SILENCE_MS };
   }
   return undefined;
+}
+
+/**
+ * A rival that is known from its own request may have its award out already, whatever its id: before anybody is awarded it has
+ * said so, or kept silent.
+ */
+function rivalStep(round: Round, unanswered: readonly AskedHost[], nowMs: number): RoundStep | undefined {
+  const rival = unanswered.find((host) => round.rivals.has(host.peer) && !isGivenUp(round, host.peer, nowMs));
+  if (rival === undefined) return undefined;
+  const askedAtMs = round.asked.get(rival.peer);
+  return askedAtMs === undefined ? { do: "ask", peers: [rival.peer] } : { do: "wait", untilMs: askedAtMs + SILENCE_MS };
 }
 
 function hasAnswered(round: Round, peer: PeerId, nowMs: number): boolean {
