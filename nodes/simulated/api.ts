@@ -31,6 +31,8 @@ export class ApiNetwork {
   /** `from>host` for each way that is cut. */
   readonly cuts = new Set<string>();
   onRequest: (request: SeenRequest) => void = () => undefined;
+  /** Calls that a peer is at work on. */
+  readonly underway = new Set<{ readonly host: string; readonly path: string; readonly life: Life; readonly sinceMs: number }>();
   readonly #timeline: Timeline;
   readonly #random: SeededRandom;
   readonly #open = new Set<SimulatedConnection>();
@@ -88,10 +90,14 @@ export class ApiNetwork {
     const connection = new SimulatedConnection(name, { peerId: identity.peer, zone: identity.zone }, (head, path, body) => {
       this.onRequest({ host: name, path, head, body });
       this.#carry(from, name, connection, life, () => {
-        answer(life, path, head, body).then(
-          ({ bytes }) => this.#carry(from, name, connection, undefined, () => connection.receive(bytes)),
-          (error: unknown) => connection.fail(asCcError(error).message),
-        );
+        const call = { host: name, path, life, sinceMs: this.#timeline.nowMs };
+        this.underway.add(call);
+        answer(life, path, head, body)
+          .finally(() => this.underway.delete(call))
+          .then(
+            ({ bytes }) => this.#carry(from, name, connection, undefined, () => connection.receive(bytes)),
+            (error: unknown) => connection.fail(asCcError(error).message),
+          );
       });
     });
     this.#open.add(connection);

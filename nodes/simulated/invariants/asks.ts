@@ -21,6 +21,24 @@ export function watchAsks(world: World): void {
   });
 }
 
+/** A stop waits up to 15 s for its effect; nothing takes a peer that runs longer than the client waits. */
+const CALL_MS_MAX = 19_000;
+
+/** Calls that a running peer has been at work on for too long. */
+export function checkUnderway(world: World): void {
+  const { underway } = world.api;
+  for (const call of underway) {
+    const { host, path, life, sinceMs } = call;
+    const time = world.hosts.find(({ name }) => name === host)?.time;
+    const awakeMs = world.timeline.nowMs - Math.max(sinceMs, time?.stalledUntilMs ?? 0);
+    if (!life.clock.alive) underway.delete(call);
+    else if (awakeMs > CALL_MS_MAX) {
+      underway.delete(call);
+      world.violate("answered", `${host} has been at work on ${path.slice(13)} for ${world.timeline.nowMs - sinceMs} ms`);
+    }
+  }
+}
+
 export function checkAnswered(world: World): void {
   for (const ask of world.asks) {
     const tookMs = (ask.endedAtMs ?? world.timeline.nowMs) - ask.startedAtMs;

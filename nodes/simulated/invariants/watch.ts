@@ -1,7 +1,7 @@
 import type { SimulatedHost } from "../host.ts";
 import type { World } from "../world.ts";
 import { AcknowledgedWrites } from "./acknowledged.ts";
-import { checkAnswered, checkNames, watchAsks } from "./asks.ts";
+import { checkAnswered, checkNames, checkUnderway, watchAsks } from "./asks.ts";
 import { checkConverged } from "./converged.ts";
 import { checkAsAsked, checkAtMost, checkLaterWins, checkNothingHeld, checkRemoved } from "./counts.ts";
 import { connectedSinceMs, liveHosts } from "./reach.ts";
@@ -33,6 +33,7 @@ export class Watch {
     const look = (): void => {
       this.#starts.look();
       checkRoom(world);
+      checkUnderway(world);
       world.timeline.after(LOOK_EVERY_MS, look);
     };
     look();

@@ -34,6 +34,26 @@ export const AUTHORITY_SCENARIOS: readonly Scenario[] = [
   },
   {
     hazard: "liar",
+    what: "a host takes a user's words for something else: a 'stop' for a removal, a run for a tombstone",
+    story: async (stage) => {
+      const { world } = stage;
+      const [a, b] = world.hosts;
+      if (a === undefined || b === undefined) return;
+      const liar = new Liar(world, stage.host(2), world.random(STREAM));
+      const id = await stage.place({ host: b.name }, [a]);
+      stage.expectDone(await stage.change("Stop", [id], liar.host));
+      stage.expectDone(await stage.change("Start", [id], a));
+      await stage.until(() => stage.running(id).length === 1, "it runs again");
+      for (let round = 0; round < 6; round += 1) {
+        liar.do("deletes");
+        await stage.sleep(1_000);
+      }
+      stage.expect(stage.running(id).length === 1, "it runs on: nobody asked for its removal");
+      await stage.watch.healed();
+    },
+  },
+  {
+    hazard: "liar",
     what: "a host restarts beside a liar that tells it of start numbers that it never had",
     zones: ["a", "a", "a", "a"],
     story: async (stage) => {
@@ -42,13 +62,16 @@ export const AUTHORITY_SCENARIOS: readonly Scenario[] = [
       liar.lieInAnswers(["observe"]);
       const over = world.disturb();
       const [, restarted] = world.hosts;
-      restarted?.killPeer();
+      if (restarted === undefined) return;
+      restarted.killPeer();
       await stage.sleep(1_000);
-      restarted?.boot();
+      const heal = stage.cut(world.hosts.slice(0, 1).concat(world.hosts.slice(2, 3)), [restarted]);
+      restarted.boot();
+      await stage.sleep(4_000);
+      heal();
       await stage.heal();
       over();
       await stage.sleep(3_000);
-      if (restarted === undefined) return;
       stage.expectDone(await stage.run({ host: restarted.name }, [restarted]));
       stage.expect((restarted.life?.core.replica.startNumber() ?? 0) < 2 ** 40, "nobody's word makes a start number that is near its end");
       await stage.watch.healed();
@@ -118,6 +141,24 @@ export const AUTHORITY_SCENARIOS: readonly Scenario[] = [
       }
       stage.expect(stage.starts(id) === 1, "what was removed has no second life");
       await stage.watch.healed();
+    },
+  },
+  {
+    hazard: "second-life",
+    what: "removed on one side of a cut, started on the other later: it stays removed",
+    story: async (stage) => {
+      const [a, b, c] = stage.world.hosts;
+      if (a === undefined || b === undefined || c === undefined) return;
+      const id = await stage.place({ host: c.name });
+      await stage.until(() => stage.running(id).length === 1, "it runs");
+      const heal = stage.cut([a, b], [c]);
+      await stage.sleep(8_000);
+      stage.expectDone(await stage.change("Remove", [id], a));
+      stage.expectDone(await stage.change("Restart", [id], c));
+      heal();
+      await stage.heal();
+      await stage.watch.healed();
+      stage.expect(stage.running(id).length === 0, "a removal is final, whatever came later elsewhere");
     },
   },
   {

@@ -66,10 +66,19 @@ export const PLACEMENT_SCENARIOS: readonly Scenario[] = [
     zones: ["a", "a", "a", "a"],
     seeds: 4,
     story: async (stage) => {
+      const { network } = stage.world;
+      // Who is asked has no room itself.
+      for (const at of [0, 1]) stage.expectDone(await stage.run({ host: stage.host(at).name, memoryBytes: 1_900 * MIB }));
       const over = stage.world.disturb();
-      stage.world.network.lostReplies.set("awardContainer", 0.9);
-      const asks = await Promise.all([0, 1, 2, 3].map((at) => stage.run({}, [stage.host(at)])));
-      stage.world.network.lostReplies.clear();
+      // Neither the answer nor the news of the claim comes back.
+      network.lostReplies.set("awardContainer", 1);
+      network.lostReplies.set("reconcile", 1);
+      for (const host of stage.world.hosts) network.gossipCutTo.add(host.peer);
+      const asking = [0, 1, 0, 1].map((at) => stage.run({ memoryBytes: 512 * MIB }, [stage.host(at)]));
+      await stage.sleep(6_000);
+      network.lostReplies.clear();
+      network.gossipCutTo.clear();
+      const asks = await Promise.all(asking);
       over();
       for (const ask of asks) stage.expect(["done", "OUTCOME_UNKNOWN"].includes(ask.outcome), `it is done or unknown: ${ask.outcome}`);
       await stage.watch.healed();
@@ -102,10 +111,16 @@ export const PLACEMENT_SCENARIOS: readonly Scenario[] = [
     zones: ["a", "a", "a", "a"],
     seeds: 8,
     story: async (stage) => {
+      // Starts are faster than news: whoever is asked second has to be told.
+      for (const host of stage.world.hosts) await stage.place({ host: host.name });
+      await stage.until(() => stage.world.hosts.every((host) => host.machine.running().length === 1), "every host has the image");
+      for (const host of stage.world.hosts) Object.assign(host.machine.speed, { startMsMin: 1, startMsMax: 3 });
+      stage.world.network.behave({ delayMsMin: 20, delayMsMax: 60 });
       for (let round = 0; round < 4; round += 1) {
         const token = stage.user.newToken();
         const asks = [0, 1, 2].map(async (at) => {
-          await stage.sleep(at * (stage.world.seed % 7) * 12);
+          // Later than the first one's request takes to be heard of.
+          await stage.sleep(at * (70 + (stage.world.seed % 4) * 25));
           return stage.run({}, [stage.host(at)], token);
         });
         const [first] = await Promise.all(asks);
@@ -175,11 +190,15 @@ export const PLACEMENT_SCENARIOS: readonly Scenario[] = [
       const [a, b, c] = stage.world.hosts;
       if (a === undefined || b === undefined || c === undefined) return;
       for (const host of [a, b]) stage.expectDone(await stage.run({ host: host.name, memoryBytes: 1_900 * MIB }));
-      const asking = stage.run({ memoryBytes: 512 * MIB }, [a]);
-      // Its bid has come; its award does not arrive.
-      await stage.sleep(20 + (stage.world.seed % 5) * 15);
-      const heal = stage.cut([a], [c]);
-      const ask = await asking;
+      // As soon as its bid has come, its award can't reach it any more.
+      let heal: () => void = () => undefined;
+      let isCut = false;
+      stage.world.watchers.onCall.push(({ from, to, name }) => {
+        if (isCut || name !== "bid" || from !== c.peer || to !== a.peer) return;
+        isCut = true;
+        heal = stage.cut([a], [c]);
+      });
+      const ask = await stage.run({ memoryBytes: 512 * MIB }, [a]);
       stage.expect(["done", "OUTCOME_UNKNOWN"].includes(ask.outcome), `it is done through another, or unknown: ${ask.outcome} ${ask.message}`);
       stage.expect((ask.endedAtMs ?? 0) - ask.startedAtMs < 40_000, "and that is said in time");
       heal();
@@ -200,6 +219,16 @@ export const PLACEMENT_SCENARIOS: readonly Scenario[] = [
       const rounds = stage.world.timeline.nowMs / 2_000 + 2;
       stage.world.history.add("story", `60 polls made ${calls} calls`);
       if (calls > 2 * rounds) stage.world.violate("bounded", `60 polls of a wrong id made ${calls} calls to neighbours`);
+      await stage.watch.healed();
+    },
+  },
+  {
+    hazard: "no-room",
+    what: "users ask at once for twice the room that there is",
+    story: async (stage) => {
+      const asks = await Promise.all(Array.from({ length: 14 }, (_, at) => stage.run({ memoryBytes: 900 * MIB }, [stage.host(at % 3)])));
+      for (const ask of asks) if (ask.outcome !== "done") stage.expectRefused(ask, "NO_ROOM");
+      stage.expect(asks.filter(({ outcome }) => outcome === "done").length === 6, "two fit on each of three hosts");
       await stage.watch.healed();
     },
   },

@@ -40,11 +40,13 @@ export const STATE_SCENARIOS: readonly Scenario[] = [
       const [a, b, c] = stage.world.hosts;
       if (a === undefined || b === undefined || c === undefined) return;
       const ids = [await stage.place({ host: a.name }), await stage.place({ host: a.name }), await stage.place({ host: a.name })];
+      for (const id of ids) await stage.change("Stop", [id], a);
+      await stage.sleep(3_000);
       const heal = stage.cut([a, b], [c]);
+      // Nothing is new, everything is changed: counts say nothing.
       for (const id of ids) {
-        await stage.change("Stop", [id], a);
         await stage.change("Start", [id], a);
-        await stage.change("Stop", [id], b);
+        await stage.change("Stop", [id], a);
       }
       heal();
       await stage.heal();
@@ -57,8 +59,8 @@ export const STATE_SCENARIOS: readonly Scenario[] = [
     story: async (stage) => {
       const [a, b] = stage.world.hosts;
       if (a === undefined || b === undefined) return;
-      const stopped = await stage.place({ host: b.name });
-      const removed = await stage.place({ host: b.name });
+      const stopped = await stage.place({ host: b.name, restart: "always" });
+      const removed = await stage.place({ host: b.name, restart: "always" });
       await stage.until(() => stage.running(removed).length === 1, "they run");
       backUp(b);
       stage.expectDone(await stage.change("Stop", [stopped], a));
@@ -72,6 +74,37 @@ export const STATE_SCENARIOS: readonly Scenario[] = [
       over();
       await stage.watch.healed();
       stage.expect(stage.world.runs.length === before, "nothing that was stopped or removed is started by a host with an old disk");
+    },
+  },
+  {
+    hazard: "rolled-back-disk",
+    what: "a host with an old disk comes back late and alone, acts, and meets its own newer records",
+    story: async (stage) => {
+      const [a, b, c] = stage.world.hosts;
+      if (a === undefined || b === undefined || c === undefined) return;
+      const before = await stage.place({ host: b.name, restart: "always" });
+      await stage.until(() => stage.running(before).length === 1, "it runs");
+      const over = stage.world.disturb();
+      backUp(b);
+      for (let start = 0; start < 3; start += 1) {
+        b.killPeer();
+        b.boot();
+        await stage.world.untilReady([b]);
+        stage.expectDone(await stage.change("Restart", [before], b));
+      }
+      await stage.sleep(2_000);
+      b.cutPower();
+      restoreBackup(b);
+      const heal = stage.cut([a, c], [b]);
+      b.boot();
+      await stage.world.untilReady([b], 20_000);
+      stage.expectDone(await stage.run({ host: b.name }, [b]));
+      heal();
+      over();
+      await stage.heal();
+      await stage.sleep(3_000);
+      stage.expectDone(await stage.change("Stop", [before], b));
+      await stage.watch.healed();
     },
   },
   {

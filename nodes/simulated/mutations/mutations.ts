@@ -1,0 +1,6 @@
+import { AUTHORITY_MUTATIONS } from "./authority.ts";
+import type { Mutation } from "./mutation.ts";
+import { PLACEMENT_MUTATIONS } from "./placement.ts";
+import { STATE_MUTATIONS } from "./state.ts";
+
+export const MUTATIONS: readonly Mutation[] = [...STATE_MUTATIONS, ...PLACEMENT_MUTATIONS, ...AUTHORITY_MUTATIONS];
