@@ -31,6 +31,7 @@ export class Liar {
       ["claims what runs elsewhere", () => this.#claim()],
       ["writes another's phase", () => this.#phase()],
       ["deletes", () => this.#delete()],
+      ["twists words", () => this.#twistWords()],
       ["makes a key", () => this.#makeKey()],
       ["revokes and removes", () => this.#revoke()],
       ["restamps", () => this.#restamp()],
@@ -148,11 +149,14 @@ export class Liar {
     if (container === undefined) return;
     const key = `user/${container.zone}/wanted/${container.id}`;
     const forged = this.#request("Remove", { containers: [container.id], force: true }, container.keyId);
-    const frames = [this.#stamped(key, forged, true)];
-    // The user's own words, used for something else.
-    for (const request of this.#handed()) frames.push(this.#stamped(key, request, true), this.#stamped(key, request, false));
-    frames.push(this.#stamped(`user/${container.zone}/container/${container.id}`, container.request, true));
-    this.#spread(frames);
+    this.#spread([this.#stamped(key, forged, true), this.#stamped(`user/${container.zone}/container/${container.id}`, container.request, true)]);
+  }
+
+  /** What users really handed to it, used for something else: as a tombstone, and for another container. */
+  #twistWords(): void {
+    const request = this.#random.pick(this.#handed());
+    if (request === undefined) return;
+    for (const { id, zone, gone } of this.#core.view.containers()) if (!gone) this.#spread([this.#stamped(`user/${zone}/wanted/${id}`, request, true)]);
   }
 
   #makeKey(): void {

@@ -95,7 +95,9 @@ export function checkLaterWins(world: World): void {
   for (const container of reference?.life.core.view.containers() ?? []) {
     if (unsettled.has(container.id)) continue;
     const changes = world.asks.filter((ask) => CHANGES.has(ask.call) && ask.outcome === "done" && (ask.reply as ReplyOf<"Stop">).wrote.some(({ key }) => key.endsWith(`/${container.id}`)));
-    const counting = changes.find((ask) => ask.token === container.wanted?.token);
+    const counting = world.asks.find((ask) => ask.token === container.wanted?.token);
+    // What ended as unknown may have been done, and then at any time.
+    if (counting !== undefined && counting.outcome !== "done") continue;
     const last = changes.findLast((ask) => counting === undefined || ask.startedAtMs > (counting.endedAtMs ?? 0));
     if (last === undefined || last === counting || container.removed || isWriteLost(world)) continue;
     if (world.wasDisturbed((counting ?? last).startedAtMs - AFTERMATH_MS, last.endedAtMs ?? 0)) continue;

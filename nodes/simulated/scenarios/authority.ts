@@ -45,7 +45,7 @@ export const AUTHORITY_SCENARIOS: readonly Scenario[] = [
       stage.expectDone(await stage.change("Start", [id], a));
       await stage.until(() => stage.running(id).length === 1, "it runs again");
       for (let round = 0; round < 6; round += 1) {
-        liar.do("deletes");
+        liar.do("twists words");
         await stage.sleep(1_000);
       }
       stage.expect(stage.running(id).length === 1, "it runs on: nobody asked for its removal");
