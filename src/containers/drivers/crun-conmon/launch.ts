@@ -63,6 +63,9 @@ export async function launch(context: Context, call: StartCall): Promise<StartTi
     if (found.kind === "running") throw new CcError("CONFLICT", `container ${id} still runs; stop it before it is started again`);
   }
   signal.throwIfAborted();
+  // Created but never begun, by a peer that died. Clearing it makes its monitor write an exit code: were the peer to die once
+  // more before that is gone, a process that never ran would have ended.
+  if (found.kind === "half" && stored !== undefined) await context.stored.forget(id);
   const steps = new Steps(() => context.deps.clock.monotonicMs());
   context.starting.add(id);
   try {

@@ -54,6 +54,13 @@ export class StoredContainers {
     this.#cache.set(id, stored);
   }
 
+  /** Takes back that a token was used: its process never began. Disk and log stay. */
+  async forget(id: ContainerId): Promise<void> {
+    this.#cache.delete(id);
+    await rm(this.#paths.stored(id), { force: true });
+    await syncFolder(this.#paths.state(id));
+  }
+
   /** The record first, so that what is left after a crash is a half container and no ended one. */
   async remove(id: ContainerId): Promise<void> {
     this.#cache.delete(id);
