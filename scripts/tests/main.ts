@@ -12,7 +12,7 @@ import { closingLine, failureExcerpt, judgeFile, summariseTap, type Verdict } fr
 type Kind = { readonly jobs: number; readonly limitMs: number };
 const KINDS: Readonly<Record<string, Kind>> = {
   unit: { jobs: 2, limitMs: 180_000 },
-  simulation: { jobs: 2, limitMs: 300_000 },
+  simulation: { jobs: 1, limitMs: 900_000 },
   host: { jobs: 1, limitMs: 180_000 },
   e2e: { jobs: 1, limitMs: 480_000 },
 };

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import t from "tap";
 
 /** Of these, each half is one process's: two cores. `npm run simulate -- --seeds 20000` is for before a release. */
-const SEEDS = 500;
+const SEEDS = 250;
 const PROCESSES = 2;
 const MAIN = join(import.meta.dirname, "../../nodes/simulated/main.ts");
 
