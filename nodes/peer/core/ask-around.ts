@@ -18,13 +18,11 @@ export type AskAroundParts = {
   readonly log: Logger;
 };
 
-export type AskAround = {
-  /**
-   * Asks the reachable hosts once for records of ids and names that are not known here, and takes what they have. Gives the
-   * names of the hosts that could not be asked.
-   */
-  (items: readonly string[]): Promise<readonly string[]>;
-};
+/**
+ * Asks the reachable hosts once for records of ids and names that are not known here, and takes what they have. Gives the
+ * names of the hosts that could not be asked.
+ */
+export type AskAround = (items: readonly string[]) => Promise<readonly string[]>;
 
 /** An unknown id may be another peer's news: it is asked around before anybody is told that it does not exist. */
 export function createAskAround(parts: AskAroundParts): AskAround {
