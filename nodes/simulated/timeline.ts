@@ -95,11 +95,12 @@ function settled(): Promise<void> {
 
 /** What a machine's clocks are like, whoever runs on it. */
 export class MachineTime {
-  /** Wall clock minus the world's. */
-  skewMs = 0;
+  /** Somebody has set this clock. */
+  wasSet = false;
   /** Virtual time until which nothing runs here: a slow event loop, or a suspended machine. */
   stalledUntilMs = 0;
   readonly #timeline: Timeline;
+  #skewMs = 0;
   /** Monotonic clocks of two machines have nothing to do with each other. */
   readonly #monotonicBaseMs: number;
   /** The monotonic clock stood still for so long. */
@@ -108,6 +109,16 @@ export class MachineTime {
   constructor(timeline: Timeline, monotonicBaseMs: number) {
     this.#timeline = timeline;
     this.#monotonicBaseMs = monotonicBaseMs;
+  }
+
+  /** Wall clock minus the world's. */
+  get skewMs(): number {
+    return this.#skewMs;
+  }
+
+  set skewMs(ms: number) {
+    this.#skewMs = ms;
+    this.wasSet = true;
   }
 
   get wallMs(): number {
