@@ -95,12 +95,11 @@ function settled(): Promise<void> {
 
 /** What a machine's clocks are like, whoever runs on it. */
 export class MachineTime {
-  /** Somebody has set this clock. */
-  wasSet = false;
+  /** Wall clock minus the world's. */
+  skewMs = 0;
   /** Virtual time until which nothing runs here: a slow event loop, or a suspended machine. */
   stalledUntilMs = 0;
   readonly #timeline: Timeline;
-  #skewMs = 0;
   /** Monotonic clocks of two machines have nothing to do with each other. */
   readonly #monotonicBaseMs: number;
   /** The monotonic clock stood still for so long. */
@@ -109,16 +108,6 @@ export class MachineTime {
   constructor(timeline: Timeline, monotonicBaseMs: number) {
     this.#timeline = timeline;
     this.#monotonicBaseMs = monotonicBaseMs;
-  }
-
-  /** Wall clock minus the world's. */
-  get skewMs(): number {
-    return this.#skewMs;
-  }
-
-  set skewMs(ms: number) {
-    this.#skewMs = ms;
-    this.wasSet = true;
   }
 
   get wallMs(): number {

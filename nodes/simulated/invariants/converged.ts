@@ -9,11 +9,11 @@ const LOOK_MS = 4_000;
 const LOOK_EVERY_MS = 100;
 
 /** Digests and derived views of all live hosts are the same at one moment at least. */
-export async function checkConverged(world: World, isHanded: (id: ContainerId) => boolean = () => false): Promise<void> {
+export async function checkConverged(world: World): Promise<void> {
   let differing = "";
   for (const endMs = world.timeline.nowMs + LOOK_MS; world.timeline.nowMs <= endMs; ) {
     differing = digestsThatDiffer(world);
-    if (differing === "") return checkSameViews(world, isHanded);
+    if (differing === "") return checkSameViews(world);
     await world.sleep(LOOK_EVERY_MS);
   }
   world.violate("converged", differing);
@@ -26,10 +26,8 @@ function digestsThatDiffer(world: World): string {
   return [...byDigest].map(([digest, same]) => `${same.map(({ name, life }) => `${name}(${life.core.replica.standing()}, ${life.core.replica.counts().records})`).join(" ")}: ${digest}`).join("; ");
 }
 
-function checkSameViews(world: World, isHanded: (id: ContainerId) => boolean): void {
-  const unsettled = new Set(unsettledIds(world));
-  // A liar stamps what it was handed again and again; who came late can't know which stamp was the first.
-  for (const { life } of liveHosts(world)) for (const { id } of life.core.view.containers()) if (world.liars.size > 0 && isHanded(id)) unsettled.add(id);
+function checkSameViews(world: World): void {
+  const unsettled = unsettledIds(world);
   const views = Map.groupBy(liveHosts(world), ({ life }) => viewOf(life.core.view, unsettled));
   if (views.size <= 1) return;
   const [a, b] = [...views.keys()].map((text) => text.split("\n"));

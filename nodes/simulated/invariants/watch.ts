@@ -1,4 +1,3 @@
-import type { ContainerId } from "../../../src/base/index.ts";
 import type { SimulatedHost } from "../host.ts";
 import type { World } from "../world.ts";
 import { AcknowledgedWrites } from "./acknowledged.ts";
@@ -44,16 +43,15 @@ export class Watch {
   async healed(): Promise<void> {
     const world = this.#world;
     await world.sleep(CONVERGED_AFTER_MS);
-    const isHanded = (id: ContainerId): boolean => this.warrants.isHanded(id);
-    await checkConverged(world, isHanded);
+    await checkConverged(world);
     this.acknowledged.check();
     this.warrants.check();
-    checkAtMost(world, isHanded);
+    checkAtMost(world);
     checkRemoved(world);
-    checkLaterWins(world, isHanded);
+    checkLaterWins(world);
     checkNames(world);
     await world.sleep(AS_ASKED_AFTER_MS - CONVERGED_AFTER_MS);
-    await checkAsAsked(world, isHanded);
+    await checkAsAsked(world);
     checkNothingHeld(world);
     checkAnswered(world);
     checkInvites(world);
