@@ -121,7 +121,7 @@ t.test("installed: both names, from any folder, through links, with a path that 
     execFileSync(join(top, "dist/bin/cc"), ["run", "--env-file", "a b"], { env, encoding: "utf8" }),
     `own --use-openssl-ca -- ${join(top, "dist/bin")}/../cli/start.cjs run --env-file a b\n`,
   );
-  t.match(execFileSync(join(top, "dist/bin/cc-peer"), ["init"], { env, encoding: "utf8" }), /nodes\/peer\/main\.js init\n$/);
+  t.match(execFileSync(join(top, "dist/bin/cc-peer"), ["init"], { env, encoding: "utf8" }), /nodes\/peer\/cc-peer\.js init\n$/);
 
   const without = join(folder, "without");
   cpSync(join(top, "dist"), join(without, "dist"), { recursive: true });
