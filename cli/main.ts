@@ -80,8 +80,13 @@ function fail(thrown: unknown, exits: "plain" | "container", argv: readonly stri
   return exitCodeOf(error, exits);
 }
 
-// On Linux writes to files, pipes and terminals are done when they return: nothing is cut off by leaving here.
-main(process.argv.slice(2)).then(
-  (code) => process.exit(code),
-  (error: unknown) => process.exit(fail(error, "plain", [])),
-);
+/** A pipe takes 64 KiB at a time: what its reader has not fetched yet would be cut off by leaving. */
+async function leave(code: number): Promise<never> {
+  const waiting = [process.stdout, process.stderr].filter((stream) => stream.writableLength > 0);
+  await Promise.all(waiting.map((stream) => new Promise((resolve) => stream.write("", resolve))));
+  process.exit(code);
+}
+
+void main(process.argv.slice(2))
+  .catch((error: unknown) => fail(error, "plain", []))
+  .then(leave);

@@ -78,6 +78,17 @@ t.test("ps: a table for people, JSON for programs, and what may be old", async (
   t.equal(parsed[1].exitCode, 3);
 });
 
+t.test("a reader that takes its time gets all of a long answer", async (t) => {
+  const peer = await one("ListContainers", () => ({ containers: Array.from({ length: 1_000 }, (_, at) => container({ name: `web-${at}` })), asOfMs: NOW }));
+  const slow = cc.start(["ps", "--json"], { peers: [peer] });
+  slow.child.stdout?.pause();
+  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  slow.child.stdout?.resume();
+  const outcome = await slow.done;
+  t.equal(outcome.code, 0);
+  t.equal(JSON.parse(outcome.stdout).length, 1_000);
+});
+
 t.test("an empty list, a chunked answer, a malformed one, one that is not HTTP", async (t) => {
   const empty = await startTestPeer({ calls: { ListContainers: () => ({}) }, chunked: true });
   t.teardown(() => empty.stop());
