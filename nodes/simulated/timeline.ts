@@ -97,13 +97,16 @@ function settled(): Promise<void> {
 export class MachineTime {
   /** Wall clock minus the world's. */
   skewMs = 0;
-  /** Virtual time until which nothing runs here: a slow event loop, or a suspended machine. */
-  stalledUntilMs = 0;
   readonly #timeline: Timeline;
   /** Monotonic clocks of two machines have nothing to do with each other. */
   readonly #monotonicBaseMs: number;
-  /** The monotonic clock stood still for so long. */
+  #stalledUntilMs = 0;
+  /** The monotonic clock stood still for so long, the last time not counted. */
   #sleptMs = 0;
+  #asleepSinceMs = 0;
+  #asleepUntilMs = 0;
+  /** What is to happen when it goes on. */
+  readonly #waiting = new Set<() => void>();
 
   constructor(timeline: Timeline, monotonicBaseMs: number) {
     this.#timeline = timeline;
@@ -115,18 +118,56 @@ export class MachineTime {
   }
 
   get monotonicMs(): number {
-    return this.#monotonicBaseMs + this.#timeline.nowMs - this.#sleptMs;
+    return this.#monotonicBaseMs + this.#timeline.nowMs - this.#sleptMs - this.#lastSleepMs;
+  }
+
+  /** Virtual time until which nothing runs here: a slow event loop, or a suspended machine. */
+  get stalledUntilMs(): number {
+    return this.#stalledUntilMs;
   }
 
   /** The event loop stands still; all clocks go on. */
   stall(ms: number): void {
-    this.stalledUntilMs = Math.max(this.stalledUntilMs, this.#timeline.nowMs + ms);
+    this.#stalledUntilMs = Math.max(this.#stalledUntilMs, this.#timeline.nowMs + ms);
   }
 
   /** Linux's monotonic clock stands still while a machine is suspended; the wall clock has gone on when it wakes. */
   suspend(ms: number): void {
+    const { nowMs } = this.#timeline;
+    if (this.#asleepUntilMs <= nowMs) {
+      this.#sleptMs += this.#lastSleepMs;
+      this.#asleepSinceMs = nowMs;
+      this.#asleepUntilMs = nowMs;
+    }
     this.stall(ms);
-    this.#sleptMs += ms;
+    this.#asleepUntilMs = Math.max(this.#asleepUntilMs, nowMs + ms);
+  }
+
+  /** It goes on now, however long it was to stand still. */
+  wake(): void {
+    const { nowMs } = this.#timeline;
+    this.#stalledUntilMs = Math.min(this.#stalledUntilMs, nowMs);
+    this.#asleepUntilMs = Math.min(this.#asleepUntilMs, nowMs);
+    for (const go of this.#waiting) this.#timeline.after(0, go);
+  }
+
+  /** Calls `fire` when it goes on. Gives what forgets that. */
+  whenAwake(fire: () => void): () => void {
+    const go = (): void => {
+      if (!this.#waiting.delete(go)) return;
+      cancel();
+      fire();
+    };
+    const cancel = this.#timeline.after(this.#stalledUntilMs - this.#timeline.nowMs, go);
+    this.#waiting.add(go);
+    return () => {
+      this.#waiting.delete(go);
+      cancel();
+    };
+  }
+
+  get #lastSleepMs(): number {
+    return Math.min(this.#timeline.nowMs, this.#asleepUntilMs) - this.#asleepSinceMs;
   }
 }
 
@@ -153,8 +194,9 @@ export class HostClock implements Clock {
     const dueMs = this.monotonicMs() + Math.max(0, delayMs);
     const run = (): void => {
       if (!this.#alive) return;
-      const waitMs = Math.max(this.#machine.stalledUntilMs - this.#timeline.nowMs, dueMs - this.monotonicMs());
-      if (waitMs > 1e-6) cancel = this.#timeline.after(waitMs, run);
+      const waitMs = dueMs - this.monotonicMs();
+      if (this.#machine.stalledUntilMs - this.#timeline.nowMs > 1e-6) cancel = this.#machine.whenAwake(run);
+      else if (waitMs > 1e-6) cancel = this.#timeline.after(waitMs, run);
       else fire();
     };
     let cancel = this.#timeline.after(delayMs, run);
@@ -164,8 +206,7 @@ export class HostClock implements Clock {
   /** Runs what came from outside: at once, or when this host's loop goes on. */
   deliver(fire: () => void): void {
     if (!this.#alive) return;
-    const lateMs = this.#machine.stalledUntilMs - this.#timeline.nowMs;
-    if (lateMs > 0) this.#timeline.after(lateMs, () => this.deliver(fire));
+    if (this.#machine.stalledUntilMs > this.#timeline.nowMs) this.#machine.whenAwake(() => this.deliver(fire));
     else fire();
   }
 

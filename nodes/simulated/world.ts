@@ -140,7 +140,7 @@ export class World {
     this.network.healAll();
     this.api.healAll();
     for (const host of this.hosts) {
-      host.time.stalledUntilMs = Math.min(host.time.stalledUntilMs, this.timeline.nowMs);
+      host.time.wake();
       host.disk.speed.syncMsMax = 4;
       host.boot();
     }

@@ -15,7 +15,8 @@ export type Acceptance = { readonly stored: boolean; readonly visible: boolean; 
 
 /**
  * All records as this host holds them. The index is the pure merge of what came, equal on all hosts. Stamps that are ahead
- * of time lie in it too (kept and passed on), but readers see what was before, until their time has come.
+ * of time lie in it too (kept and passed on), but readers see what was before, until their time has come. A user's removal
+ * does not wait: it is above every version, now as then, and what is torn down must not be back once the clock is right.
  */
 export class RecordBook {
   readonly index = new RecordIndex();
@@ -30,7 +31,7 @@ export class RecordBook {
   accept(record: StoredRecord, nowMs: number): Acceptance {
     const id = entryIdOf(record);
     const before = this.index.get(id);
-    const early = !isHostKey(record.key) && isAhead(record.version, nowMs);
+    const early = mustWait(record, nowMs);
     if (before !== undefined && compareRanked(before, record) >= 0) return { stored: false, visible: !early && this.#showInstead(id, record), dropped: [] };
     if (early) this.#ahead.set(id, this.#ahead.has(id) ? this.#ahead.get(id) : before);
     else this.#ahead.delete(id);
@@ -46,7 +47,7 @@ export class RecordBook {
     const due: StoredRecord[] = [];
     for (const id of this.#ahead.keys()) {
       const record = this.index.get(id);
-      if (record !== undefined && isAhead(record.version, nowMs)) continue;
+      if (record !== undefined && mustWait(record, nowMs)) continue;
       this.#ahead.delete(id);
       if (record !== undefined) due.push(record);
     }
@@ -100,4 +101,9 @@ export class RecordBook {
     this.#ahead.delete(id);
     this.index.delete(id);
   }
+}
+
+function mustWait(record: StoredRecord, nowMs: number): boolean {
+  const isRemoval = record.final && record.key.startsWith("user/");
+  return !isHostKey(record.key) && !isRemoval && isAhead(record.version, nowMs);
 }

@@ -2,7 +2,7 @@ import { execFile } from "node:child_process";
 import { join } from "node:path";
 import t from "tap";
 
-/** Of these, each half is one process's: two cores. Seeds 115, 145 and 147 show faults that are not mended yet: see CHANGELOG. `npm run simulate -- --seeds 20000` is for before a release. */
+/** Of these, each half is one process's: two cores. `npm run simulate -- --seeds 20000` is for before a release. */
 const SEEDS = 110;
 const PROCESSES = 2;
 const MAIN = join(import.meta.dirname, "../../nodes/simulated/main.ts");

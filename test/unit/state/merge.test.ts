@@ -1,9 +1,10 @@
 import fc from "fast-check";
 import t from "tap";
+import type { RecordKey } from "../../../src/base/index.ts";
 import { compareVersions, entryIdOf, merge, type StoredRecord } from "../../../src/state/index.ts";
 import { RecordBook } from "../../../src/state/record-book.ts";
 import { HybridClock, isAhead } from "../../../src/state/version.ts";
-import { fact, wish } from "./fixtures.ts";
+import { fact, peerId, request, stampedBy, wish } from "./fixtures.ts";
 
 const versions = [
   fact("peer 1", "phase", "c1", 1, 1, "a"),
@@ -103,6 +104,30 @@ t.test("future-clock: a stamp over 60 s ahead is held, and read when its time ha
   t.same(book.releaseDue(now + 86_400_000 - 60_000), [ahead]);
   t.equal(book.get(before.key), ahead);
   t.match(book.accept(fact("peer 1", "phase", "c", 2 ** 53 - 1, 1), now), { stored: true, visible: true }, "start numbers are no times");
+});
+
+t.test("future-clock: a user's removal counts at once, or what is torn down would be back when the clock is right", async (t) => {
+  const book = new RecordBook();
+  const now = 1_800_000_000_000;
+  const before = wish("peer 1", "x", now - 5);
+  const removal = stampedBy("peer 1", before.key, request("Remove", { token: "t" }, { peer: peerId("peer 1") }), now + 3_600_000, 0, true);
+  book.accept(before, now);
+  t.match(book.accept(removal, now), { stored: true, visible: true });
+  t.equal(book.get(before.key), removal);
+  t.equal(book.aheadCount, 0);
+  const again = new RecordBook();
+  again.accept(wish("peer 1", "x", now + 86_400_000), now);
+  t.match(again.accept(removal, now), { stored: true, visible: true }, "nor does one above a wish that waits");
+  t.equal(again.get(before.key), removal);
+  const revocation = stampedBy(
+    "peer 1",
+    "admin/-/revocation/k" as RecordKey,
+    request("RevokeKey", { token: "t" }, { peer: peerId("peer 1") }),
+    now + 3_600_000,
+    0,
+    true,
+  );
+  t.match(book.accept(revocation, now), { stored: true, visible: false }, "an admin's final word is about what was stamped before it, so its time counts");
 });
 
 t.test("the hybrid clock never goes back, follows what it saw, and no clock that is far ahead", async (t) => {
