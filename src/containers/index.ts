@@ -15,8 +15,8 @@
  *
  * Rejected: a daemon that holds the pipes of containers (they would die with the peer); copying conmon's log into one of
  * ours (each byte written twice, and a second position to keep in step); crun's own `run --detach` without conmon (14 ms
- * sooner, but nobody keeps exit code and output); project quotas (not on every kernel) for `--disk`; a pool of
- * ready disks and namespaces (the budget holds without; `prepareDisk` and `prepareNetwork` in the driver are where it would go).
+ * sooner, but nobody keeps exit code and output); project quotas (not on every kernel) for `--disk`; more than one spare
+ * disk and namespace (they help who starts one container and waits; who starts twenty at once waits for the processors).
  */
 export * from "./bundle.ts";
 export { type CrunConmon, type CrunConmonDeps, type CrunConmonSettings, openCrunConmon } from "./drivers/crun-conmon.ts";

@@ -1,7 +1,7 @@
 import { CcError, type ContainerId, shellQuote } from "../../base/index.ts";
 import type { ImageOnHost } from "../../images/index.ts";
 import type { ContainerInput, ContainerRuntime, Exit, Found, OutputChunk, ReadLogs, StartTimings } from "../runtime.ts";
-import type { ContainerSpec } from "../spec.ts";
+import { type ContainerSpec, SPEC_DEFAULTS } from "../spec.ts";
 import { Cgroup } from "./crun-conmon/cgroups.ts";
 import { type Context, historyOf, openContext } from "./crun-conmon/context.ts";
 import { awaitBells, type Bell } from "./crun-conmon/exit-watch.ts";
@@ -30,6 +30,7 @@ export async function openCrunConmon(deps: CrunConmonDeps, settings: CrunConmonS
   const context = await openContext(deps, settings);
   const driver = new Driver(context);
   await driver.adopt();
+  context.spares.refillLater(SPEC_DEFAULTS.diskBytes);
   return driver;
 }
 
@@ -136,7 +137,7 @@ class Driver implements CrunConmon {
     this.#closing.abort(new CcError("CANCELLED", "the runtime is closed"));
     this.#context.exits.close();
     for (const history of this.#context.histories.values()) history.ring();
-    await Promise.all(this.#keepers.values());
+    await Promise.all([...this.#keepers.values(), this.#context.spares.close()]);
     // Only when nothing is left: containers that run on keep theirs.
     if ((await this.list()).length === 0) await new Cgroup(this.#context.cgroups, this.#context.settings.cgroupParent).remove();
   }

@@ -12,6 +12,7 @@ import { openFilesMax } from "./processes.ts";
 import { wrapperText } from "./scripts.ts";
 import { SeccompCache } from "./seccomp-cache.ts";
 import { type CrunConmonDeps, type CrunConmonSettings, DEFAULT_PATHS, Paths } from "./settings.ts";
+import { Spares } from "./spares.ts";
 import { StoredContainers } from "./stored.ts";
 
 /** What all parts of the driver share. */
@@ -23,6 +24,7 @@ export type Context = {
   readonly exits: ExitWatch;
   readonly seccomp: SeccompCache;
   readonly cgroups: CgroupFacts;
+  readonly spares: Spares;
   readonly nofileMax: number;
   /** Names this life of the run folder; see Stored. */
   readonly life: string;
@@ -46,6 +48,8 @@ export async function openContext(deps: CrunConmonDeps, given: CrunConmonSetting
   await makeDiskTemplate(deps, paths);
   const cgroups = await readCgroupFacts();
   if (cgroups.hideUnified) await writeFile(paths.wrapper, wrapperText(settings.crunPath), { mode: 0o755 });
+  const spares = new Spares(deps, paths);
+  await spares.clear();
   const profile: unknown = JSON.parse(await readProfile(settings.seccompProfilePath));
   const rules = seccompFor(profile, process.arch, CAPABILITIES);
   return {
@@ -56,6 +60,7 @@ export async function openContext(deps: CrunConmonDeps, given: CrunConmonSetting
     exits: new ExitWatch(paths.exits),
     seccomp: await SeccompCache.open(paths.seccompCache, rules),
     cgroups,
+    spares,
     nofileMax: await openFilesMax(),
     life: await lifeOf(paths.life),
     histories: new Map(),

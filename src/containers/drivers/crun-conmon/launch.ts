@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { chown, mkdir, open, rename, stat, writeFile } from "node:fs/promises";
+import { chown, mkdir, rename, stat, writeFile } from "node:fs/promises";
 import { CcError, type ContainerId, type Result, sleep } from "../../../base/index.ts";
 import type { ImageOnHost } from "../../../images/index.ts";
 import { ociConfig } from "../../bundle.ts";
@@ -14,6 +14,7 @@ import { observe } from "./observe.ts";
 import { textOf, ticksIn } from "./processes.ts";
 import { RootFiles } from "./root-files.ts";
 import { diskScript, monitorScript, networkScript } from "./scripts.ts";
+import { sparseFile } from "./sparse-file.ts";
 import type { Stored } from "./stored.ts";
 import { clearRun, releaseBundle, removeAll, settleRun } from "./teardown.ts";
 
@@ -77,6 +78,7 @@ export async function launch(context: Context, call: StartCall): Promise<StartTi
     throw error;
   } finally {
     context.starting.delete(id);
+    if (context.starting.size === 0) context.spares.refillLater(spec.diskBytes);
     context.histories.get(id)?.ring();
   }
 }
@@ -157,11 +159,12 @@ async function prepareDisk(context: Context, { spec, image }: Start, mounted: Re
   const exists = existsSync(disk);
   if (exists && mounted.has(paths.rootfs(id))) return;
   // Formatted under another name, which it keeps only until it is whole: every exec that is spared here is a millisecond.
-  if (!exists) await sparseFile(paths.freshDisk(id), spec.diskBytes);
+  const spare = !exists && (await context.spares.takeDisk(paths.freshDisk(id), spec.diskBytes));
+  if (!exists && !spare) await sparseFile(paths.freshDisk(id), spec.diskBytes);
   const outcome = await context.deps.disk.run(
     diskScript({
       image: exists ? disk : paths.freshDisk(id),
-      create: exists ? undefined : { template: paths.diskTemplate },
+      first: exists ? { check: true } : spare ? {} : { format: paths.diskTemplate },
       mountPoint: paths.disk(id),
       rootfs: paths.rootfs(id),
       layers: image.layers,
@@ -174,23 +177,18 @@ async function prepareDisk(context: Context, { spec, image }: Start, mounted: Re
   throw new CcError("CONTAINER_FAILED", `the container's disk cannot be made ready: ${outcome.stdout.trim()}`);
 }
 
-async function sparseFile(path: string, sizeBytes: number): Promise<void> {
-  const file = await open(path, "w", 0o600);
-  try {
-    await file.truncate(sizeBytes);
-  } finally {
-    await file.close();
-  }
-}
-
 async function prepareNetwork(context: Context, id: ContainerId, mounted: ReadonlySet<string>): Promise<void> {
-  const { paths, deps } = context;
+  const { paths } = context;
   if (mounted.has(paths.network(id))) return;
-  const outcome = await deps.network.run(networkScript(deps.userNamespace.path, paths.networkFifo, paths.network(id)), { timeoutMs: SCRIPT_MS_MAX });
-  if (outcome.exitCode !== 0) throw new CcError("CONTAINER_FAILED", `the container's network namespace cannot be made: ${outcome.stdout.trim()}`);
+  if (!(await context.spares.takeNetwork(paths.network(id)))) await makeNetwork(context, id);
   // Were it the host's by any mishap, crun would join that in silence, with the host's /sys.
   const [made, own] = await Promise.all([stat(paths.network(id)), stat("/proc/self/ns/net")]);
   if (made.ino === own.ino) throw new CcError("CONTAINER_FAILED", "the container's network namespace is the host's own; nothing was started");
+}
+
+async function makeNetwork({ paths, deps }: Context, id: ContainerId): Promise<void> {
+  const outcome = await deps.network.run(networkScript(deps.userNamespace.path, paths.networkFifo, paths.network(id)), { timeoutMs: SCRIPT_MS_MAX });
+  if (outcome.exitCode !== 0) throw new CcError("CONTAINER_FAILED", `the container's network namespace cannot be made: ${outcome.stdout.trim()}`);
 }
 
 async function writeConfig(context: Context, { spec, image }: Start): Promise<void> {

@@ -5,8 +5,8 @@ import { CcError, shellQuote as q } from "../../../base/index.ts";
 
 export type DiskScript = {
   readonly image: string;
-  /** Format it (a sparse file of its size) with this folder's content, or mount what is in it. */
-  readonly create: { readonly template: string } | undefined;
+  /** What comes before its mount: formatting it (a sparse file of its size) with a folder's content, looking for damage, or nothing. */
+  readonly first: { readonly format?: string; readonly check?: boolean };
   readonly mountPoint: string;
   readonly rootfs: string;
   /** Lowest first, absolute. */
@@ -18,12 +18,10 @@ export type DiskScript = {
 /** Disk as ext4 in a sparse file, its `u` and `w` over the layers as the container's root. */
 export function diskScript(input: DiskScript): string {
   const lines = ["set -e"];
-  const { image, create } = input;
+  const { image, first } = input;
   if (!input.diskMounted) {
-    if (create !== undefined) {
-      // No journal and no room for resizing: made in 7 ms. What a power cut may leave is put right by e2fsck below.
-      lines.push(`mkfs.ext4 -q -F -m0 -O ^has_journal,^resize_inode -E lazy_itable_init=1,nodiscard -d ${q(create.template)} ${q(image)}`);
-    } else {
+    if (first.format !== undefined) lines.push(formatScript(image, first.format));
+    if (first.check === true) {
       lines.push(`e2fsck -p ${q(image)} >/dev/null 2>&1 || [ $? -lt 4 ] || { echo "the disk of the container is damaged: e2fsck -p ${image}"; exit 1; }`);
     }
     // Without `discard`: the whole size is counted as used anyway, and deleting stays fast.
@@ -35,6 +33,11 @@ export function diskScript(input: DiskScript): string {
     `mount -i -t overlay overlay -o ${q(`nosuid,nodev,lowerdir=${lower},upperdir=${input.mountPoint}/u,workdir=${input.mountPoint}/w`)} ${q(input.rootfs)}`,
   );
   return lines.join("\n");
+}
+
+/** No journal and no room for resizing: made in 7 ms. What a power cut may leave is put right by e2fsck before the next mount. */
+export function formatScript(image: string, template: string): string {
+  return `mkfs.ext4 -q -F -m0 -O ^has_journal,^resize_inode -E lazy_itable_init=1,nodiscard -d ${q(template)} ${q(image)}`;
 }
 
 /** Options of a mount are limited to a page, so layers are named relative to the folder that they share. */

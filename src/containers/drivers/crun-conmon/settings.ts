@@ -69,6 +69,16 @@ export class Paths {
   get networkFifo(): string {
     return `${this.runDir}/.net`;
   }
+  get spareNetwork(): string {
+    return `${this.runDir}/.spare-net`;
+  }
+  /** Beside the containers' folders: it becomes a disk by its name alone. */
+  get spareDisk(): string {
+    return `${this.#stateDir}/.spare-disk`;
+  }
+  get freshSpareDisk(): string {
+    return `${this.#stateDir}/.spare-disk.new`;
+  }
   get seccompCache(): string {
     return `${this.runDir}/.seccomp`;
   }
