@@ -48,7 +48,10 @@ export async function reconcileWith(peer: PeerId, parts: Pick<RepairParts, "mesh
   return { complete: false, took, gave, rounds: ROUNDS_MAX };
 }
 
-/** Repair with random neighbours, for ever: an idle one is a single exchange of a digest. */
+/**
+ * Repair with random neighbours, for ever. Neighbours tell their digests with every probe, so who is known to have the same
+ * is not asked: an idle mesh sends nothing for it.
+ */
 export class RepairLoop {
   readonly #parts: RepairParts;
   readonly #stopped = new AbortController();
@@ -115,8 +118,13 @@ export class RepairLoop {
 
   async #session(): Promise<Session | undefined> {
     const { mesh, random, log } = this.#parts;
+    const own = this.#parts.index.digest();
     const connected = mesh.connected();
-    const peer = this.#next !== undefined && connected.includes(this.#next) ? this.#next : connected[random.below(Math.max(1, connected.length))];
+    const differing = connected.filter((peer) => {
+      const digest = this.#digests.get(peer);
+      return digest === undefined || compareBytes(digest, own) !== 0;
+    });
+    const peer = this.#next !== undefined && connected.includes(this.#next) ? this.#next : differing[random.below(Math.max(1, differing.length))];
     this.#next = undefined;
     if (peer === undefined) return undefined;
     try {

@@ -85,7 +85,7 @@ t.test("commands as text", async (t) => {
   t.equal(
     diskScript({
       image: "/s/disk.img",
-      create: { template: "/r/.disk" },
+      first: { format: "/r/.disk" },
       mountPoint: "/r/c/disk",
       rootfs: "/r/c/rootfs",
       layers: ["/l/a", "/l/b"],
@@ -99,8 +99,8 @@ t.test("commands as text", async (t) => {
       "mount -i -t overlay overlay -o nosuid,nodev,lowerdir=b:a,upperdir=/r/c/disk/u,workdir=/r/c/disk/w /r/c/rootfs",
     ].join("\n"),
   );
-  t.match(diskScript({ image: "/s/d", create: undefined, mountPoint: "/m", rootfs: "/f", layers: ["/l/a"], diskMounted: false }), /e2fsck -p \/s\/d/);
-  t.notMatch(diskScript({ image: "/s/d", create: undefined, mountPoint: "/m", rootfs: "/f", layers: ["/l/a"], diskMounted: true }), /loop|mkfs/);
+  t.match(diskScript({ image: "/s/d", first: { check: true }, mountPoint: "/m", rootfs: "/f", layers: ["/l/a"], diskMounted: false }), /e2fsck -p \/s\/d/);
+  t.notMatch(diskScript({ image: "/s/d", first: { check: true }, mountPoint: "/m", rootfs: "/f", layers: ["/l/a"], diskMounted: true }), /loop|mkfs/);
   t.match(networkScript("/u", "/f", "/t"), /nsenter --user=\/u -S 0 -G 0 unshare -n/);
   t.match(
     monitorScript({

@@ -73,6 +73,34 @@ t.test("a neighbour whose digest differs twice is repaired with", async (t) => {
   t.equal(a.replica.counts().records, before + 1);
 });
 
+t.test("neighbours whose digests are known to be equal send nothing for repair", async (t) => {
+  const { world, hosts } = await three();
+  await world.run(10_000);
+  let sent = 0;
+  const carry = world.wires.carry.bind(world.wires);
+  world.wires.carry = (...way) => {
+    sent += 1;
+    carry(...way);
+  };
+  const probe = (): void => {
+    for (const host of hosts) for (const other of hosts) if (host !== other) host.replica.heard(other.peer, { digest: other.replica.digest(), highestStartOfYours: 0 });
+  };
+  await world.run(30_000);
+  t.ok(sent >= 3 * 2 * 6, "nobody has said its digest: asked every few seconds");
+  probe();
+  sent = 0;
+  await world.run(30_000);
+  t.equal(sent, 0);
+  const [a, b] = hosts;
+  world.wires.lossRate = 1;
+  await world.until(b.replica.write([b.draft("c1", "x")], { copies: 1 }));
+  await world.run(100);
+  world.wires.lossRate = 0;
+  probe();
+  await world.run(4_500);
+  t.equal(a.text(b.key("phase", "c1")), "x", "who is known to differ is asked at the next turn");
+});
+
 t.test("the same seed gives the same history", async (t) => {
   const history = async (): Promise<string> => {
     const { world, hosts } = await three(42);
