@@ -16,6 +16,7 @@ export type Opened = {
 };
 
 export const META_STORE_ID = "store-id";
+export const META_START = "start-number";
 
 /** Opens the store; one that can't be trusted is set aside, with a word in the log, and an empty one takes its place. */
 export async function openRecords(slot: RecordStoreSlot, remembered: Remembered | undefined, log: Logger): Promise<Opened> {
@@ -32,8 +33,12 @@ export async function openRecords(slot: RecordStoreSlot, remembered: Remembered 
 async function load(store: RecordStore, remembered: Remembered | undefined, log: Logger): Promise<Opened> {
   try {
     const { records, meta } = await store.load();
-    const lost = remembered?.storeId !== undefined && meta[META_STORE_ID] !== remembered.storeId;
-    if (lost) log.error({ storeId: remembered?.storeId }, "the store that this host used is not there: to be refilled from neighbours");
+    const other = remembered?.storeId !== undefined && meta[META_STORE_ID] !== remembered.storeId;
+    // The start number is in the store before it is in the file beside it.
+    const older = !other && Number(meta[META_START] ?? "0") < (remembered?.startNumber ?? 0);
+    const lost = other || older;
+    if (other) log.error({ storeId: remembered?.storeId }, "the store that this host used is not there: to be refilled from neighbours");
+    if (older) log.error({ remembered: remembered?.startNumber, found: meta[META_START] }, "the store is older than it was: to be refilled from neighbours");
     return { store, records: records.map(({ id, frame }) => readStored(id, frame)), meta, lost };
   } catch (error) {
     await store.close();

@@ -8,7 +8,7 @@ import { deferred, settledUnless } from "./deferred.ts";
 import { decodeGossip, gossipVerdict, serveRecords } from "./exchange.ts";
 import { IdentityCopy } from "./identity-copy.ts";
 import { Intake, type Intaken } from "./intake.ts";
-import { META_STORE_ID, type Opened, openRecords } from "./opening.ts";
+import { META_START, META_STORE_ID, type Opened, openRecords } from "./opening.ts";
 import { mustHaveRoom, whyNotReady } from "./own-refusals.ts";
 import { OwnVersions } from "./own-versions.ts";
 import { checkFrame } from "./record.ts";
@@ -19,7 +19,6 @@ import type { Draft, StoredRecord, Version, WriteOptions, Written } from "./repl
 import type { ReplicaCounts, ReplicaParts, ReplicaService, ReplicaSettings, ReplicaStanding } from "./replica-parts.ts";
 import { Spread } from "./spread.ts";
 
-const META_START = "start-number";
 const META_STAMPS = "restamped";
 const TICK_MS = 1_000;
 const STORE_ID_BYTES = 16;
@@ -48,6 +47,8 @@ class ReplicaOnHost implements ReplicaService {
   #cancelTick: (() => void) | undefined;
   #standing: ReplicaStanding = "stopped";
   #rememberedStart = 0;
+  /** Own records that neighbours had and this host's store did not. */
+  #metWhileRefilling = 0;
   #storeId = "";
 
   constructor(parts: ReplicaParts, settings: ReplicaSettings) {
@@ -205,8 +206,11 @@ class ReplicaOnHost implements ReplicaService {
     };
     await refill({ mesh, clock, log, facts, onStuck, reconcile: (peer) => reconcileWith(peer, this.#repairParts, this.#stopped.signal) }, this.#stopped.signal);
     const highest = Math.max(this.#rememberedStart, this.highestStartOf(this.self));
-    if (highest > before)
-      log.warn({ remembered: before, neighboursHold: highest }, "this host's store was older than what its neighbours hold of it: refilled");
+    if (highest > before || this.#metWhileRefilling > 0)
+      log.warn(
+        { remembered: before, neighboursHold: highest, records: this.#metWhileRefilling },
+        "this host's store was older than what its neighbours hold of it: refilled",
+      );
     await this.#log().stage({ meta: { [META_START]: String(highest + 1) } });
     this.#own.begin(highest + 1);
     this.#standing = "ready";
@@ -224,6 +228,7 @@ class ReplicaOnHost implements ReplicaService {
     const nowMs = this.#nowMs();
     const taken = this.#intake.take(frames, from, nowMs);
     for (const record of taken.stored) this.#own.observe(record, nowMs);
+    if (this.#standing !== "ready") this.#metWhileRefilling += taken.own.length;
     const rewritten = this.#standing === "ready" && taken.own.length > 0 ? this.#rewriteAbove(taken.own, nowMs) : undefined;
     return { taken, fsynced: this.#commit(log, rewritten === undefined ? [taken] : [taken, rewritten]) };
   }

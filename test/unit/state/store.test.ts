@@ -96,7 +96,7 @@ t.test("level: a value that is not what was written, or another layout, is damag
   const writes: readonly [string, Uint8Array][] = [
     ["r/host/x", new Uint8Array(20)],
     ["r/host/x", new Uint8Array(3)],
-    ["v", Buffer.concat([hash("sha256", "v\n2", "buffer").subarray(0, 8), Buffer.from("2")])],
+    ["v", Buffer.concat([hash("sha256", "v\n9 0 0", "buffer").subarray(0, 8), Buffer.from("9 0 0")])],
   ];
   for (const [at, [key, value]] of writes.entries()) {
     const path = join(folder, `value-${at}`);
@@ -111,6 +111,31 @@ t.test("level: a value that is not what was written, or another layout, is damag
     await t.rejects(again.load(), StoreDamagedError);
     await again.close();
   }
+});
+
+t.test("level: a batch that LevelDB drops out of the middle of its log is damage", async (t) => {
+  const path = join(folder, "middle");
+  const slot = createLevelSlot(path, () => 17);
+  const store = await slot.open();
+  await store.write({ meta: { "store-id": "s1" } });
+  // Longer than a block of the log: what comes after it is read again from the next block on.
+  await store.write({ put: [{ id: "host/x", frame: bytes("x".repeat(40_000)) }] });
+  await store.write({ put: [{ id: "host/y", frame: bytes("y") }] });
+  await store.close();
+  const log = join(path, (await readdir(path)).find((name) => name.endsWith(".log")) ?? "");
+  const content = await readFile(log);
+  content[1_000] = (content[1_000] ?? 0) ^ 1;
+  await writeFile(log, content);
+  const again = await slot.open();
+  await t.rejects(again.load(), /part of it is missing/);
+  await again.close();
+});
+
+t.test("a store older than the file beside it remembers is a loss", async (t) => {
+  const disk = new MemoryDisk();
+  await (await disk.open()).write({ meta: { "store-id": "s1", "start-number": "4" } });
+  t.match(await openRecords(disk, { adminFrames: [], storeId: "s1", startNumber: 4 }, silentLogger), { lost: false });
+  t.match(await openRecords(disk, { adminFrames: [], storeId: "s1", startNumber: 5 }, silentLogger), { lost: true });
 });
 
 t.test("what is stored but is no record is damage; another store than remembered is a loss", async (t) => {
