@@ -133,6 +133,8 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
     { host, port, tls: { key: tls.key, cert: tls.certificate }, socketPath: files.socket },
   );
 
+  // A disk that fails ends the peer too, without a signal from outside.
+  const ending = new AbortController();
   const introducing = introduceToAll({
     meshId: identity.meshId,
     certificate: identity.certificate,
@@ -145,7 +147,7 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
     },
     clock: systemClock,
     log: log.child({ part: "mesh" }),
-    signal,
+    signal: AbortSignal.any([signal, ending.signal]),
   });
   try {
     await core.ready(signal);
@@ -155,6 +157,7 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
   } catch (error) {
     if (!signal.aborted) throw error;
   } finally {
+    ending.abort(new CcError("CANCELLED", "the peer is ending"));
     watchMembers();
     await api.stop();
     await core.stop();
