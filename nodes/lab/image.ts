@@ -71,7 +71,8 @@ async function fillRoot(root: string): Promise<void> {
 
 type Descriptor = { readonly mediaType: string; readonly digest: string; readonly size: number };
 
-function writeLayout(folder: string, layer: Buffer): void {
+/** An OCI image layout of one layer (a tar archive), tagged `latest`. */
+export function writeLayout(folder: string, layer: Buffer): void {
   const blobs = join(folder, "blobs/sha256");
   mkdirSync(blobs, { recursive: true });
   const sha256 = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");

@@ -1,8 +1,10 @@
 import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { copyFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import t, { type Test } from "tap";
+import { writeLayout } from "../../nodes/lab/image.ts";
 import type { LabReport } from "../../nodes/lab/lab.ts";
 import { layoutOf, TEST_LAB_PREFIX } from "../../nodes/lab/layout.ts";
 import { processOf } from "../../nodes/lab/processes.ts";
@@ -67,6 +69,19 @@ export class TestLab {
   /** Puts an image into the lab's registry (a busybox one if no source is given) and gives its reference. */
   async image(name = "hello", ...options: readonly string[]): Promise<string> {
     return (await this.must("image", name, ...options)).trim();
+  }
+
+  /** The same with an image that takes long to pull: a busybox, and random bytes that no compression makes smaller. */
+  async bigImage(name: string, bytes: number): Promise<string> {
+    const folder = join(this.folder, "test", name);
+    const root = join(folder, "root");
+    mkdirSync(join(root, "bin"), { recursive: true });
+    copyFileSync("/bin/busybox", join(root, "bin/sleep"));
+    writeFileSync(join(root, "ballast"), randomBytes(bytes));
+    const made = spawnSync("tar", ["-C", root, "-cf", "-", "."], { maxBuffer: bytes + OUTPUT_BYTES_MAX });
+    writeLayout(join(folder, "oci"), made.stdout);
+    rmSync(root, { recursive: true });
+    return this.image(name, "--from", `oci:${join(folder, "oci")}:latest`);
   }
 
   /** Runs something on a host: `lab.on(2, "ls", "/run/cc")`. */
