@@ -49,7 +49,7 @@ class Driver implements CrunConmon {
       const stored = await this.#context.stored.get(id).catch((error: unknown) => {
         this.#context.deps.logger.error({ container: id, error }, "a container's record cannot be read; it is left as it is");
       });
-      if (stored !== undefined && stored.ended === undefined && stored.life === this.#context.life) this.#keepLog(id);
+      if (stored !== undefined && stored.ended === undefined && stored.life === this.#context.life) this.#keepLog(id, false);
     }
   }
 
@@ -64,7 +64,7 @@ class Driver implements CrunConmon {
   async start(spec: ContainerSpec, image: ImageOnHost, runToken: string, signal: AbortSignal, first?: Promise<void>): Promise<StartTimings> {
     if (this.#context.starting.has(spec.id)) throw new CcError("CONFLICT", `container ${spec.id} is being started already`);
     const timings = await launch(this.#context, { spec, image, runToken, signal, first });
-    this.#keepLog(spec.id);
+    this.#keepLog(spec.id, true);
     return timings;
   }
 
@@ -143,17 +143,19 @@ class Driver implements CrunConmon {
   }
 
   /** Gives conmon's logs their names and cuts the oldest part away, as long as the container runs. */
-  #keepLog(id: ContainerId): void {
+  #keepLog(id: ContainerId, afterStart: boolean): void {
     if (this.#keepers.has(id)) return;
-    const keeper = this.#keepLogLoop(id)
+    const keeper = this.#keepLogLoop(id, afterStart)
       .catch((error: unknown) => this.#context.deps.logger.error({ container: id, error }, "the container's log is no longer kept within its limits"))
       .finally(() => this.#keepers.delete(id));
     this.#keepers.set(id, keeper);
   }
 
-  async #keepLogLoop(id: ContainerId): Promise<void> {
+  async #keepLogLoop(id: ContainerId, afterStart: boolean): Promise<void> {
     const history = await historyOf(this.#context, id);
     const { signal } = this.#closing;
+    // What starts just now has written nothing yet, and its first output is not to wait for a look at it.
+    if (afterStart) await this.#wait([], KEEP_LOG_MS, signal);
     while (history !== undefined && !signal.aborted && this.#context.histories.get(id) === history) {
       const bells = [history.arm(), this.#context.exits.arm(id)];
       try {

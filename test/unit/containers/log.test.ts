@@ -1,3 +1,7 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import fc from "fast-check";
 import t from "tap";
 import { takeLines } from "../../../src/containers/drivers/crun-conmon/output-reader.ts";
@@ -117,6 +121,16 @@ t.test("commands as text", async (t) => {
     }),
     /--runtime \/w .*--log-size-max 9 --stdin/,
   );
+  // With true as crun, and as conmon a shell that says what conmon says about this very process.
+  const folder = mkdtempSync(join(tmpdir(), "cc-script-"));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  for (const [name, said] of [["spaced", `{"data": ${process.pid}}`], ["tight", `{"data":${process.pid}}`]] as const) {
+    const conmon = join(folder, name);
+    writeFileSync(conmon, `#!/bin/sh\necho '${said}' >&3\n`, { mode: 0o755 });
+    const paths = { id: "c", bundle: folder, runtime: "/w", crun: "/bin/true", crunRoot: "/r", exits: "/e", log: "/l", logBytesMax: 9, stdin: false };
+    const printed = execFileSync("sh", ["-c", monitorScript({ ...paths, conmon })], { encoding: "utf8" });
+    t.match(printed, new RegExp(`^\\{"data": ?${process.pid}\\}\nstat ${process.pid} \\(.*\nstarted\n$`));
+  }
   t.match(unmountScript(["/a", "/b"]), /umount \/a \/b[\s\S]*umount \/a[\s\S]*umount \/b/);
 });
 

@@ -61,7 +61,7 @@ export async function openContext(deps: CrunConmonDeps, given: CrunConmonSetting
     seccomp: await SeccompCache.open(paths.seccompCache, rules),
     cgroups,
     spares,
-    nofileMax: await openFilesMax(),
+    nofileMax: openFilesMax(),
     life: await lifeOf(paths.life),
     histories: new Map(),
     running: new Map(),

@@ -253,7 +253,7 @@ async function checkFilter(context: Context, id: ContainerId, pid: number): Prom
   const { clock } = context.deps;
   const until = clock.monotonicMs() + FILTER_MS_MAX;
   for (;;) {
-    const status = await textOf(`/proc/${pid}/status`);
+    const status = textOf(`/proc/${pid}/status`);
     // Gone already: nothing to protect.
     if (!/^State:\s+[^ZX]/m.test(status) || /^Seccomp:\s*2/m.test(status)) return;
     if (clock.monotonicMs() > until) break;

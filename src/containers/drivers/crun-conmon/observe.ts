@@ -1,5 +1,4 @@
-import { existsSync } from "node:fs";
-import { stat } from "node:fs/promises";
+import { existsSync, statSync } from "node:fs";
 import { CcError, type ContainerId, shellQuote } from "../../../base/index.ts";
 import type { Exit, Found } from "../../runtime.ts";
 import { type Context, cgroupOf } from "./context.ts";
@@ -19,8 +18,8 @@ export async function observe(context: Context, id: ContainerId): Promise<Found>
   if (exit !== undefined) return { kind: "ended", exit, startedAtMs, runToken };
 
   const known = context.running.get(id);
-  if (known !== undefined && (await startTicks(known.pid)) === known.ticks) return { kind: "running", pid: known.pid, startedAtMs, runToken };
-  const monitored = (await monitorPid(context.paths.conmonPid(id), id)) !== undefined;
+  if (known !== undefined && startTicks(known.pid) === known.ticks) return { kind: "running", pid: known.pid, startedAtMs, runToken };
+  const monitored = monitorPid(context.paths.conmonPid(id), id) !== undefined;
   // The process is gone and conmon about to write how: still running until it has.
   if (known !== undefined && monitored) return { kind: "running", pid: known.pid, startedAtMs, runToken };
   // conmon may have written it and gone between the two looks.
@@ -30,7 +29,7 @@ export async function observe(context: Context, id: ContainerId): Promise<Found>
   const state = await crunState(context, id);
   if (state === undefined || state.status === "created" || state.status === "creating") return { kind: "half" };
   if (state.status === "stopped" && !monitored) return { kind: "ended", exit: undefined, startedAtMs, runToken };
-  const ticks = await startTicks(state.pid);
+  const ticks = startTicks(state.pid);
   if (ticks !== undefined) context.running.set(id, { pid: state.pid, ticks });
   return { kind: "running", pid: state.pid, startedAtMs, runToken };
 }
@@ -40,10 +39,10 @@ async function readExit(context: Context, id: ContainerId, runToken: string): Pr
   const seen = context.exitsSeen.get(id);
   if (seen?.runToken === runToken) return seen.exit;
   const path = context.paths.exit(id);
-  const text = (await textOf(path)).trim();
+  const text = textOf(path).trim();
   if (!/^-?\d{1,5}$/.test(text)) return undefined;
   const exitCode = Number(text);
-  const written = await stat(path);
+  const written = statSync(path);
   // Only the kernel's own kill counts: a process may also choose to end with 137.
   const oom = exitCode === KILLED && (existsSync(`${context.paths.bundle(id)}/oom`) || (await cgroupOf(context, id).oomKills()) > 0);
   const exit = { exitCode, oom, endedAtMs: Math.round(written.mtimeMs) };

@@ -1,5 +1,5 @@
-import { type FSWatcher, watch } from "node:fs";
-import { link, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { type FSWatcher, readdirSync, readFileSync, statSync, watch } from "node:fs";
+import { link, mkdir, open, rename, rm, stat, writeFile } from "node:fs/promises";
 import type { ShellHelper } from "../../../base/index.ts";
 import { CcError, shellQuote } from "../../../base/index.ts";
 import { errorCode } from "../../../host/index.ts";
@@ -128,17 +128,18 @@ export class OutputHistory {
     return mine;
   }
 
+  /** Looks at names and sizes only: done sooner than handed to another thread, and several readers look after each output. */
   async #scan(): Promise<readonly Segment[]> {
     if (!this.#oldestRead) {
-      const text = await readFile(`${this.#folder}/${TRIMMED}`, "utf8").catch(absent);
+      const text = orAbsent(() => readFileSync(`${this.#folder}/${TRIMMED}`, "utf8"));
       this.#oldest = /^\d+$/.test(text ?? "") ? Number(text) : 0;
       this.#oldestRead = true;
     }
-    const names = (await readdir(this.#folder).catch(absent)) ?? [];
+    const names = orAbsent(() => readdirSync(this.#folder)) ?? [];
     const segments: Found[] = [];
     for (const name of names.toSorted()) {
       const base = segmentBase(name);
-      const found = base === undefined ? undefined : await stat(`${this.#folder}/${name}`, { bigint: true }).catch(absent);
+      const found = base === undefined ? undefined : statSync(`${this.#folder}/${name}`, { bigint: true, throwIfNoEntry: false });
       if (base !== undefined && found !== undefined) segments.push({ base, sizeBytes: Number(found.size), inode: found.ino });
     }
     if (!names.includes(CURRENT)) return segments;
@@ -149,7 +150,7 @@ export class OutputHistory {
   async #linkCurrent(segments: readonly Found[]): Promise<readonly Found[] | undefined> {
     const current = `${this.#folder}/${CURRENT}`;
     const isKnown = (inode: bigint): boolean => segments.some((segment) => segment.inode === inode);
-    const seen = await stat(current, { bigint: true }).catch(absent);
+    const seen = statSync(current, { bigint: true, throwIfNoEntry: false });
     if (seen === undefined || isKnown(seen.ino)) return undefined;
     const held = `${this.#folder}/${HELD}`;
     await rm(held, { force: true });
@@ -201,7 +202,11 @@ async function lineStart(path: string, from: number, sizeBytes: number): Promise
   }
 }
 
-function absent(error: unknown): undefined {
-  if (errorCode(error) === "ENOENT") return undefined;
-  throw error;
+function orAbsent<T>(look: () => T): T | undefined {
+  try {
+    return look();
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return undefined;
+    throw error;
+  }
 }

@@ -1,23 +1,23 @@
-import { readFile } from "node:fs/promises";
+import { readFileSync } from "node:fs";
 import type { ContainerId } from "../../../base/index.ts";
 import { errorCode } from "../../../host/index.ts";
 
 /** Whether conmon of this container still runs. A pid alone may be somebody else's by now: its command line tells. */
-export async function monitorPid(pidFile: string, id: ContainerId): Promise<number | undefined> {
-  const pid = await pidIn(pidFile);
+export function monitorPid(pidFile: string, id: ContainerId): number | undefined {
+  const pid = pidIn(pidFile);
   if (pid === undefined) return undefined;
-  const words = (await textOf(`/proc/${pid}/cmdline`)).split("\0");
+  const words = textOf(`/proc/${pid}/cmdline`).split("\0");
   return words[words.indexOf("--cid") + 1] === id ? pid : undefined;
 }
 
-async function pidIn(pidFile: string): Promise<number | undefined> {
-  const text = (await textOf(pidFile)).trim();
+function pidIn(pidFile: string): number | undefined {
+  const text = textOf(pidFile).trim();
   return /^[1-9]\d{0,9}$/.test(text) ? Number(text) : undefined;
 }
 
 /** When a process was started, in clock ticks since boot: with its pid, its identity. Undefined for who is gone, zombies too. */
-export async function startTicks(pid: number): Promise<string | undefined> {
-  return ticksIn(await textOf(`/proc/${pid}/stat`));
+export function startTicks(pid: number): string | undefined {
+  return ticksIn(textOf(`/proc/${pid}/stat`));
 }
 
 /** The same of the text of a /proc/PID/stat. */
@@ -28,14 +28,15 @@ export function ticksIn(text: string): string | undefined {
 }
 
 /** The hard limit of open files of this process. */
-export async function openFilesMax(): Promise<number> {
-  const hard = /^Max open files\s+\S+\s+(\d+)/m.exec(await textOf("/proc/self/limits"))?.[1];
+export function openFilesMax(): number {
+  const hard = /^Max open files\s+\S+\s+(\d+)/m.exec(textOf("/proc/self/limits"))?.[1];
   return hard === undefined ? 1024 : Number(hard);
 }
 
-export async function textOf(path: string): Promise<string> {
+/** Of /proc and the run folder, which are memory: a look takes microseconds, handing it to another thread and back takes milliseconds when many wait. */
+export function textOf(path: string): string {
   try {
-    return await readFile(path, "utf8");
+    return readFileSync(path, "utf8");
   } catch (error) {
     if (["ENOENT", "ESRCH"].includes(errorCode(error))) return "";
     throw error;

@@ -124,7 +124,7 @@ export function monitorScript(input: MonitorScript): string {
     `printf '%s\\n' "$line"`,
     `case $line in *'"data"'*:*-*|'') cat conmon.err; exit 1;; esac`,
     // The process's identity, while it surely is there: many a command is over before `start` has returned.
-    `pid=\${line##*:}; pid=\${pid%%}*}; read -r stat </proc/\${pid# }/stat && printf 'stat %s\\n' "$stat"`,
+    `pid=\${line##*:}; pid=\${pid# }; pid=\${pid%\\}}; read -r stat </proc/$pid/stat && printf 'stat %s\\n' "$stat"`,
     `${q(input.crun)} --root ${q(input.crunRoot)} start ${q(input.id)} && echo started`,
   ].join("\n");
 }

@@ -71,7 +71,7 @@ export async function releaseBundle(context: Context, id: ContainerId): Promise<
 async function monitorSettled(context: Context, id: ContainerId): Promise<void> {
   const { clock } = context.deps;
   const until = clock.monotonicMs() + MONITOR_END_MS;
-  while ((await monitorPid(context.paths.conmonPid(id), id)) !== undefined && clock.monotonicMs() < until) {
+  while (monitorPid(context.paths.conmonPid(id), id) !== undefined && clock.monotonicMs() < until) {
     const state = await crunState(context, id);
     if (state !== undefined && state.status !== "creating") return;
     await sleep(clock, LOOK_MS);
@@ -83,7 +83,7 @@ async function endMonitor(context: Context, id: ContainerId): Promise<void> {
   const { clock, logger } = context.deps;
   const from = clock.monotonicMs();
   let killed = false;
-  for (let pid = await monitorPid(context.paths.conmonPid(id), id); pid !== undefined; pid = await monitorPid(context.paths.conmonPid(id), id)) {
+  for (let pid = monitorPid(context.paths.conmonPid(id), id); pid !== undefined; pid = monitorPid(context.paths.conmonPid(id), id)) {
     if (!killed && clock.monotonicMs() - from > MONITOR_END_MS) {
       logger.warn({ container: id, pid }, "conmon outlived its container and is killed");
       process.kill(pid, "SIGKILL");
