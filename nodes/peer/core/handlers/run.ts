@@ -51,15 +51,24 @@ export function runHandlers(parts: HandlerParts, output: OutputParts, askAround:
         if (containerIdOf(asked.key, asked.token) !== id) throw new CcError("BAD_REQUEST", "the request is another container's");
         return serveAttached(output, id, spec.stdinOpen, channel, signal);
       }
-      case "Attach":
-        return serveAttached(output, id, decodeBody(AttachRequestSchema, caller.signed.body).stdin, channel, signal);
+      case "Attach": {
+        const { container, stdin } = decodeBody(AttachRequestSchema, caller.signed.body);
+        mustBeAbout(container, id);
+        return serveAttached(output, id, stdin, channel, signal);
+      }
       case "Logs": {
-        const { follow, sinceMs, tail, timestamps } = decodeBody(LogsRequestSchema, caller.signed.body);
+        const { container, follow, sinceMs, tail, timestamps } = decodeBody(LogsRequestSchema, caller.signed.body);
+        mustBeAbout(container, id);
         return serveLogs(output, id, { follow, sinceMs, tail, timestamps }, channel, signal);
       }
       default:
         return assertNever(call);
     }
+  }
+
+  /** Which container the user named, not which the peer in between says. */
+  function mustBeAbout(named: string, id: ContainerId): void {
+    if (named !== id && named !== view.container(id)?.name) throw new CcError("UNAUTHENTICATED", `the request was signed for another container, ${named}`);
   }
 
   async function serveAt(holder: PeerId, call: StreamCall, id: ContainerId, caller: Caller, channel: FrameChannel, signal: AbortSignal): Promise<void> {
