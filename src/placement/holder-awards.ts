@@ -137,7 +137,9 @@ export class HolderAwards {
     const terms = { id: award.id, epoch: award.epoch, holder: award.holder, declinedAtMs: clock.nowMs() };
     const reply = create(AwardReplySchema, { taken: false, code: why.code satisfies ErrorCode, reason: why.message, ...makeDecline(terms, signer) });
     this.#declined.set(key, reply, clock.monotonicMs());
-    logger.info({ container: award.id, epoch: award.epoch, code: why.code }, "award declined");
+    // Not of its user: the peer that made it, or the way to here, changed it.
+    const level = why.code === "UNAUTHENTICATED" || why.code === "WRONG_PEER" ? "warn" : "info";
+    logger[level]({ container: award.id, epoch: award.epoch, from: award.requester, code: why.code, reason: why.message }, "award declined");
     return { reply, copies: 0 };
   }
 

@@ -5,6 +5,7 @@ import { RECORDS_TOPIC } from "../mesh/index.ts";
 import { COMMIT_BACKLOG_BYTES_MAX, CommitLog } from "./commit-log.ts";
 import { askForCopy } from "./copies.ts";
 import { deferred, settledUnless } from "./deferred.ts";
+import { DropTeller } from "./drop-teller.ts";
 import { decodeGossip, gossipVerdict, serveRecords } from "./exchange.ts";
 import { IdentityCopy } from "./identity-copy.ts";
 import { Intake, type Intaken } from "./intake.ts";
@@ -41,6 +42,7 @@ class ReplicaOnHost implements ReplicaService {
   readonly #stopped = new AbortController();
   readonly #ready = deferred<void>();
   readonly #identityCopy: IdentityCopy;
+  readonly #drops: DropTeller;
   #commits: CommitLog | undefined;
   #opened: Opened | undefined;
   #unsubscribe: (() => void) | undefined;
@@ -59,6 +61,7 @@ class ReplicaOnHost implements ReplicaService {
     this.#intake = new Intake(settings.self, parts.verifier, parts.admits, settings.limits);
     this.#own = new OwnVersions(settings.self, parts.signer);
     this.#spread = new Spread(parts.mesh, parts.clock);
+    this.#drops = new DropTeller(parts.log);
     const take = async (frames: readonly RecordFrame[], from: PeerId): Promise<number> => (await this.take(frames, from)).taken.length;
     this.#repairParts = { ...parts, index: this.#intake.book.index, take };
     this.#repair = new RepairLoop(this.#repairParts);
@@ -228,6 +231,7 @@ class ReplicaOnHost implements ReplicaService {
     const nowMs = this.#nowMs();
     const taken = this.#intake.take(frames, from, nowMs);
     for (const record of taken.stored) this.#own.observe(record, nowMs);
+    if (taken.dropped > 0) this.#drops.say(from, this.#intake.drops, nowMs);
     if (this.#standing !== "ready") this.#metWhileRefilling += taken.own.length;
     const rewritten = this.#standing === "ready" && taken.own.length > 0 ? this.#rewriteAbove(taken.own, nowMs) : undefined;
     return { taken, fsynced: this.#commit(log, rewritten === undefined ? [taken] : [taken, rewritten]) };
