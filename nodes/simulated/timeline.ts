@@ -3,6 +3,9 @@ import type { Clock } from "../../src/base/index.ts";
 /** The world's start in virtual time: an arbitrary fixed instant, so that histories print alike. */
 export const WORLD_START_MS = Date.UTC(2030, 0, 1);
 
+/** Events that fire in one round of the process's own event loop. */
+const TURNS_PER_ROUND = 64;
+
 type Event = { readonly atMs: number; readonly order: number; fire: (() => void) | undefined };
 
 /**
@@ -29,19 +32,44 @@ export class Timeline {
   }
 
   /** Lets time pass until `isDone`. Gives false when nothing is left that could happen, or `untilMs` is reached before. */
-  async run(isDone: () => boolean, untilMs = Number.POSITIVE_INFINITY): Promise<boolean> {
-    await settled();
-    while (!isDone()) {
-      const next = this.#heap[0];
-      if (next === undefined || next.atMs > untilMs) return false;
+  run(isDone: () => boolean, untilMs = Number.POSITIVE_INFINITY): Promise<boolean> {
+    return new Promise((resolve, reject) => {
+      let isOver = false;
+      const turn = (): void => {
+        if (isOver) return;
+        try {
+          const ended = this.#turn(isDone, untilMs);
+          if (ended === undefined) return;
+          isOver = true;
+          resolve(ended);
+        } catch (error) {
+          isOver = true;
+          reject(error);
+        }
+      };
+      // Between two immediates all promises that are resolved by then run their reactions; real time stands still for the
+      // world. Many at once: a round of the process's event loop costs more than a turn does.
+      const plan = (): void => {
+        if (isOver) return;
+        for (let turns = 0; turns < TURNS_PER_ROUND; turns += 1) setImmediate(turn);
+        setImmediate(plan);
+      };
+      plan();
+    });
+  }
+
+  /** Fires the next event. Undefined: there may be more to come; otherwise what `run` gives. */
+  #turn(isDone: () => boolean, untilMs: number): boolean | undefined {
+    if (isDone()) return true;
+    for (let next = this.#heap[0]; next !== undefined && next.atMs <= untilMs; next = this.#heap[0]) {
       this.#pop();
       if (next.fire === undefined) continue;
       this.nowMs = next.atMs;
       this.fired += 1;
       next.fire();
-      await settled();
+      return undefined;
     }
-    return true;
+    return false;
   }
 
   #push(event: Event): void {
@@ -86,11 +114,6 @@ function swap(heap: Event[], i: number, j: number): void {
   if (a === undefined || b === undefined) return;
   heap[i] = b;
   heap[j] = a;
-}
-
-/** Resolves when all promises that are resolved by now have run their reactions: real time stands still for the world. */
-function settled(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
 
 /** What a machine's clocks are like, whoever runs on it. */
