@@ -1,4 +1,4 @@
-import { asCcError, assertNever, type Clock, type ContainerId, type ErrorCode, type Logger } from "../base/index.ts";
+import { asCcError, assertNever, CcError, type Clock, type ContainerId, type ErrorCode, type Logger } from "../base/index.ts";
 import type { ImageOnHost, ImageStore } from "../images/index.ts";
 import { PhaseTeller } from "./phase-teller.ts";
 import { type ContainerStep, FRESH_MEMORY, planContainer, runOf, type WorkerMemory } from "./plan-container.ts";
@@ -29,6 +29,8 @@ const PASSING: ReadonlySet<ErrorCode> = new Set([
   "RATE_LIMITED",
 ]);
 const EXIT_CODES: Partial<Record<ErrorCode, number>> = { COMMAND_NOT_FOUND: 127, COMMAND_NOT_EXECUTABLE: 126 };
+/** Made once: an abort without a reason makes an error with a stack each time, and every look at a container that runs ends in one. */
+const LOOKED = new CcError("CANCELLED", "nobody waits for the process's end any more");
 /** Even without anything to do it looks again: a change that nobody told must not last. */
 const LOOK_AGAIN_MS = 60_000;
 
@@ -163,7 +165,7 @@ export class ContainerWorker {
         this.#wake.until(bell, Math.min(LOOK_AGAIN_MS, ms ?? Number.POSITIVE_INFINITY), AbortSignal.any([this.#stopping.signal, controller.signal])),
       ]);
     } finally {
-      controller.abort();
+      controller.abort(LOOKED);
       await exited;
     }
   }
@@ -179,11 +181,13 @@ export class ContainerWorker {
     try {
       const image = await this.#imageHere(desired, signal);
       release = await slots.take(signal);
+      // Armed before the question: a change while it is answered is not missed.
+      const bell = this.#wake.arm();
       if (!(await port.mayStart(this.#id, signal))) {
         // Somebody else's by now: the desired state will say so. Not asked again before it changes.
         this.#deps.logger.warn({ container: this.#id }, "not started: a better claim is known");
         release();
-        return await this.#wake.wait(LOOK_AGAIN_MS, signal);
+        return await this.#wake.until(bell, LOOK_AGAIN_MS, signal);
       }
       const timings = await this.#startTold(desired, step, image, signal);
       this.#memory = { ...FRESH_MEMORY, shortRuns: step.shortRuns };

@@ -40,6 +40,7 @@ export type PhaseReport = {
 
 /** Where the supervisor learns what should be, and tells what is. */
 export interface DesiredContainers {
+  /** A container's object stays the same one until something that is known of the container changes: then its worker looks again. */
   all(): readonly Desired[];
   /** Calls `fire` after `all` has changed. Gives a function that ends it. */
   onChange(fire: () => void): () => void;

@@ -3,7 +3,7 @@ import type { ImageStore } from "../images/index.ts";
 import { ContainerWorker, type WorkerDeps } from "./container-worker.ts";
 import type { ContainerRuntime } from "./runtime.ts";
 import { StartSlots } from "./start-slots.ts";
-import type { DesiredContainers } from "./supervisor-ports.ts";
+import type { Desired, DesiredContainers } from "./supervisor-ports.ts";
 
 export type SupervisorDeps = {
   readonly runtime: ContainerRuntime;
@@ -34,12 +34,15 @@ const STARTS_MAX = 4;
 export function createSupervisor(deps: SupervisorDeps, settings: SupervisorSettings = {}): Supervisor {
   const workers = new Map<ContainerId, { readonly worker: ContainerWorker; readonly done: Promise<void> }>();
   const named = new Set<ContainerId>();
+  let shown: ReadonlyMap<ContainerId, Desired> = new Map();
   const workerDeps: WorkerDeps = { ...deps, slots: new StartSlots(settings.startsMax ?? STARTS_MAX) };
   let unsubscribe: (() => void) | undefined;
 
   function reconcile(): void {
     if (unsubscribe === undefined) return;
-    for (const { spec } of deps.desired.all()) {
+    const before = shown;
+    shown = new Map(deps.desired.all().map((desired) => [desired.spec.id, desired]));
+    for (const { spec } of shown.values()) {
       const known = workers.get(spec.id);
       if (known !== undefined) continue;
       named.delete(spec.id);
@@ -51,7 +54,8 @@ export function createSupervisor(deps: SupervisorDeps, settings: SupervisorSetti
       });
       workers.set(spec.id, { worker, done });
     }
-    for (const { worker } of workers.values()) worker.ring();
+    // A look costs a question to the runtime: only those look of whose container something is new.
+    for (const [id, { worker }] of workers) if (shown.get(id) !== before.get(id)) worker.ring();
   }
 
   async function nameUnknown(): Promise<void> {

@@ -38,6 +38,8 @@ export function createDesired(parts: DesiredParts): DesiredContainers & GiveWay 
   const { self, zone, view, replica, board } = parts;
   const listeners = new Set<() => void>();
   let known: readonly Desired[] | undefined;
+  // A view's container is made anew when a record about it has changed, and at no other time.
+  let made = new WeakMap<ContainerView, Desired | "unreadable">();
 
   const unsubscribe = replica.onChange(() => {
     known = undefined;
@@ -48,6 +50,12 @@ export function createDesired(parts: DesiredParts): DesiredContainers & GiveWay 
   const phaseOf = (id: ContainerId): Phase | undefined => ownClaim(id)?.phase;
 
   const desiredOf = (container: ContainerView): Desired | undefined => {
+    const desired = made.get(container) ?? readDesired(container) ?? "unreadable";
+    made.set(container, desired);
+    return desired === "unreadable" ? undefined : desired;
+  };
+
+  const readDesired = (container: ContainerView): Desired | undefined => {
     const read = readRun(container.request);
     if (!read.ok) {
       parts.log.error(
@@ -57,7 +65,7 @@ export function createDesired(parts: DesiredParts): DesiredContainers & GiveWay 
       return undefined;
     }
     const { message, spec } = read.value;
-    const phase = phaseOf(container.id);
+    const phase = container.claims.find(({ holder }) => holder === self)?.phase;
     const digest = phase?.imageDigest ?? "";
     const version = container.wanted?.version ?? { major: 0, minor: 0 };
     // A stamp from a clock that was ahead is hidden again once the clock is right: what was answered is not taken back for an
@@ -118,6 +126,7 @@ export function createDesired(parts: DesiredParts): DesiredContainers & GiveWay 
       // The records say so already: the supervisor finds it in `all`, stops the container and reports `yielded`.
       parts.log.info({ container: id, to: to.holder, epoch: to.epoch }, "another host holds it now");
       known = undefined;
+      made = new WeakMap();
       for (const fire of listeners) fire();
     },
     stop: unsubscribe,

@@ -27,8 +27,17 @@ export type RunRequestsParts = {
   readonly authority: () => Authority;
 };
 
+/** A request object never changes, and lives as long as the record that it was read from: so does what it says. */
+const read = new WeakMap<SignedRequest, Result<RunRead>>();
+
 /** What a signed Run request says, whatever its age. Refusals are fit for the user. */
 export function readRun(request: SignedRequest): Result<RunRead> {
+  const known = read.get(request) ?? readRunAnew(request);
+  read.set(request, known);
+  return known;
+}
+
+function readRunAnew(request: SignedRequest): Result<RunRead> {
   const parameters = requestParameters(request.signatureInput);
   if (!parameters.ok) return parameters;
   const to = readAddressing(request.body);
@@ -102,14 +111,15 @@ export function createRunRequests(parts: RunRequestsParts): RunRequests {
       } as const;
       const checked = checkRequest(request, context);
       if (!checked.ok) return checked;
-      const read = readRun(request);
-      return read.ok ? ok(read.value.asked) : read;
+      return askedIn(request);
     },
-    read: (request) => {
-      const read = readRun(request);
-      return read.ok ? ok(read.value.asked) : read;
-    },
+    read: askedIn,
   };
+}
+
+function askedIn(request: SignedRequest): Result<RunAsked> {
+  const run = readRun(request);
+  return run.ok ? ok(run.value.asked) : run;
 }
 
 /** Whether a key may see what only operators may. */

@@ -81,6 +81,8 @@ class RecordView implements View {
   readonly #keys = new Map<ContainerId, Set<RecordKey>>();
   readonly #containers = new Map<ContainerId, ContainerView>();
   readonly #gone = new Set<ContainerId>();
+  /** Containers on which each host has a claim that counts. */
+  readonly #claimed = new Map<PeerId, Set<ContainerId>>();
   /** Containers with a record that does not count, or not yet. */
   readonly #incomplete = new Set<ContainerId>();
   readonly #certificates = new Map<PeerId, StoredRecord>();
@@ -149,7 +151,8 @@ class RecordView implements View {
   }
 
   claimsOf(peer: PeerId): readonly CountedClaim[] {
-    return this.containers().flatMap(({ claims }) => claims.filter(({ holder }) => holder === peer));
+    this.#refresh();
+    return [...(this.#claimed.get(peer) ?? [])].sort().flatMap((id) => this.claimOf(id, peer) ?? []);
   }
 
   claimOf(id: ContainerId, peer: PeerId): CountedClaim | undefined {
@@ -250,6 +253,8 @@ class RecordView implements View {
     const counting = claims.length + creates.length + (wanted === undefined ? 0 : 1) + phases.size;
     if (counting < records.length) this.#incomplete.add(id);
     else this.#incomplete.delete(id);
+    for (const { holder } of this.#containers.get(id)?.claims ?? []) this.#claimed.get(holder)?.delete(id);
+    for (const { holder } of view?.claims ?? []) this.#claimed.set(holder, (this.#claimed.get(holder) ?? new Set()).add(id));
     if (view === undefined) this.#containers.delete(id);
     else this.#containers.set(id, view);
     if (view?.gone ?? wanted?.kind === "removed") this.#gone.add(id);

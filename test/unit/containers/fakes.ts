@@ -87,6 +87,8 @@ export class FakeRuntime implements ContainerRuntime {
   readonly found = new Map<ContainerId, Found>();
   readonly calls: string[] = [];
   startError: unknown;
+  /** So often each container was looked at. */
+  readonly looks = new Map<ContainerId, number>();
   readonly readersOf = new Map<ContainerId, number>();
   /** Signals that end a process here; others are ignored. */
   endsOn: ReadonlySet<string> = new Set(["SIGKILL", "SIGTERM", "SIGQUIT"]);
@@ -109,6 +111,7 @@ export class FakeRuntime implements ContainerRuntime {
     return Promise.resolve([...this.found.keys()]);
   }
   inspect(id: ContainerId): Promise<Found> {
+    this.looks.set(id, (this.looks.get(id) ?? 0) + 1);
     return Promise.resolve(this.found.get(id) ?? { kind: "absent" });
   }
   async start(spec: ContainerSpec, _image: ImageOnHost, runToken: string, _signal: AbortSignal, first?: Promise<void>): Promise<Record<string, number>> {

@@ -37,6 +37,41 @@ t.test("from nothing to running, and to its end", async (t) => {
   t.equal(runtime.calls.at(-1), "remove");
 });
 
+t.test("only the container of which something is new is looked at", async (t) => {
+  const { desired, runtime, supervisor } = scene(t);
+  const mine = desire(running("a"));
+  const other = desire(running("b"), { id: OTHER });
+  desired.set(mine, other);
+  await supervisor.start();
+  await settle();
+  runtime.looks.clear();
+  desired.set(mine, desire(running("b"), { id: OTHER }, 2));
+  await settle();
+  t.equal(runtime.looks.get(ID), undefined, "nothing is new about it");
+  t.ok(runtime.looks.get(OTHER));
+  t.equal(desired.lasts.get(OTHER)?.wanted.minor, 2);
+  runtime.looks.clear();
+  desired.set(other);
+  await settle();
+  t.ok(runtime.looks.get(OTHER), "it is what it was before, and that is new");
+  t.equal(runtime.found.get(ID)?.kind, "running", "what is no longer asked for is left");
+});
+
+t.test("a better claim that is known while the last look is answered ends the wait", async (t) => {
+  const { desired, runtime, images, supervisor } = scene(t);
+  images.here = true;
+  let answer: (may: boolean) => void = () => undefined;
+  desired.mayStart = () => new Promise((resolve) => (answer = resolve));
+  desired.set(desire(running("a")));
+  await supervisor.start();
+  await settle();
+  desired.set(desire(running("a"), {}, 2));
+  desired.mayStart = () => Promise.resolve(true);
+  answer(false);
+  await settle();
+  t.equal(runtime.found.get(ID)?.kind, "running", "it is looked at again at once, not after a minute");
+});
+
 t.test("a start is made ready while its record is on its way to the disk, and begins after it", async (t) => {
   const { desired, runtime, images, supervisor, clock } = scene(t);
   await images.pull("x", { signal: new AbortController().signal });

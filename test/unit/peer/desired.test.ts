@@ -77,6 +77,17 @@ t.test("users' changes, the last one counts, and tells which version it is", asy
   t.same(wantedOf(host, id), { kind: "removed", as: "gone", timeoutMs: 0 });
 });
 
+t.test("only what a record changed about a container makes its desired state a new object", async (t) => {
+  const host = hostWith(...held("web"), ...held("db"));
+  const find = (name: string) => host.desired.all().find(({ spec }) => spec.id === idOf(name));
+  const before = { web: find("web"), db: find("db") };
+  host.desk.take(changes("Stop", [idOf("db")], { ms: 1_000 }), ...held("other", "peer 3"));
+  t.equal(find("web"), before.web);
+  t.not(find("db"), before.db);
+  await host.desired.giveWay(idOf("web"), { holder: peerId("peer 3"), epoch: 2 });
+  t.not(find("web"), before.web, "who is told to give way looks again");
+});
+
 t.test("a better claim elsewhere makes it give way", async (t) => {
   const create = creates("web");
   const host = hostWith(create, claims("peer 2", create), claims("peer 3", create, { epoch: 2 }));

@@ -82,6 +82,21 @@ t.test("what changed is seen, what did not is the same object", async (t) => {
   t.equal(d.listeners.size, 0);
 });
 
+t.test("a host's claims, by container, as they come and as they stop counting", async (t) => {
+  const other = creates("db");
+  const d = desk(web, claims("peer 2", web), other, claims("peer 2", other), claims("peer 3", other, { epoch: 2 }));
+  const claimed = (host: string) => d.view.claimsOf(peerId(host)).map(({ id, epoch }) => [id, epoch]);
+  t.same(
+    claimed("peer 2"),
+    [WEB, idOf("db")].sort().map((id) => [id, 1]),
+  );
+  t.same(claimed("peer 3"), [[idOf("db"), 2]]);
+  d.take(removes("peer 2", { countsToMajor: 0, countsToMinor: 1 }));
+  t.same(claimed("peer 2"), [], "a removed host's claims that nobody confirmed count no more");
+  t.same(claimed("peer 3"), [[idOf("db"), 2]]);
+  t.same(claimed("peer 1"), []);
+});
+
 t.test("which of several claims counts", async (t) => {
   const [low, high] = ["peer 2", "peer 3"].sort((a, b) => (peerId(a) < peerId(b) ? -1 : 1)) as [string, string];
   const best = (...records: readonly StoredRecord[]) => desk(web, ...records).view.container(WEB)?.best?.holder;
