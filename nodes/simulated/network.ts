@@ -322,6 +322,13 @@ export class SimulatedMesh implements Mesh {
   }
 }
 
+/** A message is carried to all as the same bytes: named once. */
+const names = new WeakMap<Uint8Array, { readonly topic: string; readonly name: string }>();
+
 function nameOf(topic: string, data: Uint8Array): string {
-  return hash("sha1", Buffer.concat([Buffer.from(topic), data]), "base64");
+  const known = names.get(data);
+  if (known?.topic === topic) return known.name;
+  const name = hash("sha1", Buffer.concat([Buffer.from(topic), data]), "base64");
+  names.set(data, { topic, name });
+  return name;
 }

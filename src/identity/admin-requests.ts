@@ -144,8 +144,17 @@ export function inviteIdOf(keyId: KeyId, token: string): InviteId {
   return id;
 }
 
+/** A request object never changes: who may what is worked out again with every admin/ record, from what was read before. */
+const parsed = new WeakMap<SignedRequest, Result<AdminRequest>>();
+
 /** Reads a request of one of the calls that make admin/ records. */
 export function parseAdminRequest(request: SignedRequest): Result<AdminRequest> {
+  const known = parsed.get(request) ?? parseAnew(request);
+  parsed.set(request, known);
+  return known;
+}
+
+function parseAnew(request: SignedRequest): Result<AdminRequest> {
   const parameters = requestParameters(request.signatureInput);
   if (!parameters.ok) return parameters;
   const addressing = readAddressing(request.body);

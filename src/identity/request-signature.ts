@@ -110,11 +110,18 @@ export function requestParameters(signatureInput: string): Result<RequestParamet
   return ok({ keyId, createdS, nonce });
 }
 
+/** With which key, and by which verifier, a request was last found signed: a request object never changes. */
+const signedBy = new WeakMap<SignedRequest, { readonly publicKey: Uint8Array; readonly verifier: Verifier }>();
+
 /** Whether the holder of `publicKey` signed this body with this input. What the body says is not looked at. */
 export function verifyRequest(request: SignedRequest, publicKey: Uint8Array, verifier: Verifier): boolean {
+  const known = signedBy.get(request);
+  if (known?.verifier === verifier && Buffer.compare(known.publicKey, publicKey) === 0) return true;
   if (!requestParameters(request.signatureInput).ok) return false;
   const signature = fromBase64(request.signature);
-  return signature !== undefined && verifier.verify(publicKey, signatureBase(contentDigest(request.body), request.signatureInput), signature);
+  if (signature === undefined || !verifier.verify(publicKey, signatureBase(contentDigest(request.body), request.signatureInput), signature)) return false;
+  signedBy.set(request, { publicKey, verifier });
+  return true;
 }
 
 /** RFC 9421, section 2.5. */

@@ -28,17 +28,27 @@ export function earlier(a: Moment, b: Moment): Moment {
   return isBefore(b, a) ? b : a;
 }
 
-/** What a stamped request says of itself, if its stamp is one: by the peer that it addresses, of this mesh, near its signed time. */
-export function readStamped(request: SignedRequest, stamp: Stamp, meshId: MeshId): Result<{ readonly to: Addressing; readonly parameters: RequestParameters }> {
+/** A request object never changes, and is kept with its record: judging it again, whenever another record comes, reads it no second time. */
+const read = new WeakMap<SignedRequest, Result<{ readonly to: Addressing; readonly parameters: RequestParameters }>>();
+
+function readRequest(request: SignedRequest): Result<{ readonly to: Addressing; readonly parameters: RequestParameters }> {
   const parameters = requestParameters(request.signatureInput);
   if (!parameters.ok) return parameters;
   const to = readAddressing(request.body);
-  if (!to.ok) return to;
-  if (to.value.mesh !== meshId) return refuse("WRONG_MESH", "the request speaks to another mesh");
-  if (to.value.peer !== stamp.writer) return refuse("WRONG_PEER", "the request was stamped by a peer that it does not address");
-  if (Math.abs(stamp.timeMs - parameters.value.createdS * 1000) > SIGNED_TIME_WINDOW_MS)
+  return to.ok ? ok({ to: to.value, parameters: parameters.value }) : to;
+}
+
+/** What a stamped request says of itself, if its stamp is one: by the peer that it addresses, of this mesh, near its signed time. */
+export function readStamped(request: SignedRequest, stamp: Stamp, meshId: MeshId): Result<{ readonly to: Addressing; readonly parameters: RequestParameters }> {
+  const said = read.get(request) ?? readRequest(request);
+  read.set(request, said);
+  if (!said.ok) return said;
+  const { to, parameters } = said.value;
+  if (to.mesh !== meshId) return refuse("WRONG_MESH", "the request speaks to another mesh");
+  if (to.peer !== stamp.writer) return refuse("WRONG_PEER", "the request was stamped by a peer that it does not address");
+  if (Math.abs(stamp.timeMs - parameters.createdS * 1000) > SIGNED_TIME_WINDOW_MS)
     return refuse("CLOCK_SKEW", "the request was stamped more than 5 minutes from its signed time");
-  return ok({ to: to.value, parameters: parameters.value });
+  return said;
 }
 
 export type StampedRecord = { readonly key: string; readonly request: SignedRequest; readonly stamp: Stamp };

@@ -5,8 +5,9 @@ import type { StoredRecord } from "./replica.ts";
 
 const HASH_BYTES = 32;
 const BUCKETS = 256;
+const OF_NOTHING = sha256(new Uint8Array());
 
-type Bucket = { readonly hashes: Uint8Array[]; digest: Uint8Array | undefined };
+type Bucket = { readonly hashes: Uint8Array[]; readonly digest: Uint8Array; isStale: boolean };
 
 /**
  * All records in the order of their entries, with digests that cost what changed: a change touches two of 256 buckets.
@@ -15,7 +16,13 @@ type Bucket = { readonly hashes: Uint8Array[]; digest: Uint8Array | undefined };
 export class RecordIndex {
   readonly #ids: EntryId[] = [];
   readonly #records = new Map<EntryId, StoredRecord>();
-  readonly #buckets: Bucket[] = Array.from({ length: BUCKETS }, () => ({ hashes: [], digest: undefined }));
+  /** The buckets' digests side by side: what the digest of everything is made of. */
+  readonly #digests = new Uint8Array(BUCKETS * HASH_BYTES);
+  readonly #buckets: readonly Bucket[] = Array.from({ length: BUCKETS }, (_, at) => ({
+    hashes: [],
+    digest: this.#digests.subarray(at * HASH_BYTES, (at + 1) * HASH_BYTES),
+    isStale: true,
+  }));
   #digest: Uint8Array | undefined;
 
   get size(): number {
@@ -39,7 +46,7 @@ export class RecordIndex {
       0,
       record.hash,
     );
-    bucket.digest = undefined;
+    bucket.isStale = true;
     this.#digest = undefined;
   }
 
@@ -90,7 +97,13 @@ export class RecordIndex {
 
   /** Equal for equal contents, whatever the order in which they came. */
   digest(): Uint8Array {
-    this.#digest ??= sha256(Buffer.concat(this.#buckets.map((bucket) => (bucket.digest ??= sha256(Buffer.concat(bucket.hashes))))));
+    if (this.#digest !== undefined) return this.#digest;
+    for (const bucket of this.#buckets) {
+      if (!bucket.isStale) continue;
+      bucket.digest.set(bucket.hashes.length === 0 ? OF_NOTHING : sha256(Buffer.concat(bucket.hashes)));
+      bucket.isStale = false;
+    }
+    this.#digest = sha256(this.#digests);
     return this.#digest;
   }
 
@@ -100,7 +113,7 @@ export class RecordIndex {
       lowerBound(bucket.hashes, (other) => compareBytes(other, hash) < 0),
       1,
     );
-    bucket.digest = undefined;
+    bucket.isStale = true;
     this.#digest = undefined;
   }
 

@@ -12,6 +12,8 @@ import {
 
 /** Certificates shown at the HTTPS port and not yet in a record: forgotten oldest first. */
 const INTRODUCED_MAX = 1_024;
+/** Hosts that are not connected show the same certificates every few seconds, each with its neighbours': these are not checked again. */
+const CHECKED_MAX = 256;
 
 export type Introduced = { readonly identity: HostIdentity; readonly certificate: HostCertificate; readonly addresses: readonly string[] };
 
@@ -33,6 +35,8 @@ export function createAdmitted(parts: {
   readonly members: () => ReadonlySet<PeerId>;
 }): Admitted {
   const introduced = new Map<PeerId, Introduced>();
+  /** Certificates that hold, by their text: whether one does never changes. */
+  const checked = new Map<string, Pick<Introduced, "identity" | "certificate">>();
   // Judged again whenever the authority changes: a host that was removed is refused as soon as the removal is here.
   let judged: { authority: Authority; peers: ReadonlySet<PeerId> } | undefined;
   const standing = (): ReadonlySet<PeerId> => {
@@ -43,26 +47,43 @@ export function createAdmitted(parts: {
     }
     return judged.peers;
   };
+  const check = (text: string): Result<Pick<Introduced, "identity" | "certificate">> => {
+    const known = checked.get(text);
+    if (known !== undefined) return ok(known);
+    const certificate = decodeCertificate(text);
+    if (!certificate.ok) return certificate;
+    const identity = verifyHostCertificate(certificate.value, parts.meshId, parts.verifier);
+    if (!identity.ok) return identity;
+    const holds = { identity: identity.value, certificate: certificate.value };
+    checked.set(text, holds);
+    forgetOldest(checked, CHECKED_MAX);
+    return ok(holds);
+  };
   return {
     has: (peer) => parts.members().has(peer) || standing().has(peer),
     peers: () => [...new Set([...parts.members(), ...standing()])],
     addressesOf: (peer) => introduced.get(peer)?.addresses ?? [],
     introduce(text, addresses) {
-      const certificate = decodeCertificate(text);
-      if (!certificate.ok) return certificate;
-      const identity = verifyHostCertificate(certificate.value, parts.meshId, parts.verifier);
-      if (!identity.ok) return identity;
-      const { peerId } = identity.value;
-      if (peerId === parts.self) return identity;
+      const holds = check(text);
+      if (!holds.ok) return holds;
+      const { identity, certificate } = holds.value;
+      const { peerId } = identity;
+      if (peerId === parts.self) return ok(identity);
+      if (introduced.get(peerId)?.identity !== identity) judged = undefined;
       introduced.delete(peerId);
-      introduced.set(peerId, { identity: identity.value, certificate: certificate.value, addresses: addresses.slice(0, 16) });
-      if (introduced.size > INTRODUCED_MAX)
-        for (const oldest of introduced.keys()) {
-          introduced.delete(oldest);
-          break;
-        }
-      judged = undefined;
-      return ok(identity.value);
+      introduced.set(peerId, { identity, certificate, addresses: addresses.slice(0, 16) });
+      if (forgetOldest(introduced, INTRODUCED_MAX)) judged = undefined;
+      return ok(identity);
     },
   };
+}
+
+/** True when there was one too many. */
+function forgetOldest(entries: Map<string, unknown>, max: number): boolean {
+  if (entries.size <= max) return false;
+  for (const oldest of entries.keys()) {
+    entries.delete(oldest);
+    break;
+  }
+  return true;
 }

@@ -1,16 +1,16 @@
 import t from "tap";
 import { createAdmitted } from "../../../nodes/peer/core/admitted.ts";
-import { ed25519Verifier, encodeCertificate } from "../../../src/identity/index.ts";
+import { ed25519Verifier, encodeCertificate, type Verifier } from "../../../src/identity/index.ts";
 import { certificateOf, MESH, peerId } from "../identity/fixtures.ts";
 import { certificate, Desk, grants, removes } from "../state/view-fixtures.ts";
 
 const shown = (host: string): string => encodeCertificate(certificateOf(host));
 
-function admittedAt(desk: Desk) {
+function admittedAt(desk: Desk, verifier: Verifier = ed25519Verifier) {
   return createAdmitted({
     self: peerId("peer 1"),
     meshId: MESH,
-    verifier: ed25519Verifier,
+    verifier,
     authority: () => desk.view.authority(),
     members: () => desk.view.memberIds(),
   });
@@ -55,6 +55,29 @@ t.test("what is no certificate of this mesh is a refusal", async (t) => {
     t.match(admitted.introduce(text, []), { ok: false, code: /NOT_A_MEMBER|BAD_REQUEST|INVITE_INVALID|INVITE_/ }, text.slice(0, 10));
   }
   t.same(admitted.peers(), [peerId("peer 1")]);
+});
+
+t.test("a certificate that was found to hold is not checked again, one that does not is", async (t) => {
+  const desk = new Desk().take(certificate("peer 1"));
+  let checks = 0;
+  const verifier: Verifier = {
+    verify: (...of) => {
+      checks += 1;
+      return ed25519Verifier.verify(...of);
+    },
+  };
+  const admitted = admittedAt(desk, verifier);
+  t.equal(admitted.introduce(shown("peer 2"), []).ok, true);
+  const first = checks;
+  t.ok(first > 0);
+  t.equal(admitted.introduce(shown("peer 2"), ["/dns4/b/tcp/1"]).ok, true);
+  t.equal(checks, first);
+  t.same(admitted.addressesOf(peerId("peer 2")), ["/dns4/b/tcp/1"], "but what it says of its addresses counts");
+  const forged = encodeCertificate({ ...certificateOf("peer 3"), binding: new Uint8Array(64) });
+  t.equal(admitted.introduce(forged, []).ok, false);
+  const second = checks;
+  t.equal(admitted.introduce(forged, []).ok, false);
+  t.ok(checks > second);
 });
 
 t.test("this host itself is not among the introduced", async (t) => {

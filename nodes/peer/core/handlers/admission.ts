@@ -1,6 +1,5 @@
 import { CcError, isPeerId, isZone } from "../../../../src/base/index.ts";
 import { encodeCertificate, fromBase64Url, inviteIdOf } from "../../../../src/identity/index.ts";
-import { hostKey, readCertificateRecord } from "../../../../src/state/index.ts";
 import { must } from "../../founding.ts";
 import type { HandlerParts, Some, SomeOpen } from "./parts.ts";
 import { mustHaveToken, writeAdmin } from "./writes.ts";
@@ -22,19 +21,12 @@ export function admissionHandlers(parts: HandlerParts): SomeOpen<"hello" | "admi
       .members()
       .filter((member) => member.peer !== parts.self)
       .slice(0, NEIGHBOURS_MAX)
-      .flatMap((member) => {
-        const record = parts.replica.get(hostKey(member.peer, member.zone, "certificate", "self"));
-        const read = record === undefined ? undefined : readCertificateRecord(record, parts.meshId, parts.verifier);
-        if (read === undefined) return [];
-        return [
-          {
-            peer: member.peer,
-            addresses: [...member.addresses],
-            endpoints: [...(member.facts?.endpoints ?? [])],
-            certificate: encodeCertificate(read.certificate),
-          },
-        ];
-      });
+      .map((member) => ({
+        peer: member.peer,
+        addresses: [...member.addresses],
+        endpoints: [...(member.facts?.endpoints ?? [])],
+        certificate: encodeCertificate(member.certificate),
+      }));
     return [self, ...others];
   };
 
