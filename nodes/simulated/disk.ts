@@ -81,8 +81,8 @@ export class HostDisk {
   }
 
   /** Frames that are fsynced, by entry id. */
-  get fsynced(): ReadonlyMap<string, Uint8Array> {
-    return this.#store.snapshot().records;
+  get fsynced(): Pick<ReadonlyMap<string, Uint8Array>, "get"> {
+    return { get: (id) => this.#store.fsynced(id) };
   }
 
   #sync(): Promise<void> {

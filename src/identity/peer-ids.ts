@@ -17,8 +17,22 @@ export function peerIdOf(publicKey: Uint8Array): PeerId {
   return text;
 }
 
+/** Base58 costs big numbers: remembered, bounded. A peer id is its key, so that nothing here can become stale. */
+const PUBLIC_KEYS_MAX = 4_096;
+const publicKeys = new Map<string, Result<Uint8Array>>();
+
 /** A peer id is its public key: whoever has the id can check what the peer signed. */
 export function publicKeyOfPeer(peer: string): Result<Uint8Array> {
+  const known = publicKeys.get(peer);
+  if (known !== undefined) return known;
+  const read = readPeerId(peer);
+  if (!read.ok) return read;
+  if (publicKeys.size >= PUBLIC_KEYS_MAX) publicKeys.clear();
+  publicKeys.set(peer, read);
+  return read;
+}
+
+function readPeerId(peer: string): Result<Uint8Array> {
   const bytes = fromBase58(peer, PEER_ID_BYTES);
   if (bytes === undefined || !HEAD.every((byte, at) => bytes[at] === byte))
     return refuse("BAD_REQUEST", "this is not a peer id: it begins with 12D3KooW and has 52 letters");

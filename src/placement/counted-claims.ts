@@ -40,9 +40,18 @@ export function countedNeeds(id: ContainerId, parts: Pick<PlacementParts, "repli
   const phase = replica.get(hostKey(replica.self, replica.zone, "phase", id));
   if (claim === undefined || claim.final || phase?.final === true) return undefined;
   if (phase !== undefined && readPhase(phase.content)?.phase === "yielded") return undefined;
-  const request = requestOf(claim.content) ?? view.container(id)?.request;
+  const needs = needsOfClaims.get(claim) ?? needsIn(requestOf(claim.content), requests);
+  if (needs === undefined) return needsIn(view.container(id)?.request, requests) ?? { memoryBytes: 0, diskBytes: 0, cpuShares: 0 };
+  needsOfClaims.set(claim, needs);
+  return needs;
+}
+
+/** A claim's warrant never changes: counted again at each of its phases, it is read once. */
+const needsOfClaims = new WeakMap<StoredRecord, Needs>();
+
+function needsIn(request: SignedRequest | undefined, requests: PlacementParts["requests"]): Needs | undefined {
   const asked = request === undefined ? undefined : requests.read(request);
-  return asked?.ok === true ? needsOf(asked.value.requirements) : { memoryBytes: 0, diskBytes: 0, cpuShares: 0 };
+  return asked?.ok === true ? needsOf(asked.value.requirements) : undefined;
 }
 
 /** Reads a phase; undefined for what is none. */

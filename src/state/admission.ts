@@ -8,11 +8,22 @@ import type { StoredRecord } from "./replica.ts";
 
 export type CertificateRead = { readonly certificate: HostCertificate; readonly identity: HostIdentity };
 
+/** Certificates never change their meaning: checked once per record. */
+const certificates = new WeakMap<StoredRecord, { readonly meshId: MeshId; readonly verifier: Verifier; readonly read: CertificateRead | undefined }>();
+
 /**
  * Reads `host/<peer>/<zone>/certificate/self`; undefined unless it makes this very writer a member of the mesh, in the zone
  * that the key names. Needs no other record, so that its answer never changes and all hosts give the same.
  */
 export function readCertificateRecord(record: StoredRecord, meshId: MeshId, verifier: Verifier): CertificateRead | undefined {
+  const known = certificates.get(record);
+  if (known?.meshId === meshId && known.verifier === verifier) return known.read;
+  const read = readAnew(record, meshId, verifier);
+  certificates.set(record, { meshId, verifier, read });
+  return read;
+}
+
+function readAnew(record: StoredRecord, meshId: MeshId, verifier: Verifier): CertificateRead | undefined {
   const key = parseRecordKey(record.key);
   if (key?.family !== "host" || key.kind !== "certificate" || key.id !== "self") return undefined;
   const certificate = decodeCertificate(textOf(record.content));

@@ -139,16 +139,7 @@ function decodeStamped(content: Uint8Array): StampedRequest | undefined {
   }
 }
 
-/** Base58 costs big numbers: remembered, bounded. A peer id is its key, so that nothing here can become stale. */
-const PEER_KEYS_MAX = 4_096;
-const peerKeys = new Map<PeerId, Uint8Array>();
-
 export function publicKeyOf(peer: PeerId): Uint8Array | undefined {
-  const known = peerKeys.get(peer);
-  if (known !== undefined) return known;
-  const made = publicKeyOfPeer(peer);
-  if (!made.ok) return undefined;
-  if (peerKeys.size >= PEER_KEYS_MAX) peerKeys.clear();
-  peerKeys.set(peer, made.value);
-  return made.value;
+  const key = publicKeyOfPeer(peer);
+  return key.ok ? key.value : undefined;
 }

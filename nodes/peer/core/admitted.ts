@@ -59,9 +59,17 @@ export function createAdmitted(parts: {
     forgetOldest(checked, CHECKED_MAX);
     return ok(holds);
   };
+  // The observer asks five times a second.
+  let listed: { members: ReadonlySet<PeerId>; shown: ReadonlySet<PeerId>; peers: readonly PeerId[] } | undefined;
+  const peers = (): readonly PeerId[] => {
+    const members = parts.members();
+    const shown = standing();
+    if (listed?.members !== members || listed.shown !== shown) listed = { members, shown, peers: [...new Set([...members, ...shown])] };
+    return listed.peers;
+  };
   return {
     has: (peer) => parts.members().has(peer) || standing().has(peer),
-    peers: () => [...new Set([...parts.members(), ...standing()])],
+    peers,
     addressesOf: (peer) => introduced.get(peer)?.addresses ?? [],
     introduce(text, addresses) {
       const holds = check(text);

@@ -8,11 +8,14 @@ type Image = { readonly records: ReadonlyMap<string, Uint8Array>; readonly meta:
  */
 export class MemoryDisk implements RecordStoreSlot {
   readonly #sync: () => Promise<void>;
-  #image: Image = { records: new Map(), meta: {} };
+  #records = new Map<string, Uint8Array>();
+  #image: Image = { records: this.#records, meta: {} };
   #damaged = false;
   #refuses = false;
   #open: MemoryStore | undefined;
   #setAside = 0;
+  /** Somebody holds the image: the next write is made to a copy. */
+  #isShared = false;
 
   constructor(sync: () => Promise<void> = () => Promise.resolve()) {
     this.#sync = sync;
@@ -38,15 +41,24 @@ export class MemoryDisk implements RecordStoreSlot {
 
   /** What is fsynced now: for `restore`, as a disk that is rolled back. */
   snapshot(): Image {
+    this.#isShared = true;
     return this.#image;
   }
 
+  /** What is fsynced in this entry's place. */
+  fsynced(id: string): Uint8Array | undefined {
+    return this.#image.records.get(id);
+  }
+
   restore(image: Image): void {
+    this.#isShared = true;
     this.#image = image;
   }
 
   lose(): void {
-    this.#image = { records: new Map(), meta: {} };
+    this.#records = new Map();
+    this.#isShared = false;
+    this.#image = { records: this.#records, meta: {} };
     this.#damaged = false;
   }
 
@@ -67,7 +79,9 @@ export class MemoryDisk implements RecordStoreSlot {
 
   apply(batch: StoreBatch): void {
     if (this.#refuses) throw new Error("the disk is full");
-    const records = new Map(this.#image.records);
+    if (this.#isShared) this.#records = new Map(this.#image.records);
+    this.#isShared = false;
+    const records = this.#records;
     for (const id of batch.remove ?? []) records.delete(id);
     for (const { id, frame } of batch.put ?? []) records.set(id, frame);
     this.#image = { records, meta: { ...this.#image.meta, ...batch.meta } };

@@ -10,7 +10,7 @@ import {
   userRecordCounts,
   type Verifier,
 } from "../../identity/index.ts";
-import { type CertificateRead, readCertificateRecord } from "../admission.ts";
+import { readCertificateRecord } from "../admission.ts";
 import type { StoredRecord, Version } from "../replica.ts";
 import { stampedContentOf } from "../stamped-request.ts";
 import { compareVersions } from "../version.ts";
@@ -31,15 +31,11 @@ export type Judge = {
   readonly stampOf: (record: StoredRecord) => Version;
 };
 
-/** Certificates never change their meaning: read once per record. */
-const certificates = new WeakMap<StoredRecord, CertificateRead | "none">();
-
 export function judgeHosts(records: readonly StoredRecord[], authority: Authority, meshId: MeshId, verifier: Verifier): ReadonlyMap<PeerId, HostStanding> {
   const hosts = new Map<PeerId, HostStanding>();
   for (const record of records) {
-    const known = certificates.get(record) ?? readCertificateRecord(record, meshId, verifier) ?? "none";
-    certificates.set(record, known);
-    if (known === "none") continue;
+    const known = readCertificateRecord(record, meshId, verifier);
+    if (known === undefined) continue;
     const { identity, certificate } = known;
     hosts.set(record.writer, { identity, certificate, zone: identity.zone, standing: memberStanding(identity, authority).standing });
   }

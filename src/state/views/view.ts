@@ -282,9 +282,18 @@ class RecordView implements View {
 
   #memberOf(peer: PeerId, { identity, certificate, zone }: HostStanding): Member {
     const record = this.#parts.replica.get(`host/${peer}/${zone}/facts/self` as RecordKey);
-    const facts = record === undefined ? undefined : decodeContent(HostFactsSchema, record.content);
+    const facts = record === undefined ? undefined : factsIn(record);
     return { peer, zone, name: facts?.name || identity.name, admittedAtMs: identity.admittedAtMs, facts, addresses: facts?.addresses ?? [], certificate };
   }
+}
+
+/** Read once per record; undefined for what is none. */
+const factsRead = new WeakMap<StoredRecord, HostFacts>();
+
+function factsIn(record: StoredRecord): HostFacts | undefined {
+  const facts = factsRead.get(record) ?? decodeContent(HostFactsSchema, record.content);
+  if (facts !== undefined) factsRead.set(record, facts);
+  return facts;
 }
 
 function namesOf(containers: readonly ContainerView[]): ReadonlyMap<string, readonly ContainerId[]> {
