@@ -15,6 +15,11 @@ export class Bell {
     this.#wake?.();
   }
 
+  /** What rang so far is known: the next wait is for what rings after this. */
+  hush(): void {
+    this.#rung = false;
+  }
+
   /** Resolves at the next ring, at `untilMs` of the monotonic clock, or when the signal aborts. */
   async wait(untilMs: number, signal: AbortSignal): Promise<void> {
     if (!this.#rung && !signal.aborted) {

@@ -29,6 +29,8 @@ export async function waitForRival(id: ContainerId, peer: PeerId, parts: Followi
       const unsettled = unsettledIn(answer);
       return unsettled === undefined ? { kind: "free" } : settleForeign(id, unsettled, parts, isFound);
     }
+    // The answer itself rang: without this a host that answers at once would be asked without a pause.
+    bell.hush();
     await bell.wait(clock.monotonicMs() + POLL_MS, never);
   }
   return { kind: "unknown", why: `${peer} is placing it and was not done within ${UNKNOWN_AFTER_MS / 1_000} s` };
@@ -52,6 +54,7 @@ export async function settleForeign(id: ContainerId, holding: Holding, parts: Fo
     const step = afterSilence({ sinceMs, bidAtMs: sinceMs, bidValidMs: BID_VALID_MS, standing, through: [], triedAtMs: nowMs, triedDirectly: true }, nowMs);
     if (step.do === "next") return { kind: "free" };
     if (step.do === "unknown") return { kind: "unknown", why: `${holding.holder} was awarded it and does not answer` };
+    bell.hush();
     await bell.wait(step.do === "wait" ? step.untilMs : nowMs + POLL_MS, never);
   }
 }
