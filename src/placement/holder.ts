@@ -184,7 +184,11 @@ export class Holder {
   async #reconcile(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       this.#ledger.declare(this.#parts.host.capacity);
-      for (const id of this.#ledger.ids()) this.#giveWayIfBeaten(id);
+      for (const id of this.#ledger.ids()) {
+        // What gave way while its award was still being taken kept its place then.
+        this.#recount(id);
+        this.#giveWayIfBeaten(id);
+      }
       await sleep(this.#parts.clock, RECONCILE_EVERY_MS, signal).catch(() => undefined); // Aborted: the loop ends.
     }
   }

@@ -1,10 +1,10 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import t from "tap";
 import { type AwardReply, BidRequestSchema } from "../../../src/api/gen/cc/v1/mesh_pb.ts";
-import { type Award, type SignedRequest, StampedRequestSchema } from "../../../src/api/gen/cc/v1/records_pb.ts";
+import { type Award, PhaseSchema, type SignedRequest, StampedRequestSchema } from "../../../src/api/gen/cc/v1/records_pb.ts";
 import { makeAward } from "../../../src/placement/award.ts";
 import { containerIdOf } from "../../../src/placement/index.ts";
-import { buildRecord, type StoredRecord, userKey } from "../../../src/state/index.ts";
+import { buildRecord, hostKey, type StoredRecord, userKey } from "../../../src/state/index.ts";
 import { KEY, MIB, type SimHost, World } from "./world.ts";
 
 const TOKEN = "token-1";
@@ -71,6 +71,25 @@ t.test("two copies of one award at once are one claim", async (t) => {
   t.ok(both[0]?.taken && both[1]?.taken);
   t.same(both[0]?.frames, both[1]?.frames);
   t.equal(to.placement.holder.used.containers, 1);
+  world.stop();
+});
+
+t.test("what gave way while its award was still being written takes no room", async (t) => {
+  const world = new World(2);
+  const [from, to] = [world.at(0), world.at(1)];
+  const request = world.request(from, TOKEN);
+  await bid(world, from, to, request);
+  const write = to.replica.write.bind(to.replica);
+  // The claim is readable, its second copy is not there yet, and a better claim has come meanwhile.
+  to.replica.write = async (drafts, options) => {
+    const written = await write(drafts, options);
+    const phase = toBinary(PhaseSchema, create(PhaseSchema, { container: ID, phase: "yielded" }));
+    if (drafts.length > 1) await write([{ key: hostKey(to.peer, to.zone, "phase", ID), content: phase }]);
+    return written;
+  };
+  t.ok((await call(world, from, to, "awardContainer", { award: awardOf(stampOf(from, request), from, to) })).taken);
+  await world.time.pass(6_000);
+  t.same(to.placement.holder.used, { memoryBytes: 0, diskBytes: 0, cpuShares: 0, containers: 0 });
   world.stop();
 });
 
