@@ -11,7 +11,9 @@ export const PLACEMENT_SCENARIOS: readonly Scenario[] = [
     story: async (stage) => {
       const [a, b, c] = stage.world.hosts;
       if (a === undefined || b === undefined || c === undefined) return;
-      await Promise.all([stage.run({ name: "web" }, [a]), stage.run({ name: "web" }, [b]), stage.run({ name: "web" }, [c])]);
+      for (const name of ["web", "api", "job", "mail"]) {
+        await Promise.all([a, b, c].map((at) => stage.run({ name }, [at])));
+      }
       const heal = stage.cut([a], [b, c]);
       await stage.sleep(8_000);
       stage.expectDone(await stage.run({ name: "db", host: a.name }, [a]));
