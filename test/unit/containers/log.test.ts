@@ -124,7 +124,10 @@ t.test("commands as text", async (t) => {
   // With true as crun, and as conmon a shell that says what conmon says about this very process.
   const folder = mkdtempSync(join(tmpdir(), "cc-script-"));
   t.teardown(() => rmSync(folder, { recursive: true }));
-  for (const [name, said] of [["spaced", `{"data": ${process.pid}}`], ["tight", `{"data":${process.pid}}`]] as const) {
+  for (const [name, said] of [
+    ["spaced", `{"data": ${process.pid}}`],
+    ["tight", `{"data":${process.pid}}`],
+  ] as const) {
     const conmon = join(folder, name);
     writeFileSync(conmon, `#!/bin/sh\necho '${said}' >&3\n`, { mode: 0o755 });
     const paths = { id: "c", bundle: folder, runtime: "/w", crun: "/bin/true", crunRoot: "/r", exits: "/e", log: "/l", logBytesMax: 9, stdin: false };

@@ -83,7 +83,8 @@ t.test("neighbours whose digests are known to be equal send nothing for repair",
     carry(...way);
   };
   const probe = (): void => {
-    for (const host of hosts) for (const other of hosts) if (host !== other) host.replica.heard(other.peer, { digest: other.replica.digest(), highestStartOfYours: 0 });
+    for (const host of hosts)
+      for (const other of hosts) if (host !== other) host.replica.heard(other.peer, { digest: other.replica.digest(), highestStartOfYours: 0 });
   };
   await world.run(30_000);
   t.ok(sent >= 3 * 2 * 6, "nobody has said its digest: asked every few seconds");
