@@ -174,7 +174,7 @@ exec catatonit -P`;
 const PACKAGES = ["podman", "netavark", "aardvark-dns", "docker.io", "iptables"];
 
 export function installRivals(say: (line: string) => void): void {
-  const known = execFileSync("dpkg-query", ["-W", "-f", "${Package} ${db:Status-Status}\n"], { encoding: "utf8", maxBuffer: 64 * 1024 ** 2 });
+  const known = execFileSync("dpkg-query", ["-W", "-f", `\${Package} \${db:Status-Status}\n`], { encoding: "utf8", maxBuffer: 64 * 1024 ** 2 });
   const installed = new Set(
     known
       .split("\n")
