@@ -17,6 +17,7 @@ export type ApiFaults = {
 
 const CALM: Readonly<ApiFaults> = { lossRate: 0, delayMsMin: 1, delayMsMax: 10 };
 const CONNECT_MS_MAX = 3_000;
+const EXCHANGE_MS_MAX = 30_000;
 
 /** A request on its way to a peer, for who listens on the wire. */
 export type SeenRequest = { readonly host: string; readonly path: string; readonly head: string; readonly body: Uint8Array };
@@ -60,7 +61,9 @@ export class ApiNetwork {
   async exchange(from: string, host: string, path: string, head: string, body: Uint8Array): Promise<{ readonly status: number; readonly code: string }> {
     const life = this.hosts.get(host)?.life;
     if (life === undefined || !this.#passes(from, host)) return { status: 0, code: "PEER_UNREACHABLE" };
-    const { status, code } = await answer(life, path, head, body);
+    // A peer that dies meanwhile answers nobody.
+    const silence = this.#timeline.sleep(EXCHANGE_MS_MAX).then(() => ({ status: 0, code: "TIMEOUT" }));
+    const { status, code } = await Promise.race([answer(life, path, head, body), silence]);
     return { status, code };
   }
 
@@ -88,8 +91,8 @@ export class ApiNetwork {
     }
     const { life, identity } = host;
     const connection = new SimulatedConnection(name, { peerId: identity.peer, zone: identity.zone }, (head, path, body) => {
-      this.onRequest({ host: name, path, head, body });
       this.#carry(from, name, connection, life, () => {
+        this.onRequest({ host: name, path, head, body });
         const call = { host: name, path, life, sinceMs: this.#timeline.nowMs };
         this.underway.add(call);
         answer(life, path, head, body)

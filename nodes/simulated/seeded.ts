@@ -1,5 +1,8 @@
+import { Administration } from "./administration.ts";
 import { FAULTS, FaultSchedule } from "./faults.ts";
 import { Watch } from "./invariants/watch.ts";
+import { Liar } from "./liar.ts";
+import { Replayer } from "./replayer.ts";
 import { Workload } from "./workload.ts";
 import { World } from "./world.ts";
 
@@ -12,7 +15,8 @@ export type SeededOptions = {
   readonly print?: (line: string) => void;
 };
 
-const STREAM = { world: 128, faults: 129, work: 130 } as const;
+const STREAM = { world: 128, faults: 129, work: 130, liar: 131, replayer: 132, administration: 133 } as const;
+const HOSTS_MAX = 6;
 
 /** One seed's world, from its founding to the checks after the last fault has healed. */
 export async function runSeeded(options: SeededOptions): Promise<World> {
@@ -25,6 +29,7 @@ export async function runSeeded(options: SeededOptions): Promise<World> {
   const kinds = Object.keys(FAULTS).filter(() => shape.chance(0.6));
   const faultGapMs = shape.pick([1_500, 4_000, 10_000]) ?? 4_000;
   const workGapMs = shape.pick([800, 2_000, 4_000]) ?? 2_000;
+  const company = { liar: count >= 4 && shape.chance(0.2), replayer: shape.chance(0.25), administration: shape.chance(0.35) };
   await world.tell(async () => {
     const watch = new Watch(world);
     await world.build();
@@ -32,11 +37,22 @@ export async function runSeeded(options: SeededOptions): Promise<World> {
     const untilMs = world.timeline.nowMs + troubleMs;
     const faults = new FaultSchedule(world, world.random(STREAM.faults), kinds);
     const work = new Workload(world, world.random(STREAM.work));
-    await Promise.all([faults.run(untilMs, faultGapMs), ...users.map((user) => work.run(user, untilMs, user.role === "viewer" ? 4 * workGapMs : workGapMs))]);
+    const doing = [faults.run(untilMs, faultGapMs), ...users.map((user) => work.run(user, untilMs, user.role === "viewer" ? 4 * workGapMs : workGapMs))];
+    if (company.liar) doing.push(lie(world, untilMs));
+    if (company.replayer) doing.push(new Replayer(world, world.random(STREAM.replayer)).run(untilMs, 1_000));
+    if (company.administration) doing.push(new Administration(world, world.random(STREAM.administration), HOSTS_MAX).run(untilMs, 5_000));
+    await Promise.all(doing);
     faults.heal();
     await world.untilConnected(60_000);
     await work.settled();
     await watch.healed();
   });
   return world;
+}
+
+async function lie(world: World, untilMs: number): Promise<void> {
+  const random = world.random(STREAM.liar);
+  const liar = new Liar(world, world.host(world.hosts.length - 1), random);
+  liar.lieInAnswers((["observe", "askBid", "awardContainer", "reconcile", "askAround"] as const).filter(() => random.chance(0.5)));
+  await liar.attack(untilMs, 700);
 }

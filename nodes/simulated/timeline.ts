@@ -118,9 +118,10 @@ function swap(heap: Event[], i: number, j: number): void {
 
 /** What a machine's clocks are like, whoever runs on it. */
 export class MachineTime {
-  /** Wall clock minus the world's. */
-  skewMs = 0;
+  /** Somebody has set this clock. */
+  wasSet = false;
   readonly #timeline: Timeline;
+  #skewMs = 0;
   /** Monotonic clocks of two machines have nothing to do with each other. */
   readonly #monotonicBaseMs: number;
   #stalledUntilMs = 0;
@@ -134,6 +135,16 @@ export class MachineTime {
   constructor(timeline: Timeline, monotonicBaseMs: number) {
     this.#timeline = timeline;
     this.#monotonicBaseMs = monotonicBaseMs;
+  }
+
+  /** Wall clock minus the world's. */
+  get skewMs(): number {
+    return this.#skewMs;
+  }
+
+  set skewMs(ms: number) {
+    this.#skewMs = ms;
+    this.wasSet = true;
   }
 
   get wallMs(): number {

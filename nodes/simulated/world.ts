@@ -308,8 +308,13 @@ export class World {
 
   /** Until every host that runs is ready and connected with all others. */
   async untilConnected(limitMs = 30_000): Promise<void> {
-    const live = (): readonly SimulatedHost[] => this.hosts.filter((host) => !host.retired && host.identity !== undefined);
-    const isWhole = (): boolean => live().every((host) => host.isReady && host.life?.core.mesh.connected().length === live().length - 1);
+    // A liar's connections are its own business.
+    const live = (): readonly SimulatedHost[] => this.hosts.filter((host) => !host.retired && host.identity !== undefined && !this.liars.has(host.peer));
+    const reaches = (host: SimulatedHost): boolean => {
+      const connected = new Set(host.life?.core.mesh.connected());
+      return host.isReady && live().every((other) => other === host || connected.has(other.peer));
+    };
+    const isWhole = (): boolean => live().every(reaches);
     for (const endMs = this.timeline.nowMs + limitMs; !isWhole(); ) {
       if (this.timeline.nowMs >= endMs) throw new CcError("TIMEOUT", "the hosts do not all connect");
       await this.sleep(100);

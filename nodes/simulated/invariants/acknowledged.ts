@@ -40,7 +40,6 @@ export class AcknowledgedWrites {
     for (const { written, disks, what } of this.#all) {
       if (!disks.some(({ host, losses }) => host.disk.losses === losses && !host.retired)) continue;
       for (const host of liveHosts(this.#world)) {
-        if (this.#world.liars.has(host.peer)) continue;
         // By the disks: a stamp that is ahead of time is stored and not shown yet.
         if (this.#isOnDisk(host, written)) continue;
         this.#world.violate("kept", `${what} was acknowledged and is not at ${host.name}`);

@@ -13,8 +13,8 @@ export const AFTERMATH_MS = 15_000;
 /** The end of each request, as it comes. */
 export function watchAsks(world: World): void {
   world.watchers.onAskEnd.push((ask) => {
-    if (ask.outcome === "INTERNAL") return world.violate("no-fault", `${ask.call} by ${ask.user.name} ended with INTERNAL: ${ask.message}`);
-    const disturbed = world.disturbedSince(ask.startedAtMs - AFTERMATH_MS);
+    if (ask.outcome === "INTERNAL" && world.liars.size === 0) return world.violate("no-fault", `${ask.call} by ${ask.user.name} ended with INTERNAL: ${ask.message}`);
+    const disturbed = world.liars.size > 0 || world.disturbedSince(ask.startedAtMs - AFTERMATH_MS);
     if (ask.outcome !== "done" && ask.outcome !== "pending" && ONLY_UNDER_FAULTS.has(ask.outcome) && !disturbed) {
       world.violate("answered", `${ask.call} by ${ask.user.name} ended with ${ask.outcome} though nothing was broken: ${ask.message}`);
     }

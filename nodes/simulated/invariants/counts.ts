@@ -5,18 +5,21 @@ import type { SimulatedHost } from "../host.ts";
 import type { World } from "../world.ts";
 import { AFTERMATH_MS } from "./asks.ts";
 import { unsettledIds } from "./converged.ts";
-import { liveHosts } from "./reach.ts";
+import { isLiar, liveHosts } from "./reach.ts";
 
 /** Processes that run on hosts that are still members. */
 function processesOf(world: World, id: ContainerId): readonly SimulatedHost[] {
-  return world.hosts.filter((host) => !host.retired && host.machine.bundles.get(id)?.state === "running");
+  return world.hosts.filter((host) => !host.retired && !isLiar(world, host) && host.machine.bundles.get(id)?.state === "running");
 }
 
-function allIds(world: World): readonly ContainerId[] {
+type IsHanded = (id: ContainerId) => boolean;
+
+/** All but those that a liar was handed. */
+function allIds(world: World, isHanded: IsHanded): readonly ContainerId[] {
   const ids = new Set<ContainerId>(world.runs.map(({ container }) => container));
   for (const { life } of liveHosts(world)) for (const { id } of life.core.view.containers()) ids.add(id);
   const unsettled = unsettledIds(world);
-  return [...ids].filter((id) => !unsettled.has(id)).sort();
+  return [...ids].filter((id) => !unsettled.has(id) && !(world.liars.size > 0 && isHanded(id))).sort();
 }
 
 /** The records of a container went down with every disk that had them: what runs of it is named and left. */
@@ -24,9 +27,9 @@ function isForgotten(world: World, container: ContainerView | undefined): boolea
   return container === undefined && world.hosts.some((host) => host.disk.losses > 0 || host.retired);
 }
 
-export function checkAtMost(world: World): void {
+export function checkAtMost(world: World, isHanded: IsHanded): void {
   const [reference] = liveHosts(world);
-  for (const id of allIds(world)) {
+  for (const id of allIds(world, isHanded)) {
     const container = reference?.life.core.view.container(id);
     const hosts = processesOf(world, id);
     const asked = container === undefined || container.gone || container.best === undefined ? 0 : 1;
@@ -35,20 +38,20 @@ export function checkAtMost(world: World): void {
 }
 
 /** What is wrong at two looks in a row is wrong; what is wrong at one may just be on its way. */
-export async function checkAsAsked(world: World): Promise<void> {
-  const before = notAsAsked(world);
+export async function checkAsAsked(world: World, isHanded: IsHanded): Promise<void> {
+  const before = notAsAsked(world, isHanded);
   if (before.size === 0) return;
   await world.sleep(SETTLE_MS);
-  for (const [id, why] of notAsAsked(world)) if (before.has(id)) world.violate("as-asked", why);
+  for (const [id, why] of notAsAsked(world, isHanded)) if (before.has(id)) world.violate("as-asked", why);
 }
 
 const SETTLE_MS = 2_500;
 
-function notAsAsked(world: World): ReadonlyMap<ContainerId, string> {
+function notAsAsked(world: World, isHanded: IsHanded): ReadonlyMap<ContainerId, string> {
   const hosts = liveHosts(world);
   const [reference] = hosts;
   const wrong = new Map<ContainerId, string>();
-  for (const id of allIds(world)) {
+  for (const id of allIds(world, isHanded)) {
     const container = reference?.life.core.view.container(id);
     if (container === undefined || isForgotten(world, container)) continue;
     const holder = hosts.find((host) => host.peer === container.best?.holder);
@@ -78,7 +81,6 @@ function isBusy(holder: SimulatedHost, { spec }: ContainerView, phase: string): 
 /** What each host has promised is what its live claims ask for. */
 export function checkNothingHeld(world: World): void {
   for (const host of liveHosts(world)) {
-    if (world.liars.has(host.peer)) continue;
     const live = host.life.core.view.containers().filter((container) => container.best?.holder === host.peer && container.phase?.phase !== "gone");
     const used = host.life.core.used();
     const memoryBytes = live.reduce((sum, { spec }) => sum + spec.memoryBytes, 0);
@@ -89,11 +91,11 @@ export function checkNothingHeld(world: World): void {
 }
 
 /** What users were told is done last is what counts. */
-export function checkLaterWins(world: World): void {
+export function checkLaterWins(world: World, isHanded: IsHanded): void {
   const [reference] = liveHosts(world);
   const unsettled = unsettledIds(world);
   for (const container of reference?.life.core.view.containers() ?? []) {
-    if (unsettled.has(container.id)) continue;
+    if (unsettled.has(container.id) || (world.liars.size > 0 && isHanded(container.id))) continue;
     const changes = world.asks.filter((ask) => CHANGES.has(ask.call) && ask.outcome === "done" && (ask.reply as ReplyOf<"Stop">).wrote.some(({ key }) => key.endsWith(`/${container.id}`)));
     const counting = world.asks.find((ask) => ask.token === container.wanted?.token);
     // What ended as unknown may have been done, and then at any time.

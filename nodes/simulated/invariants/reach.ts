@@ -9,7 +9,11 @@ export function connectedSinceMs(world: World, a: SimulatedHost, b: SimulatedHos
   return Math.max(readyAtMs, awakeAtMs, world.network.openSinceMs(a.peer, b.peer));
 }
 
-/** Hosts whose peer runs and has not been retired. */
-export function liveHosts(world: World): readonly (SimulatedHost & { readonly life: NonNullable<SimulatedHost["life"]> })[] {
-  return world.hosts.filter((host): host is SimulatedHost & { life: NonNullable<SimulatedHost["life"]> } => host.life !== undefined && !host.retired);
+export type LiveHost = SimulatedHost & { readonly life: NonNullable<SimulatedHost["life"]> };
+
+/** Honest hosts whose peer runs and that have not been retired: those whose word is looked at. */
+export function liveHosts(world: World): readonly LiveHost[] {
+  return world.hosts.filter((host): host is LiveHost => host.life !== undefined && !host.retired && !isLiar(world, host));
 }
+
+export const isLiar = (world: World, host: SimulatedHost): boolean => host.identity !== undefined && world.liars.has(host.peer);

@@ -1,6 +1,6 @@
 import type { ProcessRun } from "../machine.ts";
 import type { World } from "../world.ts";
-import { connectedSinceMs } from "./reach.ts";
+import { connectedSinceMs, isLiar } from "./reach.ts";
 
 /** What a cut leaves behind may take so long to be seen and stopped. */
 const GRACE_MS = 10_000;
@@ -39,6 +39,7 @@ export class StartWatch {
       if (!this.#hasForgotten(first.host)) this.#world.violate("one-start", `${this.#what(second)} was started twice on ${first.host} for one run token`);
       return;
     }
+    if (this.#world.hosts.some((host) => isLiar(this.#world, host) && (host.name === first.host || host.name === second.host))) return;
     const sinceMs = this.#connectedSinceMs(first, second);
     const connectedMs = timeline.nowMs - sinceMs;
     if (connectedMs >= timeline.nowMs - first.startedAtMs + GRACE_MS && !this.#hasForgotten(first.host) && !this.#hasForgotten(second.host)) {
@@ -53,7 +54,7 @@ export class StartWatch {
       return;
     }
     // Who was removed from the mesh hears nothing any more.
-    if (this.#world.hosts.some((host) => host.retired && (host.name === first.host || host.name === second.host))) return;
+    if (this.#world.hosts.some((host) => (host.retired || isLiar(this.#world, host)) && (host.name === first.host || host.name === second.host))) return;
     const connectedMs = this.#world.timeline.nowMs - this.#connectedSinceMs(first, second);
     if (connectedMs > GRACE_MS) this.#world.violate("one-start", `${this.#what(second)} runs on ${first.host} and ${second.host}, which have been connected for ${connectedMs} ms`);
   }

@@ -24,13 +24,13 @@ export class WarrantWatch {
     });
   }
 
+  /** The container itself, or a wish about it. */
   isHanded(id: ContainerId): boolean {
-    return this.#handed.has(id) || this.#world.asks.some((ask) => ask.id === id && ask.endpoints.some((endpoint) => this.#isLiars(endpoint)));
+    return this.#handed.has(id) || this.#world.asks.some((ask) => (ask.id === id || names(ask, id)) && ask.endpoints.some((endpoint) => this.#isLiars(endpoint)));
   }
 
   check(): void {
-    for (const { name, peer, life } of liveHosts(this.#world)) {
-      if (this.#world.liars.has(peer)) continue;
+    for (const { name, life } of liveHosts(this.#world)) {
       const { replica, view } = life.core;
       for (const record of [...replica.list("host/"), ...replica.list("user/"), ...replica.list("admin/")]) this.#checkRecord(name, record);
       this.#checkPowers(name, view);

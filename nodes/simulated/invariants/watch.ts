@@ -1,3 +1,4 @@
+import type { ContainerId } from "../../../src/base/index.ts";
 import type { SimulatedHost } from "../host.ts";
 import type { World } from "../world.ts";
 import { AcknowledgedWrites } from "./acknowledged.ts";
@@ -43,15 +44,16 @@ export class Watch {
   async healed(): Promise<void> {
     const world = this.#world;
     await world.sleep(CONVERGED_AFTER_MS);
-    await checkConverged(world);
+    const isHanded = (id: ContainerId): boolean => this.warrants.isHanded(id);
+    await checkConverged(world, isHanded);
     this.acknowledged.check();
     this.warrants.check();
-    checkAtMost(world);
+    checkAtMost(world, isHanded);
     checkRemoved(world);
-    checkLaterWins(world);
+    checkLaterWins(world, isHanded);
     checkNames(world);
     await world.sleep(AS_ASKED_AFTER_MS - CONVERGED_AFTER_MS);
-    await checkAsAsked(world);
+    await checkAsAsked(world, isHanded);
     checkNothingHeld(world);
     checkAnswered(world);
     checkInvites(world);
