@@ -52,14 +52,22 @@ export class Administration {
     const { admin } = this.#world;
     const listed = await admin.ask([at.endpoint], "ListHosts", {});
     const found = listed.reply?.hosts.find(({ id }) => id === host.peer);
-    await admin.ask([at.endpoint], "RemoveHost", { host: host.peer, force: true, countsToMajor: Math.max(1, found?.lastMajor ?? 1), countsToMinor: Math.max(1, found?.lastMinor ?? 1), allCertificates: true });
+    await admin.ask([at.endpoint], "RemoveHost", {
+      host: host.peer,
+      force: true,
+      countsToMajor: Math.max(1, found?.lastMajor ?? 1),
+      countsToMinor: Math.max(1, found?.lastMinor ?? 1),
+      allCertificates: true,
+    });
     over();
   }
 
   async #grant(): Promise<void> {
     const at = this.#someHost();
     if (at === undefined) return;
-    const user = await this.#world.newUser(`tmp${this.#temporary.length + 1}`, this.#random.pick(["operator", "viewer", "admin"] as const) ?? "viewer", at).catch(() => undefined);
+    const user = await this.#world
+      .newUser(`tmp${this.#temporary.length + 1}`, this.#random.pick(["operator", "viewer", "admin"] as const) ?? "viewer", at)
+      .catch(() => undefined);
     if (user !== undefined) this.#temporary.push(user);
   }
 
@@ -75,7 +83,11 @@ export class Administration {
     const known = host?.life?.core.view.keys().some(({ keyId, state }) => keyId === user.keyId && state !== "live") === true;
     if (host === undefined || !known) return;
     const made = this.#world.keys.make(this.#random);
-    const tries = [await user.ask([host.endpoint], "ListContainers", {}), await user.ask([host.endpoint], "CreateKey", { publicKey: base64Url(made.signer.publicKey), role: "admin", name: "door" })];
-    for (const ask of tries) if (ask.outcome === "done") this.#world.violate("power", `${ask.call} with the revoked key of ${user.name} was done at ${host.name}`);
+    const tries = [
+      await user.ask([host.endpoint], "ListContainers", {}),
+      await user.ask([host.endpoint], "CreateKey", { publicKey: base64Url(made.signer.publicKey), role: "admin", name: "door" }),
+    ];
+    for (const ask of tries)
+      if (ask.outcome === "done") this.#world.violate("power", `${ask.call} with the revoked key of ${user.name} was done at ${host.name}`);
   }
 }

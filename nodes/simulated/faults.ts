@@ -54,7 +54,10 @@ export const FAULTS: Readonly<Record<string, { readonly weight: number; readonly
     begin: (world, random) => {
       const [a, b] = [pick(world, random), pick(world, random)];
       if (a === undefined || b === undefined || a === b) return undefined;
-      return cutting(world, `${a.name} and ${b.name} cut`, random.between(300, 15_000), [[a, b], [b, a]]);
+      return cutting(world, `${a.name} and ${b.name} cut`, random.between(300, 15_000), [
+        [a, b],
+        [b, a],
+      ]);
     },
   },
   "cut-one-way": {
@@ -71,7 +74,12 @@ export const FAULTS: Readonly<Record<string, { readonly weight: number; readonly
       const host = pick(world, random);
       if (host === undefined) return undefined;
       const others = world.hosts.filter((other) => other !== host && other.identity !== undefined);
-      return cutting(world, `${host.name} isolated`, random.between(500, 20_000), others.flatMap((other) => [[host, other] as const, [other, host] as const]));
+      return cutting(
+        world,
+        `${host.name} isolated`,
+        random.between(500, 20_000),
+        others.flatMap((other) => [[host, other] as const, [other, host] as const]),
+      );
     },
   },
   split: {
@@ -82,7 +90,12 @@ export const FAULTS: Readonly<Record<string, { readonly weight: number; readonly
       const right = hosts.filter((host) => !left.includes(host));
       if (left.length === 0 || right.length === 0) return undefined;
       const pairs = left.flatMap((a) => right.flatMap((b) => [[a, b] as const, [b, a] as const]));
-      return cutting(world, `${left.map(({ name }) => name).join(" ")} split from ${right.map(({ name }) => name).join(" ")}`, random.between(500, 20_000), pairs);
+      return cutting(
+        world,
+        `${left.map(({ name }) => name).join(" ")} split from ${right.map(({ name }) => name).join(" ")}`,
+        random.between(500, 20_000),
+        pairs,
+      );
     },
   },
   rough: {
@@ -91,7 +104,13 @@ export const FAULTS: Readonly<Record<string, { readonly weight: number; readonly
       if (world.network.calmSinceMs === Number.POSITIVE_INFINITY) return undefined;
       const lossRate = random.pick([0.01, 0.05, 0.15, 0.3]) ?? 0;
       const slowMs = random.pick([0, 200, 1_500]) ?? 0;
-      world.network.behave({ lossRate, slowRate: slowMs > 0 ? 0.1 : 0, slowMs, duplicateRate: random.pick([0, 0.1, 0.5]) ?? 0, delayMsMax: random.pick([8, 40, 200]) ?? 8 });
+      world.network.behave({
+        lossRate,
+        slowRate: slowMs > 0 ? 0.1 : 0,
+        slowMs,
+        duplicateRate: random.pick([0, 0.1, 0.5]) ?? 0,
+        delayMsMax: random.pick([8, 40, 200]) ?? 8,
+      });
       return { what: `wires lose ${lossRate * 100} %, slow by ${slowMs} ms`, forMs: random.between(1_000, 20_000), end: () => world.network.behave({}) };
     },
   },
@@ -170,7 +189,11 @@ export const FAULTS: Readonly<Record<string, { readonly weight: number; readonly
       const host = pick(world, random);
       if (host === undefined) return undefined;
       host.disk.speed.syncMsMax = random.pick([50, 300, 1_500]) ?? 50;
-      return { what: `${host.name}'s disk takes up to ${host.disk.speed.syncMsMax} ms`, forMs: random.between(1_000, 15_000), end: () => (host.disk.speed.syncMsMax = 4) };
+      return {
+        what: `${host.name}'s disk takes up to ${host.disk.speed.syncMsMax} ms`,
+        forMs: random.between(1_000, 15_000),
+        end: () => (host.disk.speed.syncMsMax = 4),
+      };
     },
   },
   stall: {
@@ -241,7 +264,10 @@ export class FaultSchedule {
   #begin(): void {
     const total = this.#kinds.reduce((sum, kind) => sum + (FAULTS[kind]?.weight ?? 0), 0);
     let at = this.#random.below(total);
-    const kind = this.#kinds.find((name) => (at -= FAULTS[name]?.weight ?? 0) < 0);
+    const kind = this.#kinds.find((name) => {
+      at -= FAULTS[name]?.weight ?? 0;
+      return at < 0;
+    });
     const fault = kind === undefined ? undefined : FAULTS[kind]?.begin(this.#world, this.#random);
     if (fault === undefined) return;
     this.#world.history.add("fault", `${fault.what}, for ${fault.forMs} ms`);

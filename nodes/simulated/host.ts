@@ -1,7 +1,7 @@
-import type { MeshId, PeerId, Zone } from "../../src/base/index.ts";
-import { asCcError, sleep } from "../../src/base/index.ts";
 import { callUnsigned } from "../../src/api/client.ts";
 import { parseEndpoints } from "../../src/api/client-connection.ts";
+import type { MeshId, PeerId, Zone } from "../../src/base/index.ts";
+import { asCcError, sleep } from "../../src/base/index.ts";
 import { encodeCertificate, type HostCertificate, type Signer, type Verifier } from "../../src/identity/index.ts";
 import type { DeclaredCapacity } from "../../src/placement/index.ts";
 import { createPeerCore, type PeerCore } from "../peer/core/core.ts";
@@ -25,7 +25,14 @@ export type HostIdentity = {
 };
 
 /** From one start of a host's peer to its end. */
-export type Life = { readonly core: PeerCore; readonly clock: HostClock; readonly mesh: SimulatedMesh; readonly gone: AbortController; readonly bornAtMs: number; readyAtMs: number | undefined };
+export type Life = {
+  readonly core: PeerCore;
+  readonly clock: HostClock;
+  readonly mesh: SimulatedMesh;
+  readonly gone: AbortController;
+  readonly bornAtMs: number;
+  readyAtMs: number | undefined;
+};
 
 export type HostParts = {
   readonly name: string;

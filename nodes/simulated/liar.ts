@@ -1,15 +1,23 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { BidMessageSchema, RecordsSchema } from "../../src/api/gen/cc/v1/mesh_pb.ts";
-import { AwardTermsSchema, ClaimSchema, PhaseSchema, type RecordFrame, RecordFrameSchema, RecordPayloadSchema, StampedRequestSchema } from "../../src/api/gen/cc/v1/records_pb.ts";
+import { RecordsSchema } from "../../src/api/gen/cc/v1/mesh_pb.ts";
+import {
+  AwardTermsSchema,
+  ClaimSchema,
+  PhaseSchema,
+  type RecordFrame,
+  RecordFrameSchema,
+  RecordPayloadSchema,
+  StampedRequestSchema,
+} from "../../src/api/gen/cc/v1/records_pb.ts";
 import type { PeerId } from "../../src/base/index.ts";
-import { base64Url, keyIdOf, peerIdOf, type SignedRequest, signRequest } from "../../src/identity/index.ts";
+import { base64Url, keyIdOf, peerIdOf, type SignedRequest } from "../../src/identity/index.ts";
 import { RECORDS_TOPIC } from "../../src/mesh/index.ts";
 import type { ContainerView, StoredRecord } from "../../src/state/index.ts";
+import { Forger, VERSION_MAX } from "./forger.ts";
 import type { SimulatedHost } from "./host.ts";
+import { type LyingAnswer, twistAnswer } from "./lying-answers.ts";
 import type { SeededRandom } from "./random.ts";
 import type { World } from "./world.ts";
-
-const VERSION_MAX = Number.MAX_SAFE_INTEGER;
 
 /**
  * A stolen host: an admitted member with its own key and everything that it is handed, and code of its own. It forges,
@@ -20,12 +28,14 @@ export class Liar {
   readonly #world: World;
   readonly #random: SeededRandom;
   readonly #captured = new Map<string, RecordFrame>();
+  readonly #forger: Forger;
   readonly #attacks: readonly (readonly [string, () => void])[];
 
   constructor(world: World, host: SimulatedHost, random: SeededRandom) {
     this.#world = world;
     this.host = host;
     this.#random = random;
+    this.#forger = new Forger(world, host, random);
     world.liars.add(host.peer);
     this.#attacks = [
       ["claims what runs elsewhere", () => this.#claim()],
@@ -43,11 +53,9 @@ export class Liar {
   }
 
   /** Lies in answers from now on, in this life and in later ones. `kinds`: which calls. */
-  lieInAnswers(kinds: readonly ("observe" | "askBid" | "awardContainer" | "reconcile" | "askAround")[]): void {
+  lieInAnswers(kinds: readonly LyingAnswer[]): void {
     const twist = (): void => {
-      const mesh = this.host.life?.mesh;
-      if (mesh === undefined) return;
-      for (const kind of kinds) this.#twist(mesh, kind);
+      for (const kind of kinds) twistAnswer({ world: this.#world, host: this.host, random: this.#random }, kind);
     };
     twist();
     this.#world.watchers.onReady.push((ready) => {
@@ -86,7 +94,8 @@ export class Liar {
   /** The first version of everything, to be played back later. */
   #capture(): void {
     if (this.host.life === undefined) return;
-    for (const record of this.#records) if (!this.#captured.has(`${record.key} ${record.writer}`)) this.#captured.set(`${record.key} ${record.writer}`, record.frame);
+    for (const record of this.#records)
+      if (!this.#captured.has(`${record.key} ${record.writer}`)) this.#captured.set(`${record.key} ${record.writer}`, record.frame);
   }
 
   #victim(): PeerId | undefined {
@@ -97,25 +106,13 @@ export class Liar {
     return this.#random.pick(this.#core.view.containers().filter((container) => !container.gone));
   }
 
-  /** Any bytes under any name, signed with the one key that it has. */
-  #forge(key: string, content: Uint8Array, options: { final?: boolean; writer?: PeerId; major?: number; minor?: number } = {}): RecordFrame {
-    const { final = false, writer = this.host.peer, major = this.#random.pick([VERSION_MAX, this.host.time.wallMs, 1]) ?? 1, minor = 0 } = options;
-    const payload = toBinary(RecordPayloadSchema, create(RecordPayloadSchema, { key, versionMajor: BigInt(Math.floor(major)), versionMinor: BigInt(minor), final, writer, content }));
-    const signature = this.#sign(Buffer.concat([Buffer.from("cc-record-1\n"), payload]));
-    return create(RecordFrameSchema, { frame: 1, payload, signature });
-  }
-
-  #sign(message: Uint8Array): Uint8Array {
-    if (this.host.identity === undefined) throw new TypeError("the liar is nobody");
-    return this.host.identity.signer.sign(message);
-  }
-
   /** By gossip and straight into a victim's hands. */
   #spread(frames: readonly RecordFrame[]): void {
     const { mesh } = this.#core;
     mesh.publish(RECORDS_TOPIC, toBinary(RecordsSchema, create(RecordsSchema, { frames: [...frames] })));
     const victim = this.#victim();
-    if (victim !== undefined && mesh.connected().includes(victim)) mesh.call(victim, "putRecords", { frames: [...frames] }, { timeoutMs: 1_000 }).catch(() => undefined);
+    if (victim !== undefined && mesh.connected().includes(victim))
+      mesh.call(victim, "putRecords", { frames: [...frames] }, { timeoutMs: 1_000 }).catch(() => undefined);
   }
 
   #claim(): void {
@@ -124,14 +121,32 @@ export class Liar {
     if (container === undefined || warrant?.kind.case !== "award" || warrant.kind.value.request === undefined) return;
     const epoch = this.#random.pick([2 ** 32 - 1, 64, container.highestEpoch + 1]) ?? 64;
     const { request } = warrant.kind.value;
-    const signed = toBinary(AwardTermsSchema, create(AwardTermsSchema, { container: container.id, epoch, holder: this.host.peer, requestHash: container.claims[0]?.create.record.hash ?? new Uint8Array(), awardedAtMs: 1 }));
-    const award = { signed, signature: this.#sign(Buffer.concat([Buffer.from("cc-award-1\n"), signed])), request };
+    const signed = toBinary(
+      AwardTermsSchema,
+      create(AwardTermsSchema, {
+        container: container.id,
+        epoch,
+        holder: this.host.peer,
+        requestHash: container.claims[0]?.create.record.hash ?? new Uint8Array(),
+        awardedAtMs: 1,
+      }),
+    );
+    const award = { signed, signature: this.#forger.sign(Buffer.concat([Buffer.from("cc-award-1\n"), signed])), request };
     const claim = toBinary(ClaimSchema, create(ClaimSchema, { container: container.id, epoch, warrant: { kind: { case: "award", value: award } } }));
     // Also the true award of another host under its own name.
-    const stolen = toBinary(ClaimSchema, create(ClaimSchema, { container: container.id, epoch: container.highestEpoch, warrant: { kind: { case: "award", value: warrant.kind.value } } }));
-    const phase = toBinary(PhaseSchema, create(PhaseSchema, { container: container.id, epoch, phase: this.#random.pick(["ended", "gone", "running"]) ?? "ended", endedAtMs: 1 }));
+    const stolen = toBinary(
+      ClaimSchema,
+      create(ClaimSchema, { container: container.id, epoch: container.highestEpoch, warrant: { kind: { case: "award", value: warrant.kind.value } } }),
+    );
+    const phase = toBinary(
+      PhaseSchema,
+      create(PhaseSchema, { container: container.id, epoch, phase: this.#random.pick(["ended", "gone", "running"]) ?? "ended", endedAtMs: 1 }),
+    );
     const own = `host/${this.host.peer}/${this.host.identity?.zone}`;
-    this.#spread([this.#forge(`${own}/claim/${container.id}`, this.#random.chance(0.5) ? claim : stolen), this.#forge(`${own}/phase/${container.id}`, phase)]);
+    this.#spread([
+      this.#forger.forge(`${own}/claim/${container.id}`, this.#random.chance(0.5) ? claim : stolen),
+      this.#forger.forge(`${own}/phase/${container.id}`, phase),
+    ]);
   }
 
   #phase(): void {
@@ -139,24 +154,32 @@ export class Liar {
     const holder = container?.best?.holder;
     const zone = this.#world.hosts.find((host) => host.identity?.peer === holder)?.identity?.zone;
     if (container === undefined || holder === undefined || holder === this.host.peer) return;
-    const phase = (name: string): Uint8Array => toBinary(PhaseSchema, create(PhaseSchema, { container: container.id, epoch: container.best?.epoch ?? 1, phase: name, endedAtMs: 1, changedAtMs: VERSION_MAX }));
+    const phase = (name: string): Uint8Array =>
+      toBinary(
+        PhaseSchema,
+        create(PhaseSchema, { container: container.id, epoch: container.best?.epoch ?? 1, phase: name, endedAtMs: 1, changedAtMs: VERSION_MAX }),
+      );
     const key = `host/${holder}/${zone}/phase/${container.id}`;
-    this.#spread([this.#forge(key, phase("ended"), { writer: holder }), this.#forge(key, phase("gone"), { final: true }), this.#forge(key, phase("gone"), { final: true, writer: holder })]);
+    this.#spread([
+      this.#forger.forge(key, phase("ended"), { writer: holder }),
+      this.#forger.forge(key, phase("gone"), { final: true }),
+      this.#forger.forge(key, phase("gone"), { final: true, writer: holder }),
+    ]);
   }
 
   #delete(): void {
     const container = this.#container();
     if (container === undefined) return;
     const key = `user/${container.zone}/wanted/${container.id}`;
-    const forged = this.#request("Remove", { containers: [container.id], force: true }, container.keyId);
-    this.#spread([this.#stamped(key, forged, true), this.#stamped(`user/${container.zone}/container/${container.id}`, container.request, true)]);
+    const forged = this.#forger.request("Remove", { containers: [container.id], force: true }, container.keyId);
+    this.#spread([this.#forger.stamped(key, forged, true), this.#forger.stamped(`user/${container.zone}/container/${container.id}`, container.request, true)]);
   }
 
   /** What users really handed to it, used for something else: as a tombstone, and for another container. */
   #twistWords(): void {
     const request = this.#random.pick(this.#handed());
     if (request === undefined) return;
-    for (const { id, zone, gone } of this.#core.view.containers()) if (!gone) this.#spread([this.#stamped(`user/${zone}/wanted/${id}`, request, true)]);
+    for (const { id, zone, gone } of this.#core.view.containers()) if (!gone) this.#spread([this.#forger.stamped(`user/${zone}/wanted/${id}`, request, true)]);
   }
 
   #makeKey(): void {
@@ -164,8 +187,8 @@ export class Liar {
     const fields = { publicKey: base64Url(made.signer.publicKey), role: "admin", name: "eve-2" };
     const frames: RecordFrame[] = [];
     for (const keyId of [this.#world.admin.keyId, keyIdOf(this.host.identity?.signer.publicKey ?? new Uint8Array(32)), keyIdOf(made.signer.publicKey)]) {
-      const request = this.#request("CreateKey", fields, keyId);
-      frames.push(this.#stamped(`admin/-/key/${keyIdOf(made.signer.publicKey)}-aaaaaaaaaaaaaaaaaaaa`, request, false));
+      const request = this.#forger.request("CreateKey", fields, keyId);
+      frames.push(this.#forger.stamped(`admin/-/key/${keyIdOf(made.signer.publicKey)}-aaaaaaaaaaaaaaaaaaaa`, request, false));
     }
     this.#spread(frames);
   }
@@ -174,11 +197,11 @@ export class Liar {
     const victim = this.#victim();
     if (victim === undefined) return;
     const admin = this.#world.admin.keyId;
-    const revocation = this.#request("RevokeKey", { key: admin }, admin);
-    const removal = this.#request("RemoveHost", { host: victim, force: true, countsToMajor: 1, countsToMinor: 1 }, admin);
+    const revocation = this.#forger.request("RevokeKey", { key: admin }, admin);
+    const removal = this.#forger.request("RemoveHost", { host: victim, force: true, countsToMajor: 1, countsToMinor: 1 }, admin);
     this.#spread([
-      this.#stamped(`admin/-/revocation/${admin}-aaaaaaaaaaaaaaaaaaaa`, revocation, false),
-      this.#stamped(`admin/-/removal/${victim}-aaaaaaaaaaaaaaaaaaaa`, removal, true),
+      this.#forger.stamped(`admin/-/revocation/${admin}-aaaaaaaaaaaaaaaaaaaa`, revocation, false),
+      this.#forger.stamped(`admin/-/removal/${victim}-aaaaaaaaaaaaaaaaaaaa`, removal, true),
     ]);
   }
 
@@ -189,7 +212,7 @@ export class Liar {
       const request = requestOf(record);
       if (request === undefined || !record.key.startsWith("user/")) continue;
       const other = record.key.replace(/^user\/[^/]+/, `user/${this.#random.pick(["-", "a", "b"])}`);
-      frames.push(this.#stamped(record.key, request, record.final), this.#stamped(other, request, record.final));
+      frames.push(this.#forger.stamped(record.key, request, record.final), this.#forger.stamped(other, request, record.final));
     }
     this.#spread(frames.slice(0, 64));
   }
@@ -204,7 +227,10 @@ export class Liar {
       const made = this.#world.keys.make(this.#random);
       const writer = peerIdOf(made.signer.publicKey);
       const content = new Uint8Array(64);
-      const payload = toBinary(RecordPayloadSchema, create(RecordPayloadSchema, { key: `host/${writer}/a/facts/self`, versionMajor: 1n, versionMinor: 1n, final: false, writer, content }));
+      const payload = toBinary(
+        RecordPayloadSchema,
+        create(RecordPayloadSchema, { key: `host/${writer}/a/facts/self`, versionMajor: 1n, versionMinor: 1n, final: false, writer, content }),
+      );
       return create(RecordFrameSchema, { frame: 1, payload, signature: made.signer.sign(Buffer.concat([Buffer.from("cc-record-1\n"), payload])) });
     });
     this.#spread(frames);
@@ -214,12 +240,22 @@ export class Liar {
     const { mesh } = this.#core;
     mesh.publish(RECORDS_TOPIC, this.#random.bytes(200));
     mesh.publish("/cc/bids/1/a", this.#random.bytes(200));
-    this.#spread([create(RecordFrameSchema, { frame: 1, payload: this.#random.bytes(100), signature: this.#random.bytes(64) }), create(RecordFrameSchema, { frame: 2, payload: this.#random.bytes(10) })]);
+    this.#spread([
+      create(RecordFrameSchema, { frame: 1, payload: this.#random.bytes(100), signature: this.#random.bytes(64) }),
+      create(RecordFrameSchema, { frame: 2, payload: this.#random.bytes(10) }),
+    ]);
     const victim = this.#victim();
     if (victim === undefined || !mesh.connected().includes(victim)) return;
     const range = { from: "z", to: "a", count: 5, digest: this.#random.bytes(32), items: [], listed: true };
     mesh.call(victim, "reconcile", { ranges: [range, range], wanted: ["host/x", "z"] }, { timeoutMs: 1_000 }).catch(() => undefined);
-    mesh.call(victim, "observe", { timeMs: Number.MAX_VALUE, startNumber: VERSION_MAX, incarnation: VERSION_MAX, highestStartOfYours: VERSION_MAX, digest: this.#random.bytes(3) }, { timeoutMs: 1_000 }).catch(() => undefined);
+    mesh
+      .call(
+        victim,
+        "observe",
+        { timeMs: Number.MAX_VALUE, startNumber: VERSION_MAX, incarnation: VERSION_MAX, highestStartOfYours: VERSION_MAX, digest: this.#random.bytes(3) },
+        { timeoutMs: 1_000 },
+      )
+      .catch(() => undefined);
   }
 
   /** Awards to others of what it was not asked for, and of what was awarded before. */
@@ -228,58 +264,26 @@ export class Liar {
     const warrant = container?.claims[0]?.claim.warrant;
     const victim = this.#victim();
     if (container === undefined || warrant?.kind.case !== "award" || victim === undefined || !this.#core.mesh.connected().includes(victim)) return;
-    const signed = toBinary(AwardTermsSchema, create(AwardTermsSchema, { container: container.id, epoch: 64, holder: victim, requestHash: container.claims[0]?.create.record.hash ?? new Uint8Array() }));
-    const forged = { signed, signature: this.#sign(Buffer.concat([Buffer.from("cc-award-1\n"), signed])), ...(warrant.kind.value.request && { request: warrant.kind.value.request }) };
+    const signed = toBinary(
+      AwardTermsSchema,
+      create(AwardTermsSchema, {
+        container: container.id,
+        epoch: 64,
+        holder: victim,
+        requestHash: container.claims[0]?.create.record.hash ?? new Uint8Array(),
+      }),
+    );
+    const forged = {
+      signed,
+      signature: this.#forger.sign(Buffer.concat([Buffer.from("cc-award-1\n"), signed])),
+      ...(warrant.kind.value.request && { request: warrant.kind.value.request }),
+    };
     for (const award of [forged, warrant.kind.value]) this.#core.mesh.call(victim, "awardContainer", { award }, { timeoutMs: 1_000 }).catch(() => undefined);
   }
 
   /** Requests that users addressed to this host. */
   #handed(): readonly SignedRequest[] {
     return this.#records.flatMap((record) => (record.writer === this.host.peer && record.key.startsWith("user/") ? (requestOf(record) ?? []) : []));
-  }
-
-  /** A request as if by another's key, signed with its own. */
-  #request(call: string, fields: object, keyId: string): SignedRequest {
-    const body = Buffer.from(JSON.stringify({ to: { call, mesh: this.#world.meshId, peer: this.host.peer }, token: base64Url(this.#random.bytes(12)), ...fields }));
-    const signer = this.host.identity?.signer;
-    if (signer === undefined) throw new TypeError("the liar is nobody");
-    return signRequest({ body, keyId: keyId as never, signer, createdS: Math.floor(this.host.time.wallMs / 1_000), nonce: base64Url(this.#random.bytes(16)) });
-  }
-
-  #stamped(key: string, request: SignedRequest, final: boolean): RecordFrame {
-    const { body, signatureInput, signature } = request;
-    const content = toBinary(StampedRequestSchema, create(StampedRequestSchema, { request: { body, signatureInput, signature } }));
-    return this.#forge(key, content, { final, major: this.host.time.wallMs + this.#random.pick([0, 30_000, -30_000])! });
-  }
-
-  #twist(mesh: NonNullable<SimulatedHost["life"]>["mesh"], kind: "observe" | "askBid" | "awardContainer" | "reconcile" | "askAround"): void {
-    const honest = mesh.handlerOf(kind);
-    if (honest === undefined) return;
-    const random = this.#random;
-    const never = (): Promise<never> => new Promise(() => undefined);
-    const lies: Readonly<Record<typeof kind, (request: never, from: PeerId, signal: AbortSignal) => Promise<object>>> = {
-      observe: async (request, from, signal) => {
-        const said = (await honest(request, from, signal)) as object;
-        const opinions = this.#world.hosts.flatMap((host) => (host.identity === undefined || host === this.host ? [] : [{ peer: host.peer, startNumber: VERSION_MAX, incarnation: VERSION_MAX }]));
-        return { ...said, opinions, withholds: false, timeMs: this.host.time.wallMs + 86_400_000, highestStartOfYours: VERSION_MAX, digest: random.bytes(32) };
-      },
-      askBid: async (request) => {
-        const { requestId, container } = request as { requestId: string; container: string };
-        const bid = { requestId, answer: { kind: "bid", price: -1e9, terms: {} }, validForMs: 2_000 };
-        const other = { requestId, answer: { kind: random.pick(["have-it", "at-work", "name-taken", "name-held", "nonsense"]) ?? "" }, holder: this.host.peer, epoch: 3, otherId: container };
-        return create(BidMessageSchema, random.chance(0.5) ? bid : other);
-      },
-      awardContainer: async (request, from, signal) => {
-        const dice = random.below(4);
-        if (dice === 0) return never();
-        if (dice === 1) return { taken: true, frames: [] };
-        if (dice === 2) return { taken: false, code: "NO_ROOM", reason: "no", signedDecline: new Uint8Array(3), signature: new Uint8Array(64) };
-        return (await honest(request, from, signal)) as object;
-      },
-      reconcile: async () => ({ ranges: [{ from: "", to: "", count: 1, digest: random.bytes(32), listed: false, items: [] }], frames: [], wanted: ["admin/", "host/"] }),
-      askAround: async () => ({ frames: [create(RecordFrameSchema, { frame: 1, payload: random.bytes(50), signature: random.bytes(64) })] }),
-    };
-    mesh.handle(kind, lies[kind] as never);
   }
 }
 

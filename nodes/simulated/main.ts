@@ -6,7 +6,14 @@ const USAGE = `usage: npm run simulate -- [--hosts N] [--seed N] [--minutes N]  
 const TAIL = 60;
 
 const { values } = parseArgs({
-  options: { hosts: { type: "string" }, seed: { type: "string" }, minutes: { type: "string" }, seeds: { type: "string" }, from: { type: "string" }, help: { type: "boolean" } },
+  options: {
+    hosts: { type: "string" },
+    seed: { type: "string" },
+    minutes: { type: "string" },
+    seeds: { type: "string" },
+    from: { type: "string" },
+    help: { type: "boolean" },
+  },
 });
 
 if (values.help === true) {
@@ -15,7 +22,10 @@ if (values.help === true) {
 }
 
 const number = (text: string | undefined): number | undefined => (text === undefined ? undefined : Number(text));
-const common = { ...(values.hosts === undefined ? {} : { hosts: Number(values.hosts) }), ...(values.minutes === undefined ? {} : { troubleMs: Number(values.minutes) * 60_000 }) };
+const common = {
+  ...(values.hosts === undefined ? {} : { hosts: Number(values.hosts) }),
+  ...(values.minutes === undefined ? {} : { troubleMs: Number(values.minutes) * 60_000 }),
+};
 const current = { seed: 0 };
 process.on("unhandledRejection", (reason) => {
   console.log(`seed ${current.seed}: unhandled rejection: ${reason instanceof Error ? reason.stack : String(reason)}`);

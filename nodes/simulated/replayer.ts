@@ -50,6 +50,7 @@ export class Replayer {
     this.#world.history.add("wire", `${path.slice(13)} to ${request.host} played back ${how}: ${code === "" ? status : code}`);
     // A peer that restarted knows by the time only, and where time itself goes back it can't know.
     const isTimeless = this.#world.hosts.some((other) => other.time.wasSet);
-    if (status === 200 && !isTimeless) this.#world.violate("once", `${path.slice(13)}, made at ${request.host} and played back ${how} at ${host}, was acted on`);
+    if (status === 200 && !isTimeless)
+      this.#world.violate("once", `${path.slice(13)}, made at ${request.host} and played back ${how} at ${host}, was acted on`);
   }
 }

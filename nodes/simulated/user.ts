@@ -1,8 +1,8 @@
-import { asCcError, type ContainerId, type ErrorCode, type KeyId, type MeshId } from "../../src/base/index.ts";
 import { type CloudClient, createCloudClient } from "../../src/api/client.ts";
 import { parseEndpoints } from "../../src/api/client-connection.ts";
 import type { ReplyOf, RequestOf, SignedCall, Written } from "../../src/api/client-messages.ts";
-import { requestHeaders, type Role, type Signer, signRequest } from "../../src/identity/index.ts";
+import { asCcError, type ContainerId, type ErrorCode, type KeyId, type MeshId } from "../../src/base/index.ts";
+import { type Role, requestHeaders, type Signer, signRequest } from "../../src/identity/index.ts";
 import { containerIdOf } from "../../src/placement/index.ts";
 import { must } from "../peer/founding.ts";
 import type { ApiNetwork } from "./api.ts";
@@ -92,10 +92,27 @@ export class User {
   }
 
   /** One call, recorded. Never rejects: `outcome` says how it ended. `token`: of an earlier ask, to retry it by hand. */
-  async ask<C extends SignedCall>(endpoints: readonly string[], call: C, request: RequestOf<C>, token = this.newToken()): Promise<Ask & { readonly reply: ReplyOf<C> | undefined }> {
+  async ask<C extends SignedCall>(
+    endpoints: readonly string[],
+    call: C,
+    request: RequestOf<C>,
+    token = this.newToken(),
+  ): Promise<Ask & { readonly reply: ReplyOf<C> | undefined }> {
     const { timeline, onAsk, onEnd } = this.#parts;
     const id = call === "Run" ? containerIdOf(this.keyId, token) : undefined;
-    const ask: Ask = { user: this, call, request, endpoints, token, id, startedAtMs: timeline.nowMs, endedAtMs: undefined, outcome: "pending", message: "", reply: undefined };
+    const ask: Ask = {
+      user: this,
+      call,
+      request,
+      endpoints,
+      token,
+      id,
+      startedAtMs: timeline.nowMs,
+      endedAtMs: undefined,
+      outcome: "pending",
+      message: "",
+      reply: undefined,
+    };
     onAsk(ask);
     const client = this.client(endpoints);
     try {

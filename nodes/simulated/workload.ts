@@ -1,5 +1,5 @@
-import type { ContainerId } from "../../src/base/index.ts";
 import type { ContainerSpecMessage, RequestOf } from "../../src/api/client-messages.ts";
+import type { ContainerId } from "../../src/base/index.ts";
 import type { SeededRandom } from "./random.ts";
 import type { User } from "./user.ts";
 import type { World } from "./world.ts";

@@ -29,7 +29,10 @@ export class AcknowledgedWrites {
       const disks = this.#world.hosts.filter((host) => this.#isOnDisk(host, written)).map((host) => ({ host, losses: host.disk.losses }));
       const lost = this.#world.hosts.some((host) => host.disk.losses > 0 || host.retired);
       if (disks.length < Math.max(1, reply.copies ?? 1) && !lost) {
-        this.#world.violate("copies", `${what} was acknowledged with ${reply.copies} copies and lies on ${disks.map(({ host }) => host.name).join(", ") || "no disk"}`);
+        this.#world.violate(
+          "copies",
+          `${what} was acknowledged with ${reply.copies} copies and lies on ${disks.map(({ host }) => host.name).join(", ") || "no disk"}`,
+        );
       }
       this.#all.push({ written, disks, what });
     }

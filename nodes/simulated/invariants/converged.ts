@@ -27,7 +27,12 @@ function digestsThatDiffer(world: World): string {
   const hosts = liveHosts(world);
   const byDigest = Map.groupBy(hosts, ({ life }) => Buffer.from(life.core.replica.digest()).toString("hex").slice(0, 8));
   if (byDigest.size <= 1) return "";
-  return [...byDigest].map(([digest, same]) => `${same.map(({ name, life }) => `${name}(${life.core.replica.standing()}, ${life.core.replica.counts().records})`).join(" ")}: ${digest}`).join("; ");
+  return [...byDigest]
+    .map(
+      ([digest, same]) =>
+        `${same.map(({ name, life }) => `${name}(${life.core.replica.standing()}, ${life.core.replica.counts().records})`).join(" ")}: ${digest}`,
+    )
+    .join("; ");
 }
 
 function viewsThatDiffer(world: World, isHanded: (id: ContainerId) => boolean): string {
@@ -66,7 +71,8 @@ export function unsettledIds(world: World): ReadonlySet<ContainerId> {
   if (hosts.every(({ life }) => life.core.replica.counts().ahead === 0)) return unsettled;
   const [reference] = hosts;
   for (const id of hosts.flatMap(({ life }) => life.core.view.containers().map((container) => container.id))) {
-    const row = ({ life }: (typeof hosts)[number]): string => JSON.stringify(life.core.view.container(id) === undefined ? "" : rowOf(life.core.view.container(id) as ContainerView));
+    const row = ({ life }: (typeof hosts)[number]): string =>
+      JSON.stringify(life.core.view.container(id) === undefined ? "" : rowOf(life.core.view.container(id) as ContainerView));
     if (reference !== undefined && hosts.some((host) => row(host) !== row(reference))) unsettled.add(id);
   }
   return unsettled;

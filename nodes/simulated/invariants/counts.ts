@@ -1,5 +1,5 @@
 import type { ReplyOf } from "../../../src/api/client-messages.ts";
-import type { ContainerId } from "../../../src/base/index.ts";
+import type { ContainerId, PeerId } from "../../../src/base/index.ts";
 import type { ContainerView } from "../../../src/state/index.ts";
 import type { SimulatedHost } from "../host.ts";
 import type { World } from "../world.ts";
@@ -33,7 +33,8 @@ export function checkAtMost(world: World, isHanded: IsHanded): void {
     const container = reference?.life.core.view.container(id);
     const hosts = processesOf(world, id);
     const asked = container === undefined || container.gone || container.best === undefined ? 0 : 1;
-    if (hosts.length > asked && !isForgotten(world, container)) world.violate("at-most", `${world.history.nameOf(id)} runs on ${hosts.map(({ name }) => name).join(" and ")}, asked is ${asked}`);
+    if (hosts.length > asked && !isForgotten(world, container))
+      world.violate("at-most", `${world.history.nameOf(id)} runs on ${hosts.map(({ name }) => name).join(" and ")}, asked is ${asked}`);
   }
 }
 
@@ -86,7 +87,10 @@ export function checkNothingHeld(world: World): void {
     const memoryBytes = live.reduce((sum, { spec }) => sum + spec.memoryBytes, 0);
     if (used.containers === live.length && used.memoryBytes === memoryBytes) continue;
     const held = `${used.containers} places and ${used.memoryBytes / 1024 ** 2} MiB are taken`;
-    world.violate("nothing-held", `at ${host.name} ${held}, its live containers are ${live.map(({ id }) => world.history.nameOf(id)).join(", ") || "none"} with ${memoryBytes / 1024 ** 2} MiB`);
+    world.violate(
+      "nothing-held",
+      `at ${host.name} ${held}, its live containers are ${live.map(({ id }) => world.history.nameOf(id)).join(", ") || "none"} with ${memoryBytes / 1024 ** 2} MiB`,
+    );
   }
 }
 
@@ -96,14 +100,19 @@ export function checkLaterWins(world: World, isHanded: IsHanded): void {
   const unsettled = unsettledIds(world);
   for (const container of reference?.life.core.view.containers() ?? []) {
     if (unsettled.has(container.id) || (world.liars.size > 0 && isHanded(container.id))) continue;
-    const changes = world.asks.filter((ask) => CHANGES.has(ask.call) && ask.outcome === "done" && (ask.reply as ReplyOf<"Stop">).wrote.some(({ key }) => key.endsWith(`/${container.id}`)));
+    const changes = world.asks.filter(
+      (ask) => CHANGES.has(ask.call) && ask.outcome === "done" && (ask.reply as ReplyOf<"Stop">).wrote.some(({ key }) => key.endsWith(`/${container.id}`)),
+    );
     const counting = world.asks.find((ask) => ask.token === container.wanted?.token);
     // What ended as unknown may have been done, and then at any time.
     if (counting !== undefined && counting.outcome !== "done") continue;
     const last = changes.findLast((ask) => counting === undefined || ask.startedAtMs > (counting.endedAtMs ?? 0));
     if (last === undefined || last === counting || container.removed || isWriteLost(world)) continue;
     if (world.wasDisturbed((counting ?? last).startedAtMs - AFTERMATH_MS, last.endedAtMs ?? 0)) continue;
-    world.violate("later-wins", `${world.history.nameOf(container.id)}: ${last.call} by ${last.user.name} was done at ${last.endedAtMs}, what counts is ${counting?.call ?? "nothing"}`);
+    world.violate(
+      "later-wins",
+      `${world.history.nameOf(container.id)}: ${last.call} by ${last.user.name} was done at ${last.endedAtMs}, what counts is ${counting?.call ?? "nothing"}`,
+    );
   }
 }
 
@@ -116,10 +125,14 @@ export function checkRemoved(world: World): void {
     if (ask.call !== "Remove" || ask.outcome !== "done" || reply === undefined) continue;
     for (const id of reply.done) {
       // Not known to whom could be asked, and some could not be: the answer says so.
-      if (reply.notAsked.length > 0 && !reply.wrote.some(({ key }) => key.endsWith(`/${id}`))) continue;
+      const wrote = reply.wrote.filter(({ key }) => key.endsWith(`/${id}`));
+      if (reply.notAsked.length > 0 && wrote.length === 0) continue;
+      // A liar may put another record in the place of what it stamped.
+      if (wrote.some(({ host }) => world.liars.has(host as PeerId))) continue;
       for (const host of liveHosts(world)) {
         const container = host.life.core.view.container(id as ContainerId);
-        if (container !== undefined && !container.gone && !isWriteLost(world) && !unsettled.has(container.id)) world.violate("stays-removed", `${world.history.nameOf(id)} was removed and is back at ${host.name}`);
+        if (container !== undefined && !container.gone && !isWriteLost(world) && !unsettled.has(container.id))
+          world.violate("stays-removed", `${world.history.nameOf(id)} was removed and is back at ${host.name}`);
       }
     }
   }

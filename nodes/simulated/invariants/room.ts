@@ -5,7 +5,8 @@ import { liveHosts } from "./reach.ts";
 export function checkRoom(world: World): void {
   for (const host of world.hosts) {
     const memoryBytes = host.machine.running().reduce((sum, run) => sum + run.memoryBytes, 0);
-    if (memoryBytes > host.capacity.memoryBytes && host.disk.losses === 0) world.violate("room", `the processes of ${host.name} have ${memoryBytes} of ${host.capacity.memoryBytes} bytes of memory`);
+    if (memoryBytes > host.capacity.memoryBytes && host.disk.losses === 0)
+      world.violate("room", `the processes of ${host.name} have ${memoryBytes} of ${host.capacity.memoryBytes} bytes of memory`);
   }
   for (const host of liveHosts(world)) {
     if (!host.isReady || host.disk.losses > 0) continue;

@@ -43,7 +43,10 @@ export class StartWatch {
     const sinceMs = this.#connectedSinceMs(first, second);
     const connectedMs = timeline.nowMs - sinceMs;
     if (connectedMs >= timeline.nowMs - first.startedAtMs + GRACE_MS && !this.#hasForgotten(first.host) && !this.#hasForgotten(second.host)) {
-      this.#world.violate("one-start", `${this.#what(second)} was started for one run token on ${first.host} and on ${second.host}, which have been connected for ${connectedMs} ms`);
+      this.#world.violate(
+        "one-start",
+        `${this.#what(second)} was started for one run token on ${first.host} and on ${second.host}, which have been connected for ${connectedMs} ms`,
+      );
     }
   }
 
@@ -56,7 +59,8 @@ export class StartWatch {
     // Who was removed from the mesh hears nothing any more.
     if (this.#world.hosts.some((host) => (host.retired || isLiar(this.#world, host)) && (host.name === first.host || host.name === second.host))) return;
     const connectedMs = this.#world.timeline.nowMs - this.#connectedSinceMs(first, second);
-    if (connectedMs > GRACE_MS) this.#world.violate("one-start", `${this.#what(second)} runs on ${first.host} and ${second.host}, which have been connected for ${connectedMs} ms`);
+    if (connectedMs > GRACE_MS)
+      this.#world.violate("one-start", `${this.#what(second)} runs on ${first.host} and ${second.host}, which have been connected for ${connectedMs} ms`);
   }
 
   #connectedSinceMs(a: ProcessRun, b: ProcessRun): number {

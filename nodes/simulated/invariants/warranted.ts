@@ -26,7 +26,9 @@ export class WarrantWatch {
 
   /** The container itself, or a wish about it. */
   isHanded(id: ContainerId): boolean {
-    return this.#handed.has(id) || this.#world.asks.some((ask) => (ask.id === id || names(ask, id)) && ask.endpoints.some((endpoint) => this.#isLiars(endpoint)));
+    return (
+      this.#handed.has(id) || this.#world.asks.some((ask) => (ask.id === id || names(ask, id)) && ask.endpoints.some((endpoint) => this.#isLiars(endpoint)))
+    );
   }
 
   check(): void {
@@ -44,14 +46,17 @@ export class WarrantWatch {
     const key = publicKeyOfPeer(record.writer);
     const holds = key.ok && this.#world.keys.verifier.verify(key.value, Buffer.concat([SIGNED_PREFIX, record.frame.payload]), record.frame.signature);
     if (!holds) this.#world.violate("own-records", `${at} has a record at ${record.key} that ${this.#name(record.writer)} did not sign`);
-    if (record.key.startsWith("host/") && record.key.split("/")[1] !== record.writer) this.#world.violate("own-records", `${at} has a record at ${record.key} of ${this.#name(record.writer)}`);
+    if (record.key.startsWith("host/") && record.key.split("/")[1] !== record.writer)
+      this.#world.violate("own-records", `${at} has a record at ${record.key} of ${this.#name(record.writer)}`);
   }
 
   #checkPowers(at: string, view: NonNullable<World["hosts"][number]["life"]>["core"]["view"]): void {
     const keys = new Set<string>([...this.#world.users.map(({ keyId }) => keyId), view.authority().rootKeyId, ...this.#world.knownKeys]);
-    for (const { keyId, state } of view.keys()) if (state === "live" && !keys.has(keyId)) this.#world.violate("own-records", `${at} holds the key ${keyId} to be valid, which nobody who may has signed`);
+    for (const { keyId, state } of view.keys())
+      if (state === "live" && !keys.has(keyId)) this.#world.violate("own-records", `${at} holds the key ${keyId} to be valid, which nobody who may has signed`);
     const hosts = new Set<string>(this.#world.hosts.flatMap((host) => host.identity?.peer ?? []));
-    for (const { peer } of view.members()) if (!hosts.has(peer)) this.#world.violate("own-records", `${at} holds ${peer} to be a member, which nobody admitted`);
+    for (const { peer } of view.members())
+      if (!hosts.has(peer)) this.#world.violate("own-records", `${at} holds ${peer} to be a member, which nobody admitted`);
     for (const [removed] of view.authority().removals) {
       if (!this.#asked("RemoveHost", removed)) this.#world.violate("own-records", `${at} holds ${this.#name(removed)} to be removed, which nobody asked for`);
     }
@@ -61,8 +66,10 @@ export class WarrantWatch {
     const { id, wanted, best } = container;
     const named = this.#name(id);
     if (!this.#world.asks.some((ask) => ask.id === id)) this.#world.violate("own-records", `${at} has the container ${id}, which nobody asked for`);
-    if (wanted !== undefined && !this.#asked(wanted.call, id, wanted.token)) this.#world.violate("own-records", `${at} shows a ${wanted.call} of ${named} that nobody asked for`);
-    if (best !== undefined && this.#world.liars.has(best.holder) && !this.isHanded(id)) this.#world.violate("own-records", `${at} holds ${named} to be at the lying ${this.#name(best.holder)}, to which nobody gave it`);
+    if (wanted !== undefined && !this.#asked(wanted.call, id, wanted.token))
+      this.#world.violate("own-records", `${at} shows a ${wanted.call} of ${named} that nobody asked for`);
+    if (best !== undefined && this.#world.liars.has(best.holder) && !this.isHanded(id))
+      this.#world.violate("own-records", `${at} holds ${named} to be at the lying ${this.#name(best.holder)}, to which nobody gave it`);
   }
 
   #asked(call: string, subject: string, token?: string): boolean {

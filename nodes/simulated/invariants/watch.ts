@@ -12,7 +12,7 @@ import { WarrantWatch } from "./warranted.ts";
 
 const LOOK_EVERY_MS = 500;
 /** What DESIGN.md promises after the last fault. */
-export const CONVERGED_AFTER_MS = 10_000;
+const CONVERGED_AFTER_MS = 10_000;
 const AS_ASKED_AFTER_MS = 30_000;
 
 /** Everything that holds always is looked at from now on; what holds after healing is asked for by the story. */

@@ -1,166 +1,11 @@
-import type { ContainerId } from "../../../src/base/index.ts";
 import { base64Url } from "../../../src/identity/index.ts";
 import { Liar } from "../liar.ts";
-import { Replayer } from "../replayer.ts";
 import type { Scenario } from "./scenario.ts";
 
 const STREAM = 200;
 
-/** Histories about who may do what, and who only says so. */
+/** Histories about who may do what. */
 export const AUTHORITY_SCENARIOS: readonly Scenario[] = [
-  {
-    hazard: "liar",
-    what: "one stolen host forges claims, phases, deletions, keys, floods and replays, and lies in its answers",
-    zones: ["a", "a", "a", "a"],
-    seeds: 3,
-    story: async (stage) => {
-      const { world } = stage;
-      const liar = new Liar(world, stage.host(3), world.random(STREAM));
-      const honest = world.hosts.filter((host) => host !== liar.host);
-      const ids: ContainerId[] = [];
-      for (const host of honest) ids.push(await stage.place({ host: host.name, restart: "always" }, [host]));
-      liar.lieInAnswers(["observe", "reconcile", "askAround"]);
-      const untilMs = world.timeline.nowMs + 20_000;
-      await liar.attack(untilMs, 250);
-      for (const [at, id] of ids.entries()) stage.expect(stage.running(id).join() === honest[at]?.name, `${world.history.nameOf(id)} runs on as if nothing was`);
-      // It stops nobody: everything can be done without it, and while it bids.
-      liar.lieInAnswers(["askBid", "awardContainer"]);
-      const done = [];
-      for (let round = 0; round < 4; round += 1) done.push(await stage.run({ host: honest[round % 3]?.name ?? "" }, honest));
-      for (const ask of done) stage.expectDone(ask);
-      stage.expectDone(await stage.change("Stop", ids, honest[0]));
-      await stage.watch.healed();
-    },
-  },
-  {
-    hazard: "liar",
-    what: "a host takes a user's words for something else: a 'stop' for a removal, a run for a tombstone",
-    story: async (stage) => {
-      const { world } = stage;
-      const [a, b] = world.hosts;
-      if (a === undefined || b === undefined) return;
-      const liar = new Liar(world, stage.host(2), world.random(STREAM));
-      const id = await stage.place({ host: b.name }, [a]);
-      stage.expectDone(await stage.change("Stop", [id], liar.host));
-      stage.expectDone(await stage.change("Start", [id], a));
-      await stage.until(() => stage.running(id).length === 1, "it runs again");
-      for (let round = 0; round < 6; round += 1) {
-        liar.do("twists words");
-        await stage.sleep(1_000);
-      }
-      stage.expect(stage.running(id).length === 1, "it runs on: nobody asked for its removal");
-      await stage.watch.healed();
-    },
-  },
-  {
-    hazard: "liar",
-    what: "a host restarts beside a liar that tells it of start numbers that it never had",
-    zones: ["a", "a", "a", "a"],
-    story: async (stage) => {
-      const { world } = stage;
-      const liar = new Liar(world, stage.host(3), world.random(STREAM));
-      liar.lieInAnswers(["observe"]);
-      const over = world.disturb();
-      const [, restarted] = world.hosts;
-      if (restarted === undefined) return;
-      restarted.killPeer();
-      await stage.sleep(1_000);
-      const heal = stage.cut(world.hosts.slice(0, 1).concat(world.hosts.slice(2, 3)), [restarted]);
-      restarted.boot();
-      await stage.sleep(4_000);
-      heal();
-      await stage.heal();
-      over();
-      await stage.sleep(3_000);
-      stage.expectDone(await stage.run({ host: restarted.name }, [restarted]));
-      stage.expect((restarted.life?.core.replica.startNumber() ?? 0) < 2 ** 40, "nobody's word makes a start number that is near its end");
-      await stage.watch.healed();
-    },
-  },
-  {
-    hazard: "restamp",
-    what: "a host that was handed a user's 'stop' stamps it again after the user's 'start'",
-    story: async (stage) => {
-      const { world } = stage;
-      const [a, b] = world.hosts;
-      if (a === undefined || b === undefined) return;
-      const id = await stage.place({ host: b.name }, [a]);
-      const liar = new Liar(world, stage.host(2), world.random(STREAM));
-      stage.expectDone(await stage.change("Stop", [id], liar.host));
-      stage.expectDone(await stage.change("Start", [id], a));
-      await stage.until(() => stage.running(id).length === 1, "it runs again");
-      for (let round = 0; round < 6; round += 1) {
-        liar.do("restamps");
-        await stage.sleep(1_500);
-      }
-      stage.expect(stage.running(id).length === 1, "a stop that was stamped twice stops nothing that was started since");
-      await stage.watch.healed();
-    },
-  },
-  {
-    hazard: "restamp",
-    what: "somebody on the wire plays users' requests back, changed and unchanged",
-    seeds: 2,
-    story: async (stage) => {
-      const replayer = new Replayer(stage.world, stage.world.random(STREAM));
-      const ids = [await stage.place(), await stage.place({}, [stage.host(1)])];
-      for (const id of ids) {
-        await stage.change("Stop", [id]);
-        await stage.change("Start", [id], stage.host(1));
-      }
-      for (let round = 0; round < 60; round += 1) await replayer.once();
-      await stage.sleep(2_000);
-      stage.host(0).killPeer();
-      stage.host(0).boot();
-      await stage.heal();
-      for (let round = 0; round < 30; round += 1) await replayer.once();
-      await stage.watch.healed();
-    },
-  },
-  {
-    hazard: "second-life",
-    what: "requests and records of what was removed are played back an hour later",
-    story: async (stage) => {
-      const { world } = stage;
-      const liar = new Liar(world, stage.host(2), world.random(STREAM));
-      const replayer = new Replayer(world, world.random(STREAM + 1));
-      const id = await stage.place({ host: stage.host(1).name });
-      await stage.until(() => stage.running(id).length === 1, "it runs");
-      liar.do("replays");
-      stage.expectDone(await stage.change("Remove", [id]));
-      const over = world.disturb();
-      for (const host of world.hosts) host.time.skewMs += 3_600_000;
-      stage.user.time.skewMs += 3_600_000;
-      await stage.sleep(8_000);
-      over();
-      for (let round = 0; round < 30; round += 1) await replayer.once();
-      for (let round = 0; round < 4; round += 1) {
-        liar.do("replays");
-        liar.do("restamps");
-        await stage.sleep(1_000);
-      }
-      stage.expect(stage.starts(id) === 1, "what was removed has no second life");
-      await stage.watch.healed();
-    },
-  },
-  {
-    hazard: "second-life",
-    what: "removed on one side of a cut, started on the other later: it stays removed",
-    story: async (stage) => {
-      const [a, b, c] = stage.world.hosts;
-      if (a === undefined || b === undefined || c === undefined) return;
-      const id = await stage.place({ host: c.name });
-      await stage.until(() => stage.running(id).length === 1, "it runs");
-      const heal = stage.cut([a, b], [c]);
-      await stage.sleep(8_000);
-      stage.expectDone(await stage.change("Remove", [id], a));
-      stage.expectDone(await stage.change("Restart", [id], c));
-      heal();
-      await stage.heal();
-      await stage.watch.healed();
-      stage.expect(stage.running(id).length === 0, "a removal is final, whatever came later elsewhere");
-    },
-  },
   {
     hazard: "revoked-owner",
     what: "an operator's key is revoked: what it asked for before stays, what it asks for now is refused",
@@ -215,7 +60,8 @@ export const AUTHORITY_SCENARIOS: readonly Scenario[] = [
         liar.do("claims what runs elsewhere");
         liar.do("restamps");
         const ask = await stage.run({}, [removed]);
-        if (ask.outcome === "done" && ask.id !== undefined && a.life?.core.view.container(ask.id) !== undefined) world.violate("power", "a removed host places containers in the mesh");
+        if (ask.outcome === "done" && ask.id !== undefined && a.life?.core.view.container(ask.id) !== undefined)
+          world.violate("power", "a removed host places containers in the mesh");
         await stage.sleep(500);
       }
       stage.expect(a.life?.core.mesh.connected().includes(removed.peer) === false, "it has no connection any more");
@@ -258,7 +104,12 @@ export const AUTHORITY_SCENARIOS: readonly Scenario[] = [
       if (issuer === undefined) return;
       issuer.disk.speed.syncMsMax = 200;
       const key = world.keys.make(world.random(STREAM));
-      const asked = await world.admin.ask([issuer.endpoint], "CreateInvite", { zone: "a", uses: 2, validForMs: 600_000, publicKey: base64Url(key.signer.publicKey) });
+      const asked = await world.admin.ask([issuer.endpoint], "CreateInvite", {
+        zone: "a",
+        uses: 2,
+        validForMs: 600_000,
+        publicKey: base64Url(key.signer.publicKey),
+      });
       const id = asked.reply?.id ?? "";
       const over = world.disturb();
       const joins = [0, 1, 2, 3, 4, 5].map(async (at) => {
@@ -291,8 +142,14 @@ export const AUTHORITY_SCENARIOS: readonly Scenario[] = [
       await stage.sleep(1_000);
       const heal = stage.cut([a, b], [c, d]);
       await stage.sleep(10_000);
-      stage.expectRefused(await world.admin.ask([a.endpoint], "RemoveHost", { host: c.peer, countsToMajor: 1, countsToMinor: 1, allCertificates: true }), "MAJORITY_NEEDED");
-      stage.expectRefused(await world.admin.ask([c.endpoint], "RemoveHost", { host: a.peer, countsToMajor: 1, countsToMinor: 1, allCertificates: true }), "MAJORITY_NEEDED");
+      stage.expectRefused(
+        await world.admin.ask([a.endpoint], "RemoveHost", { host: c.peer, countsToMajor: 1, countsToMinor: 1, allCertificates: true }),
+        "MAJORITY_NEEDED",
+      );
+      stage.expectRefused(
+        await world.admin.ask([c.endpoint], "RemoveHost", { host: a.peer, countsToMajor: 1, countsToMinor: 1, allCertificates: true }),
+        "MAJORITY_NEEDED",
+      );
       stage.expectRefused(await ann.ask([a.endpoint], "RevokeKey", { key: ben.keyId, keepAll: true }), "FORBIDDEN");
       stage.expectRefused(await ben.ask([c.endpoint], "RevokeKey", { key: ann.keyId, keepAll: true }), "FORBIDDEN");
       heal();
@@ -335,12 +192,24 @@ export const AUTHORITY_SCENARIOS: readonly Scenario[] = [
 ];
 
 /** As `cc host remove` does it: names the last version that counts. Its machine is switched off afterwards, if so wanted. */
-async function removeHost(stage: Parameters<Scenario["story"]>[0], host: Parameters<Scenario["story"]>[0]["world"]["hosts"][number], at: typeof host, off = true): Promise<void> {
+async function removeHost(
+  stage: Parameters<Scenario["story"]>[0],
+  host: Parameters<Scenario["story"]>[0]["world"]["hosts"][number],
+  at: typeof host,
+  off = true,
+): Promise<void> {
   const { world } = stage;
   const listed = await world.admin.ask([at.endpoint], "ListHosts", {});
   const found = listed.reply?.hosts.find(({ id }) => id === host.peer);
   const over = world.disturb();
-  stage.expectDone(await world.admin.ask([at.endpoint], "RemoveHost", { host: host.peer, countsToMajor: found?.lastMajor ?? 0, countsToMinor: found?.lastMinor ?? 0, allCertificates: true }));
+  stage.expectDone(
+    await world.admin.ask([at.endpoint], "RemoveHost", {
+      host: host.peer,
+      countsToMajor: found?.lastMajor ?? 0,
+      countsToMinor: found?.lastMinor ?? 0,
+      allCertificates: true,
+    }),
+  );
   if (off) {
     await stage.sleep(1_000);
     host.retired = true;

@@ -1,7 +1,7 @@
-import type { ContainerId } from "../../../src/base/index.ts";
 import type { ContainerSpecMessage } from "../../../src/api/client-messages.ts";
-import type { Watch } from "../invariants/watch.ts";
+import type { ContainerId } from "../../../src/base/index.ts";
 import type { SimulatedHost } from "../host.ts";
+import type { Watch } from "../invariants/watch.ts";
 import type { Ask, User } from "../user.ts";
 import type { World } from "../world.ts";
 
@@ -40,7 +40,16 @@ export class Stage {
   }
 
   spec(more: Partial<ContainerSpecMessage> = {}): Partial<ContainerSpecMessage> {
-    return { image: "alpine", command: ["sleep", "0", "0"], memoryBytes: 128 * MIB, diskBytes: 128 * MIB, cpuShares: 64, stopTimeoutMs: 1_000, restart: "no", ...more };
+    return {
+      image: "alpine",
+      command: ["sleep", "0", "0"],
+      memoryBytes: 128 * MIB,
+      diskBytes: 128 * MIB,
+      cpuShares: 64,
+      stopTimeoutMs: 1_000,
+      restart: "no",
+      ...more,
+    };
   }
 
   /** Runs a container, asked for at these hosts in order; expects it to be placed. */
@@ -51,7 +60,12 @@ export class Stage {
   }
 
   run(more: Partial<ContainerSpecMessage> = {}, at: readonly SimulatedHost[] = [this.host(0)], token?: string): Promise<Ask> {
-    return this.user.ask(at.map(({ endpoint }) => endpoint), "Run", { spec: this.spec(more) }, token);
+    return this.user.ask(
+      at.map(({ endpoint }) => endpoint),
+      "Run",
+      { spec: this.spec(more) },
+      token,
+    );
   }
 
   change(call: "Stop" | "Start" | "Restart" | "Remove", ids: readonly ContainerId[], at: SimulatedHost = this.host(0), by = this.user): Promise<Ask> {
@@ -67,7 +81,10 @@ export class Stage {
   }
 
   expectRefused(ask: Ask, ...codes: readonly string[]): void {
-    this.expect(codes.includes(ask.outcome), `${ask.call} by ${ask.user.name} should be refused with ${codes.join(" or ")}, and was ${ask.outcome} ${ask.message}`);
+    this.expect(
+      codes.includes(ask.outcome),
+      `${ask.call} by ${ask.user.name} should be refused with ${codes.join(" or ")}, and was ${ask.outcome} ${ask.message}`,
+    );
   }
 
   /** Hosts on which a process of it runs. */

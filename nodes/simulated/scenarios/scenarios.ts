@@ -1,16 +1,18 @@
 import { Watch } from "../invariants/watch.ts";
-import { World, type Violation } from "../world.ts";
+import { type Violation, World } from "../world.ts";
+import { ABSENCE_SCENARIOS } from "./absence.ts";
 import { AUTHORITY_SCENARIOS } from "./authority.ts";
+import { LIE_SCENARIOS } from "./lies.ts";
 import { PLACEMENT_SCENARIOS } from "./placement.ts";
 import { type Scenario, Stage } from "./scenario.ts";
 import { STATE_SCENARIOS } from "./state.ts";
 
-export const SCENARIOS: readonly Scenario[] = [...STATE_SCENARIOS, ...PLACEMENT_SCENARIOS, ...AUTHORITY_SCENARIOS];
+export const SCENARIOS: readonly Scenario[] = [...STATE_SCENARIOS, ...ABSENCE_SCENARIOS, ...PLACEMENT_SCENARIOS, ...LIE_SCENARIOS, ...AUTHORITY_SCENARIOS];
 
 export const nameOf = (scenario: Scenario): string => `${scenario.hazard}: ${scenario.what}`;
 
 /** Tells one scenario with one seed. */
-export async function playScenario(scenario: Scenario, seed: number, print?: (line: string) => void): Promise<World> {
+async function playScenario(scenario: Scenario, seed: number, print?: (line: string) => void): Promise<World> {
   const world = new World({ seed, zones: scenario.zones ?? ["a", "a", "a"], ...(print === undefined ? {} : { print }) });
   await world.tell(async () => {
     const watch = new Watch(world);

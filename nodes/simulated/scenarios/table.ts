@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { join } from "node:path";
-import { MUTATIONS } from "../mutations/mutations.ts";
 import type { Mutation } from "../mutations/mutation.ts";
+import { MUTATIONS } from "../mutations/mutations.ts";
 import { nameOf, type Played, SCENARIOS } from "./scenarios.ts";
 
 /** One mutation against its scenarios: what caught it, if anything did. */
@@ -31,7 +31,10 @@ export function playApart(scenarios: readonly number[], mutation?: number): Prom
     child.once("error", reject);
     child.once("close", () => {
       clearTimeout(limit);
-      const told = out.split("\n").filter((line) => line !== "").map((line): Told => JSON.parse(line));
+      const told = out
+        .split("\n")
+        .filter((line) => line !== "")
+        .map((line): Told => JSON.parse(line));
       if (hung) told.push({ scenario: scenarios[told.length] ?? -1, seed: 0, violation: { invariant: "no-fault", atMs: 0, text: "it never ends" }, tail: [] });
       else if (told.length === 0) return reject(new Error(`the scenarios were not played: ${err.slice(0, 2_000)}`));
       resolve(told);
@@ -68,7 +71,14 @@ export function formatTable(rows: readonly Row[]): string {
   const cells = rows.map(({ mutation, scenario, caughtBy }) => [mutation.hazard, scenario, mutation.name, caughtBy ?? "NOT CAUGHT"]);
   const all = [["hazard", "history", "rule switched off", "caught by"], ...cells];
   const widths = [0, 1, 2, 3].map((column) => Math.min(60, Math.max(...all.map((row) => (row[column] ?? "").length))));
-  return all.map((row) => row.map((cell, column) => shorten(cell, widths[column] ?? 0)).join("  ").trimEnd()).join("\n");
+  return all
+    .map((row) =>
+      row
+        .map((cell, column) => shorten(cell, widths[column] ?? 0))
+        .join("  ")
+        .trimEnd(),
+    )
+    .join("\n");
 }
 
 const shorten = (text: string, width: number): string => (text.length > width ? `${text.slice(0, width - 1)}…` : text.padEnd(width));
