@@ -1,8 +1,8 @@
 import { create, toJsonString } from "@bufbuild/protobuf";
-import { type CloudCall, decodeBody, isOpenCall, type OpenCall, type SignedCall } from "../../src/api/index.ts";
 import type { Connection, ConnectionListener, Dialer, Endpoint } from "../../src/api/client-connection.ts";
 import { errorBody } from "../../src/api/drivers/requests.ts";
 import { Cloud } from "../../src/api/gen/cc/v1/cloud_pb.ts";
+import { type CloudCall, decodeBody, isOpenCall, type OpenCall, type SignedCall } from "../../src/api/index.ts";
 import { asCcError, CcError, type Clock } from "../../src/base/index.ts";
 import type { Life, SimulatedHost } from "./host.ts";
 import type { SeededRandom } from "./random.ts";
@@ -123,7 +123,12 @@ export class ApiNetwork {
 }
 
 /** What the server answers: authentication, decoding, the handler, and errors as Connect's JSON form has them. */
-async function answer(life: Life, path: string, head: string, body: Uint8Array): Promise<{ readonly status: number; readonly code: string; readonly bytes: Uint8Array }> {
+async function answer(
+  life: Life,
+  path: string,
+  head: string,
+  body: Uint8Array,
+): Promise<{ readonly status: number; readonly code: string; readonly bytes: Uint8Array }> {
   try {
     const call = path.slice("/cc.v1.Cloud/".length);
     const local = (call.slice(0, 1).toLowerCase() + call.slice(1)) as CloudCall;

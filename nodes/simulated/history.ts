@@ -1,5 +1,5 @@
 import { hash } from "node:crypto";
-import { type Logger } from "../../src/base/index.ts";
+import type { Logger } from "../../src/base/index.ts";
 
 /** Errors that a peer has to say: a disk was lost or damaged. */
 const EXPECTED = /^the store (that this host used is not there|is damaged)/;
@@ -57,7 +57,13 @@ export class History {
       this.add(who, text);
       if (mark === "! " && !EXPECTED.test(message)) onError(text);
     };
-    return { debug: () => undefined, info: say("  "), warn: say("~ "), error: say("! "), child: (fields) => this.logger(who, onError, { ...bound, ...fields }) };
+    return {
+      debug: () => undefined,
+      info: say("  "),
+      warn: say("~ "),
+      error: say("! "),
+      child: (fields) => this.logger(who, onError, { ...bound, ...fields }),
+    };
   }
 
   #fields(fields: Readonly<Record<string, unknown>>): string {

@@ -10,7 +10,8 @@ import type { ApiNetwork } from "./api.ts";
 import { HostDisk } from "./disk.ts";
 import type { History } from "./history.ts";
 import { Machine, type ProcessRun } from "./machine.ts";
-import { type Network, SimulatedMesh } from "./network.ts";
+import { SimulatedMesh } from "./mesh.ts";
+import type { Network } from "./network.ts";
 import type { SeededRandom } from "./random.ts";
 import { HostClock, MachineTime, type Timeline } from "./timeline.ts";
 

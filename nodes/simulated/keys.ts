@@ -1,6 +1,6 @@
 import { hash } from "node:crypto";
 import type { Random } from "../../src/base/index.ts";
-import { createEd25519Verifier, type KeyPair, sha256, type Signer, type Verifier } from "../../src/identity/index.ts";
+import { createEd25519Verifier, type KeyPair, type Signer, sha256, type Verifier } from "../../src/identity/index.ts";
 
 /**
  * Signatures that cost a microsecond: a hash of seed and message, which only this world's own verifier can check, because

@@ -1,7 +1,7 @@
 import type { Clock } from "../../src/base/index.ts";
 
 /** The world's start in virtual time: an arbitrary fixed instant, so that histories print alike. */
-export const WORLD_START_MS = Date.UTC(2030, 0, 1);
+const WORLD_START_MS = Date.UTC(2030, 0, 1);
 
 /** Events that fire in one round of the process's own event loop. */
 const TURNS_PER_ROUND = 64;

@@ -1,21 +1,17 @@
-import { create, toBinary } from "@bufbuild/protobuf";
-import { StampedRequestSchema } from "../../src/api/gen/cc/v1/records_pb.ts";
-import { CcError, type KeyId, type MeshId, type PeerId, type Zone } from "../../src/base/index.ts";
-import { callUnsigned } from "../../src/api/client.ts";
-import { parseEndpoints } from "../../src/api/client-connection.ts";
-import { base64, base64Url, decodeCertificate, fromBase64Url, keyIdOf, parseAccessToken, peerIdOf, publicKeyOfPeer, type Role, type Signer, signBinding } from "../../src/identity/index.ts";
+import { CcError, type KeyId, type MeshId, type PeerId } from "../../src/base/index.ts";
+import { base64Url, keyIdOf, type Role, type Signer } from "../../src/identity/index.ts";
 import type { DeclaredCapacity } from "../../src/placement/index.ts";
-import { buildRecord } from "../../src/state/index.ts";
-import { foundMesh, must } from "../peer/founding.ts";
 import { ApiNetwork, type SeenRequest } from "./api.ts";
+import { Disturbances } from "./disturbances.ts";
 import { History } from "./history.ts";
 import { SimulatedHost } from "./host.ts";
 import type { Invariant } from "./invariants/names.ts";
 import { KeyRing } from "./keys.ts";
 import type { ProcessRun } from "./machine.ts";
+import { admitAt, foundMeshOn } from "./membership.ts";
 import { type CarriedCall, Network } from "./network.ts";
 import { SeededRandom } from "./random.ts";
-import { HostClock, MachineTime, Timeline } from "./timeline.ts";
+import { Timeline } from "./timeline.ts";
 import { type Ask, User } from "./user.ts";
 
 export type Violation = { readonly invariant: Invariant; readonly atMs: number; readonly text: string };
@@ -29,7 +25,7 @@ export type WorldOptions = {
 };
 
 const MIB = 1024 ** 2;
-export const CAPACITY: DeclaredCapacity = { memoryBytes: 2_048 * MIB, diskBytes: 8_192 * MIB, cpuShares: 4_096, containersMax: 12 };
+const CAPACITY: DeclaredCapacity = { memoryBytes: 2_048 * MIB, diskBytes: 8_192 * MIB, cpuShares: 4_096, containersMax: 12 };
 const HISTORY_KEPT = 400;
 /** Chance is drawn from streams of their own, so that one part's draws do not shift another's. */
 const STREAM = { network: 1, api: 2, setup: 3, hosts: 16, users: 64 } as const;
@@ -64,8 +60,7 @@ export class World {
   readonly knownKeys = new Set<KeyId>();
   readonly #options: WorldOptions;
   readonly #setup: SeededRandom;
-  /** Times during which something was broken. */
-  readonly #disturbances: { readonly sinceMs: number; untilMs: number }[] = [];
+  readonly #disturbances = new Disturbances(this.timeline);
   #meshId: MeshId | undefined;
   #root: Signer | undefined;
   #admin: User | undefined;
@@ -119,15 +114,11 @@ export class World {
 
   /** Something is broken from now on, until the function that this gives is called. */
   disturb(): () => void {
-    const disturbance = { sinceMs: this.timeline.nowMs, untilMs: Number.POSITIVE_INFINITY };
-    this.#disturbances.push(disturbance);
-    return () => {
-      disturbance.untilMs = this.timeline.nowMs;
-    };
+    return this.#disturbances.begin();
   }
 
   wasDisturbed(fromMs: number, toMs: number): boolean {
-    return this.#disturbances.some(({ sinceMs, untilMs }) => sinceMs <= toMs && untilMs >= fromMs);
+    return this.#disturbances.overlap(fromMs, toMs);
   }
 
   disturbedSince(fromMs: number): boolean {
@@ -178,25 +169,11 @@ export class World {
 
   #found(zone: string): void {
     const host = this.#newHost();
-    const clock = new HostClock(this.timeline, new MachineTime(this.timeline, 0));
-    const made = foundMesh(this.#setup, clock, host.name, zone as Zone);
-    const signer = this.keys.adopt(made.hostSeed, must(publicKeyOfPeer(made.peer)));
-    const rootSeed = fromBase64Url(made.recoveryKey.slice("ccr_".length));
-    const adminSeed = fromBase64Url(made.secretKey.slice("ccs_".length));
-    const [grant] = made.requests;
-    const adminKey = grant === undefined ? undefined : fromBase64Url(String(JSON.parse(Buffer.from(grant.request.body).toString("utf8")).publicKey));
-    if (rootSeed === undefined || adminSeed === undefined || adminKey === undefined) throw new TypeError("the founding gave no keys");
-    const { keyId } = must(parseAccessToken(made.accessToken));
-    this.#meshId = made.meshId;
-    this.#root = this.keys.adopt(rootSeed, made.certificate.rootPublicKey);
-    this.#admin = this.addUser("admin", keyId, this.keys.adopt(adminSeed, adminKey), "admin");
-    const frames = made.requests.map(({ key, request }, index) => {
-      const content = toBinary(StampedRequestSchema, create(StampedRequestSchema, { request: { ...request } }));
-      return buildRecord({ key, version: { major: clock.nowMs(), minor: index }, final: false, content }, made.peer, signer).frame;
-    });
-    host.disk.prepare({ adminFrames: frames });
-    host.identity = { peer: made.peer, meshId: made.meshId, zone: made.zone, signer, certificate: made.certificate, neighbours: [] };
-    this.history.name(made.peer, host.name);
+    const founded = foundMeshOn(host, zone, { timeline: this.timeline, keys: this.keys, random: this.#setup });
+    this.#meshId = founded.meshId;
+    this.#root = founded.root;
+    this.#admin = this.addUser("admin", founded.adminKeyId, founded.admin, "admin");
+    this.history.name(host.peer, host.name);
     host.boot();
   }
 
@@ -209,24 +186,16 @@ export class World {
   }
 
   async joinWith(inviteId: string, inviteKey: Signer, zone: string, at: SimulatedHost, booted = true): Promise<SimulatedHost> {
-    const pair = this.keys.make(this.#setup);
-    const peer = peerIdOf(pair.signer.publicKey);
     const host = this.#newHost();
-    const clock = new HostClock(this.timeline, host.time);
-    const [endpoint] = must(parseEndpoints(at.endpoint));
-    if (endpoint === undefined) throw new TypeError("a host without an endpoint");
-    const request = { invite: inviteId, peer, name: host.name, binding: base64(signBinding(inviteKey, inviteId as never, peer)) };
-    let reply: Awaited<ReturnType<typeof callUnsigned<"Admit">>>;
     try {
-      reply = await callUnsigned({ dialer: this.api.dialerOf(host.name, clock), clock }, endpoint, "Admit", request);
+      const pair = this.keys.make(this.#setup);
+      host.identity = await admitAt(at, host, pair.signer, { inviteId, inviteKey, zone, meshId: this.meshId, timeline: this.timeline, api: this.api });
     } catch (error) {
       this.hosts.splice(this.hosts.indexOf(host), 1);
       this.api.hosts.delete(host.name);
       throw error;
     }
-    const certificate = must(decodeCertificate(reply.certificate));
-    host.identity = { peer, meshId: this.meshId, zone: zone as Zone, signer: pair.signer, certificate, neighbours: reply.neighbours };
-    this.history.name(peer, host.name);
+    this.history.name(host.peer, host.name);
     if (booted) host.boot();
     return host;
   }
@@ -301,7 +270,14 @@ export class World {
 
   async untilReady(hosts: readonly SimulatedHost[], limitMs = 30_000): Promise<void> {
     for (const endMs = this.timeline.nowMs + limitMs; !hosts.every((host) => host.isReady); ) {
-      if (this.timeline.nowMs >= endMs) throw new CcError("TIMEOUT", `not ready: ${hosts.filter((host) => !host.isReady).map(({ name }) => name).join(", ")}`);
+      if (this.timeline.nowMs >= endMs)
+        throw new CcError(
+          "TIMEOUT",
+          `not ready: ${hosts
+            .filter((host) => !host.isReady)
+            .map(({ name }) => name)
+            .join(", ")}`,
+        );
       await this.sleep(50);
     }
   }

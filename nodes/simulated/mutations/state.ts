@@ -13,29 +13,51 @@ export const STATE_MUTATIONS: readonly Mutation[] = [
     name: "own records that come back newer than remembered are not written above",
     hazard: "rolled-back-disk",
     scenario: "comes back late",
-    patches: [{ file: replica, find: 'this.#standing === "ready" && taken.own.length > 0 ? this.#rewriteAbove(taken.own, nowMs) : undefined', replace: "undefined" }],
+    patches: [
+      { file: replica, find: 'this.#standing === "ready" && taken.own.length > 0 ? this.#rewriteAbove(taken.own, nowMs) : undefined', replace: "undefined" },
+    ],
   },
   {
     name: "ranges are compared by their counts, not by their digests",
     hazard: "gap-by-overwrite",
-    patches: [{ file: "src/state/reconcile.ts", find: "return end - start === range.count && compareBytes(index.spanDigest(start, end), range.digest) === 0;", replace: "return end - start === range.count;" }],
+    patches: [
+      {
+        file: "src/state/reconcile.ts",
+        find: "return end - start === range.count && compareBytes(index.spanDigest(start, end), range.digest) === 0;",
+        replace: "return end - start === range.count;",
+      },
+    ],
   },
   {
     name: "a host acts before it has synced",
     hazard: "rolled-back-disk",
     scenario: "old disk, and its containers",
-    patches: [{ file: "src/state/start-up.ts", find: "  const late = at.elapsedMs >= SYNC_MS_MAX;", replace: '  if (!at.lost) return { kind: "go", why: "alone" };\n  const late = at.elapsedMs >= SYNC_MS_MAX;' }],
+    patches: [
+      {
+        file: "src/state/start-up.ts",
+        find: "  const late = at.elapsedMs >= SYNC_MS_MAX;",
+        replace: '  if (!at.lost) return { kind: "go", why: "alone" };\n  const late = at.elapsedMs >= SYNC_MS_MAX;',
+      },
+    ],
   },
   {
     name: "a host acts before it has synced",
     hazard: "staggered-boot",
-    patches: [{ file: "src/state/start-up.ts", find: "  const late = at.elapsedMs >= SYNC_MS_MAX;", replace: '  if (!at.lost) return { kind: "go", why: "alone" };\n  const late = at.elapsedMs >= SYNC_MS_MAX;' }],
+    patches: [
+      {
+        file: "src/state/start-up.ts",
+        find: "  const late = at.elapsedMs >= SYNC_MS_MAX;",
+        replace: '  if (!at.lost) return { kind: "go", why: "alone" };\n  const late = at.elapsedMs >= SYNC_MS_MAX;',
+      },
+    ],
   },
   {
     name: "stamps go by the host's own clock",
     hazard: "future-clock",
     scenario: "a day ahead",
-    patches: [{ file: replica, find: "return this.#parts.clock.nowMs() + this.#parts.liveness.medianOffsetMs();", replace: "return this.#parts.clock.nowMs();" }],
+    patches: [
+      { file: replica, find: "return this.#parts.clock.nowMs() + this.#parts.liveness.medianOffsetMs();", replace: "return this.#parts.clock.nowMs();" },
+    ],
   },
   {
     name: "requests are judged by the host's own clock",
@@ -47,7 +69,13 @@ export const STATE_MUTATIONS: readonly Mutation[] = [
     name: "an older wish is acted on once a newer one is hidden",
     hazard: "future-clock",
     scenario: "the clock put right",
-    patches: [{ file: "nodes/peer/core/desired.ts", find: "compareVersions(version, answered) < 0", replace: "compareVersions(version, answered) < 0 && answered.major < 0" }],
+    patches: [
+      {
+        file: "nodes/peer/core/desired.ts",
+        find: "compareVersions(version, answered) < 0",
+        replace: "compareVersions(version, answered) < 0 && answered.major < 0",
+      },
+    ],
   },
   {
     name: "a final tombstone is weighed by its version only",
@@ -68,7 +96,11 @@ export const STATE_MUTATIONS: readonly Mutation[] = [
     name: "a user's removal does not end the container",
     hazard: "dead-writer",
     patches: [
-      { file: "nodes/peer/core/desired.ts", find: '    if (container.wanted?.kind === "removed") return { kind: "removed", as: "gone", timeoutMs: 0 };\n', replace: "" },
+      {
+        file: "nodes/peer/core/desired.ts",
+        find: '    if (container.wanted?.kind === "removed") return { kind: "removed", as: "gone", timeoutMs: 0 };\n',
+        replace: "",
+      },
       { file: "src/placement/holder.ts", find: 'if (known?.removed === true) return refuse("CONFLICT", "the container was removed");', replace: "" },
     ],
   },
@@ -79,7 +111,8 @@ export const STATE_MUTATIONS: readonly Mutation[] = [
       {
         file: "src/state/record-book.ts",
         find: "    const due: StoredRecord[] = [];\n",
-        replace: "    const due: StoredRecord[] = [];\n    for (const record of this.index.list(\"\")) if (record.final && !isHostKey(record.key) && record.version.major < nowMs - 30 * 86_400_000) this.index.delete(entryIdOf(record));\n",
+        replace:
+          '    const due: StoredRecord[] = [];\n    for (const record of this.index.list("")) if (record.final && !isHostKey(record.key) && record.version.major < nowMs - 30 * 86_400_000) this.index.delete(entryIdOf(record));\n',
       },
     ],
   },
@@ -91,7 +124,15 @@ export const STATE_MUTATIONS: readonly Mutation[] = [
   {
     name: "all keys lie in one record",
     hazard: "two-edits",
-    patches: [{ file: "src/identity/admin-requests.ts", find: "`admin/-/${kind}/${subject}-${base32(requestHash(request)).slice(0, 20)}`", replace: "`admin/-/${kind}/list${subject === \"\" ? \"\" : \"\"}`" }],
+    patches: [
+      {
+        file: "src/identity/admin-requests.ts",
+        // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the text of a source file.
+        find: "`admin/-/${kind}/${subject}-${base32(requestHash(request)).slice(0, 20)}`",
+        // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the text of a source file.
+        replace: '`admin/-/${kind}/list${subject === "" ? "" : ""}`',
+      },
+    ],
   },
   {
     name: "two copies are always claimed",
@@ -111,6 +152,12 @@ export const STATE_MUTATIONS: readonly Mutation[] = [
   {
     name: "kinds that are not known are dropped",
     hazard: "stricter-next",
-    patches: [{ file: "src/state/record.ts", find: '  if (parts === undefined) return dropped("bad-key", writer);', replace: '  if (parts === undefined || parts.kind === "gadget") return dropped("bad-key", writer);' }],
+    patches: [
+      {
+        file: "src/state/record.ts",
+        find: '  if (parts === undefined) return dropped("bad-key", writer);',
+        replace: '  if (parts === undefined || parts.kind === "gadget") return dropped("bad-key", writer);',
+      },
+    ],
   },
 ];

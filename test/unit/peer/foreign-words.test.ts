@@ -2,7 +2,7 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import t from "tap";
 import type { SimulatedHost } from "../../../nodes/simulated/host.ts";
-import { SimulatedMesh } from "../../../nodes/simulated/network.ts";
+import { SimulatedMesh } from "../../../nodes/simulated/mesh.ts";
 import { World } from "../../../nodes/simulated/world.ts";
 import { Cloud } from "../../../src/api/gen/cc/v1/cloud_pb.ts";
 import { BidRequestSchema, Mesh as MeshService, RecordsSchema, StreamOpenSchema } from "../../../src/api/gen/cc/v1/mesh_pb.ts";

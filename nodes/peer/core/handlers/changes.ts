@@ -1,6 +1,7 @@
+import type { RecordFrame } from "../../../../src/api/gen/cc/v1/records_pb.ts";
 import type { Caller } from "../../../../src/api/index.ts";
 import { asCcError, CcError, type ContainerId, isContainerId, isZone, type PeerId } from "../../../../src/base/index.ts";
-import { type ContainerView, type StoredRecord, userKey } from "../../../../src/state/index.ts";
+import { type ContainerView, hostKey, type StoredRecord, userKey } from "../../../../src/state/index.ts";
 import type { AskAround } from "../ask-around.ts";
 import { readRun } from "../run-requests.ts";
 import { awaitContainers } from "./await-phase.ts";
@@ -69,6 +70,16 @@ export function changeHandlers(parts: HandlerParts, askAround: AskAround): Some<
     }
   };
 
+  /** How many it has on its disk. One that has not heard of this host yet keeps what this host stamped in memory only: it is told. */
+  const putAt = async (holder: PeerId, frames: readonly RecordFrame[]): Promise<number> => {
+    const { stored } = await mesh.call(holder, "putRecords", { frames: [...frames] }, { timeoutMs: PUT_MS });
+    if (stored >= frames.length) return stored;
+    const certificate = replica.get(hostKey(parts.self, parts.zone, "certificate", "self"));
+    if (certificate === undefined) return stored;
+    const again = await mesh.call(holder, "putRecords", { frames: [certificate.frame, ...frames] }, { timeoutMs: PUT_MS });
+    return again.stored - 1;
+  };
+
   const writeAt = async (holder: PeerId, outcome: Outcome, held: readonly ContainerView[], caller: Caller): Promise<void> => {
     const fail = (code: string, message: string): void => void outcome.errors.push(...held.map(({ id }) => ({ item: id, code, message })));
     const name = view.members().find((member) => member.peer === holder)?.name ?? holder;
@@ -78,7 +89,8 @@ export function changeHandlers(parts: HandlerParts, askAround: AskAround): Some<
     const stamped = await Promise.all(held.map((container) => replica.stamp(requestDraft(wantedKey(container), caller))));
     const frames = stamped.map((record) => record.frame);
     try {
-      await mesh.call(holder, "putRecords", { frames }, { timeoutMs: PUT_MS });
+      const stored = await putAt(holder, frames);
+      if (stored < frames.length) return fail("OUTCOME_UNKNOWN", `${name} has not stored it; try again`);
     } catch (error) {
       return fail("OUTCOME_UNKNOWN", `whether ${name} will start it is not known (${asCcError(error).message}); try again`);
     }
