@@ -25,7 +25,8 @@ function fromOclif(error: Error): UsageError {
     .replace(/\n+Note: [\s\S]*$/, "")
     .replace(/^The following errors? occurred:\s*/, "")
     .replace(/^Parsing (--\S+)\s*/, "$1: ")
-    .replace(/^Missing required flag (\S+)/gm, "--$1 is missing");
+    .replace(/^Missing required flag (\S+)/gm, "--$1 is missing")
+    .replace(/^Missing \d+ required args?:?\s*/, "something is missing: ");
   return new UsageError(
     plainEscapes(text)
       .trim()

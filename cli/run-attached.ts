@@ -8,6 +8,7 @@ import { createGatheringSink, createOutputSink } from "./output-sink.ts";
 
 /** Passed on to the container's process, as Docker does it. */
 const PASSED_ON = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"] as const;
+const ENDING = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 /** So many Ctrl-C within that time leave the container to itself: a first process without a handler ignores them. */
 const DETACH_PRESSES = 3;
 const DETACH_WITHIN_MS = 2_000;
@@ -30,6 +31,23 @@ async function passInput(handle: StreamHandle): Promise<void> {
   handle.inputEnd();
 }
 
+/** Nobody to pass a signal on to yet. The request may have been sent: it is then carried out. */
+function leaveUnplaced(signal: NodeJS.Signals, note: (text: string) => void): never {
+  note(`${signal} before the container was placed; if it was asked for already it still starts: look with cc ps`);
+  process.exit(SIGNAL_EXIT[signal] ?? ExitCode.cloudFailed);
+}
+
+/** While `work` places a container that nobody will be attached to: what an interruption leaves open is said. */
+export async function untilPlaced<T>(work: () => Promise<T>, note: (text: string) => void): Promise<T> {
+  const onSignal = (signal: NodeJS.Signals): never => leaveUnplaced(signal, note);
+  for (const signal of ENDING) process.on(signal, onSignal);
+  try {
+    return await work();
+  } finally {
+    for (const signal of ENDING) process.off(signal, onSignal);
+  }
+}
+
 /** Runs a container with this process standing for it: output, input, signals, exit code. */
 export async function runAttached(
   client: CloudClient,
@@ -42,11 +60,7 @@ export async function runAttached(
   const presses: number[] = [];
 
   const onSignal = (signal: NodeJS.Signals): void => {
-    if (handle === undefined) {
-      // Nobody to pass it on to yet. The request may have been sent: it is then carried out.
-      shown.note(`${signal} before the container was placed; if it was asked for already it still starts: look with cc ps`);
-      process.exit(SIGNAL_EXIT[signal] ?? ExitCode.cloudFailed);
-    }
+    if (handle === undefined) return leaveUnplaced(signal, shown.note);
     if (signal === "SIGINT") {
       presses.push(options.nowMs());
       const recent = presses.filter((atMs) => options.nowMs() - atMs <= DETACH_WITHIN_MS);

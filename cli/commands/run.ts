@@ -4,7 +4,7 @@ import { CcError } from "../../src/base/index.ts";
 import { CloudCommand } from "../cloud-command.ts";
 import { renderAnswers } from "../explain.ts";
 import { ExitCode, UsageError } from "../failure.ts";
-import { runAttached } from "../run-attached.ts";
+import { runAttached, untilPlaced } from "../run-attached.ts";
 import { buildSpec, RUN_FLAGS } from "../run-options.ts";
 import { resolveSetting } from "../settings.ts";
 import { splitCommand } from "../split-command.ts";
@@ -46,7 +46,10 @@ export default class Run extends CloudCommand {
           },
         );
       }
-      const reply = await client.call("Run", request);
+      const reply = await untilPlaced(
+        () => client.call("Run", request),
+        (text) => this.note(text),
+      );
       if (flags.explain) this.showAnswers(reply.answers);
       for (const warning of reply.warnings) this.warning(warning);
       if (flags.json)

@@ -59,7 +59,7 @@ async function main(args: readonly string[]): Promise<number> {
     case "join": {
       const [given, ...more] = rest;
       if (given === undefined || more.length > 0) throw new CcError("BAD_USAGE", "give one invite: cc-peer join INVITE, or cc-peer join @FILE");
-      const text = given.startsWith("@") ? await readFile(given.slice(1), "utf8") : given;
+      const text = given.startsWith("@") ? await readInvite(given.slice(1)) : given;
       const joined = await joinMesh(config(), text, systemRandom, systemClock);
       return say(values.json === true ? JSON.stringify(joined) : `This host is ${joined.peer} in zone ${joined.zone} now. Next: cc-peer run`);
     }
@@ -68,6 +68,15 @@ async function main(args: readonly string[]): Promise<number> {
       return runUntilInterrupted(config(), values["accept-lost-store"] === true);
     default:
       throw new CcError("BAD_USAGE", `there is no cc-peer ${command}; see cc-peer --help`);
+  }
+}
+
+async function readInvite(file: string): Promise<string> {
+  try {
+    return await readFile(file, "utf8");
+  } catch (error) {
+    const why = error instanceof Error && "code" in error ? String(error.code) : "unknown";
+    throw new CcError("BAD_USAGE", `the invite is to be read from ${file}, which cannot be read (${why})`, { cause: error });
   }
 }
 

@@ -43,7 +43,7 @@ t.test("wrong usage: exit code 2, one line, what to do", async (t) => {
     [["host", "lst"], /did you mean cc host list\?/],
     [["ps", "--bogus"], /Nonexistent flag: --bogus \(cc ps --help\)/],
     [["ps", "extra"], /Unexpected argument: extra/],
-    [["status"], /Missing 1 required arg/],
+    [["status"], /something is missing: containers +ids or names/],
     [["ps"], /CC_ENDPOINT_URL, CC_ACCESS_TOKEN, CC_SECRET_KEY are not set/],
     [["run"], /--image is missing/],
     [["run", "alpine", "ls"], /write cc run --image alpine/],
