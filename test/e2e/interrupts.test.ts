@@ -83,6 +83,24 @@ withLab("Ctrl-C, and peers that go away, at every stage of a run", { hosts: 3, z
     await nothingLeft();
   });
 
+  await t.test("while a peer does not answer, with --detach: what is left open is said", async (t) => {
+    const pid = String(await lab.peerPid(1));
+    await lab.on(1, "kill", "-STOP", pid);
+    try {
+      const run = await lab.start(["run", "--detach", "--image", image, "--", "sleep", "1000"], { host: 1 });
+      const ended = endOf(run);
+      await pause(2_500);
+      run.kill("SIGINT");
+      t.match(await ended, { code: 130, stdout: "", stderr: /SIGINT before the container was placed; .* look with cc ps/ });
+    } finally {
+      await lab.on(1, "kill", "-CONT", pid);
+    }
+    await eventually("all is as it was", async () =>
+      (await lab.json<{ state: string }[]>(["host", "list"], { host: 1 })).every(({ state }) => state === "alive"),
+    );
+    await nothingLeft();
+  });
+
   await t.test("during its output: the process gets it; three within two seconds leave it to itself", async (t) => {
     const run = await lab.start(["run", "--name", "deaf", "--host", "h3", "--image", image, ...DEAF], { host: 2 });
     const ended = endOf(run);
