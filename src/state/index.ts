@@ -8,9 +8,10 @@
  * random neighbours by comparing hashes of ranges (reconcile.ts, repair.ts). What records mean is decided on reading.
  *
  * An admin/ or user/ record lies under its key and its stamping peer: a lying host stamps beside others, never over them.
- * A stamp that is over 60 s ahead lies in the index too, while readers see what was before; a user's removal is above every version and counts at once. Of two stamps of one request
- * the lower counts (stamps.ts). A start number above all that this host or a neighbour has stored makes versions unique
- * after a lost or rolled-back disk; own records that come back newer than remembered are rewritten above.
+ * A stamp that is over 60 s ahead lies in the index too, while readers see what was before; a user's removal is above
+ * every version and counts at once. Of two stamps of one request the lower counts (stamps.ts). A start number above all
+ * that this host or a neighbour has stored makes versions unique after a lost or rolled-back disk; own records that come
+ * back newer than remembered are rewritten above.
  *
  * Rejected: a log with sequence counters or vector clocks (sequence reuse, overwritten gaps and removed writers hide
  * records; digests of contents can't), a Merkle tree on disk (ranges of a sorted index need no upkeep), one place a key for
