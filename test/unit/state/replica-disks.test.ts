@@ -200,6 +200,20 @@ t.test("a disk that refuses a write: nothing is acknowledged any more", async (t
   await t.rejects(world.until(a.replica.take([fact("peer 2", "phase", "c9", 99, 1).frame], b.peer)));
 });
 
+t.test("a disk that refuses the first write of a start: who waits for the start is told", async (t) => {
+  const { world, hosts } = await three();
+  const [a] = hosts;
+  await world.run(1_000);
+  a.crash();
+  await a.boot();
+  a.disk.refuseWrites();
+  const ready = a.replica.ready(new AbortController().signal);
+  ready.catch(() => undefined);
+  await world.run(20_000);
+  t.equal(a.replica.standing(), "failed");
+  await t.rejects(Promise.race([ready, Promise.resolve()]), /the disk refused a write .*full/);
+});
+
 t.test("stop and start may be called twice; what was staged is on disk", async (t) => {
   const { world, hosts } = await three();
   const [a] = hosts;
