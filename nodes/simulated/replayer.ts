@@ -49,7 +49,7 @@ export class Replayer {
     const { status, code } = await this.#world.api.exchange("eavesdropper", host, to, headers, bytes);
     this.#world.history.add("wire", `${path.slice(13)} to ${request.host} played back ${how}: ${code === "" ? status : code}`);
     // A peer that restarted knows by the time only, and where time itself goes back it can't know.
-    const isTimeless = this.#world.hosts.some((other) => other.time.wasSet);
+    const isTimeless = this.#world.hosts.some((other) => other.time.wentBack);
     if (status === 200 && !isTimeless)
       this.#world.violate("once", `${path.slice(13)}, made at ${request.host} and played back ${how} at ${host}, was acted on`);
   }

@@ -118,8 +118,8 @@ function swap(heap: Event[], i: number, j: number): void {
 
 /** What a machine's clocks are like, whoever runs on it. */
 export class MachineTime {
-  /** Somebody has set this clock. */
-  wasSet = false;
+  /** Somebody has set this clock back. */
+  wentBack = false;
   readonly #timeline: Timeline;
   #skewMs = 0;
   /** Monotonic clocks of two machines have nothing to do with each other. */
@@ -143,8 +143,8 @@ export class MachineTime {
   }
 
   set skewMs(ms: number) {
+    if (ms < this.#skewMs) this.wentBack = true;
     this.#skewMs = ms;
-    this.wasSet = true;
   }
 
   get wallMs(): number {

@@ -50,6 +50,8 @@ export const LIE_SCENARIOS: readonly Scenario[] = [
         await stage.sleep(1_000);
       }
       stage.expect(stage.running(id).length === 1, "it runs on: nobody asked for its removal");
+      for (const host of [a, b])
+        stage.expect(host.life?.core.view.container(id)?.wanted?.call === "Start", `the start counts at ${host.name}, which came after the stop`);
       await stage.watch.healed();
     },
   },
