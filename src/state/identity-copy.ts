@@ -1,5 +1,18 @@
+import type { RecordFrame } from "../api/gen/cc/v1/records_pb.ts";
+import type { PeerId } from "../base/index.ts";
 import { asCcError, type Logger } from "../base/index.ts";
 import type { IdentityFile, Remembered } from "./ports.ts";
+import type { StoredRecord } from "./replica.ts";
+
+/**
+ * What lies beside the store: the admin/ records, and the certificates of the other hosts that stamped them. Without these
+ * a host that joins later could not take the records in, once their stamper is off for good and the others' stores were lost.
+ */
+export function framesBeside(admin: readonly StoredRecord[], host: readonly StoredRecord[], self: PeerId): RecordFrame[] {
+  const stampers = new Set(admin.map(({ writer }) => writer).filter((writer) => writer !== self));
+  const certificates = host.filter(({ key, writer }) => stampers.has(writer) && key.endsWith("/certificate/self"));
+  return [...certificates, ...admin].map(({ frame }) => frame);
+}
 
 /** Keeps the file beside the store up to date: one save at a time, and of those that wait only the last. */
 export class IdentityCopy {

@@ -7,7 +7,7 @@ import { askForCopy } from "./copies.ts";
 import { deferred, settledUnless } from "./deferred.ts";
 import { DropTeller } from "./drop-teller.ts";
 import { decodeGossip, gossipVerdict, serveRecords } from "./exchange.ts";
-import { IdentityCopy } from "./identity-copy.ts";
+import { framesBeside, IdentityCopy } from "./identity-copy.ts";
 import { Intake, type Intaken } from "./intake.ts";
 import { META_START, META_STORE_ID, type Opened, openRecords } from "./opening.ts";
 import { mustHaveRoom, whyNotReady } from "./own-refusals.ts";
@@ -66,7 +66,7 @@ class ReplicaOnHost implements ReplicaService {
     this.#repairParts = { ...parts, index: this.#intake.book.index, take };
     this.#repair = new RepairLoop(this.#repairParts);
     this.#identityCopy = new IdentityCopy(parts.identityFile, parts.log, () => ({
-      adminFrames: this.list("admin/").map((record) => record.frame),
+      adminFrames: framesBeside(this.list("admin/"), this.list("host/"), this.self),
       storeId: this.#storeId,
       startNumber: this.#own.startNumber,
     }));
