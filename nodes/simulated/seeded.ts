@@ -10,7 +10,7 @@ export type SeededOptions = {
   readonly seed: number;
   /** Left out: 3 to 5, by the seed. */
   readonly hosts?: number;
-  /** How long things go wrong; left out: 20 to 50 s, by the seed. */
+  /** How long things go wrong; left out: 15 to 40 s, by the seed. */
   readonly troubleMs?: number;
   readonly print?: (line: string) => void;
 };
@@ -23,7 +23,7 @@ export async function runSeeded(options: SeededOptions): Promise<World> {
   const { seed, print } = options;
   const shape = new World({ seed, zones: ["a"] }).random(STREAM.world);
   const count = options.hosts ?? shape.between(3, 5);
-  const troubleMs = options.troubleMs ?? shape.between(20_000, 50_000);
+  const troubleMs = options.troubleMs ?? shape.between(15_000, 40_000);
   const zones = Array.from({ length: count }, () => (shape.chance(0.75) ? "a" : "b"));
   const world = new World({ seed, zones, ...(print === undefined ? {} : { print }) });
   const kinds = Object.keys(FAULTS).filter(() => shape.chance(0.6));
