@@ -91,8 +91,9 @@ export class ContainerWorker {
     const found = await this.#deps.runtime.inspect(this.#id);
     const desired = this.#desired();
     if (desired === undefined) return;
-    if (found.kind !== "running") this.#memory = { ...this.#memory, stopAskedAtMs: undefined, killedAtMs: undefined };
-    else this.#memory = { ...this.#memory, settled: false };
+    const monotonicMs = this.#deps.clock.monotonicMs();
+    if (found.kind === "running") this.#memory = { ...this.#memory, idleSinceMs: undefined, settled: false };
+    else this.#memory = { ...this.#memory, idleSinceMs: this.#memory.idleSinceMs ?? monotonicMs, stopAskedAtMs: undefined, killedAtMs: undefined };
     const step = planContainer({
       desired,
       found,
@@ -100,13 +101,14 @@ export class ContainerWorker {
       last: this.#tell.last,
       readers: this.#deps.runtime.readers(this.#id),
       nowMs: this.#deps.clock.nowMs(),
+      monotonicMs,
     });
     await this.#tell.step(step, desired, found);
     await this.#apply(step, desired, bell);
   }
 
   async #apply(step: ContainerStep, desired: Desired, bell: Promise<void>): Promise<void> {
-    const { runtime, clock } = this.#deps;
+    const { runtime } = this.#deps;
     switch (step.kind) {
       case "start":
         return this.#start(desired, step);
@@ -120,7 +122,7 @@ export class ContainerWorker {
         await runtime.remove(this.#id);
         return this.#tell.removed(step.as, desired);
       case "wait":
-        return this.#wake.until(bell, Math.min(LOOK_AGAIN_MS, (step.untilMs ?? Number.POSITIVE_INFINITY) - clock.nowMs()), this.#stopping.signal);
+        return this.#wake.until(bell, Math.min(LOOK_AGAIN_MS, step.forMs ?? LOOK_AGAIN_MS), this.#stopping.signal);
       case "stop":
         return this.#stopStep(step.step, desired, bell);
       default:
@@ -130,18 +132,17 @@ export class ContainerWorker {
 
   async #stopStep(step: Extract<ContainerStep, { kind: "stop" }>["step"], desired: Desired, bell: Promise<void>): Promise<void> {
     const { runtime, clock } = this.#deps;
-    if (step.kind === "wait") return this.#untilExit(step.untilMs - clock.nowMs(), bell);
-    const nowMs = clock.nowMs();
+    if (step.kind === "wait") return this.#untilExit(step.forMs, bell);
     if (step.kind === "kill") {
       await runtime.kill(this.#id, "SIGKILL");
-      this.#memory = { ...this.#memory, killedAtMs: nowMs };
+      this.#memory = { ...this.#memory, killedAtMs: clock.monotonicMs() };
       return undefined;
     }
     await runtime.kill(
       this.#id,
       desired.spec.stopSignal || signalName(this.#image?.here.config.stopSignal ?? (await this.#imageStopSignal(desired))) || "SIGTERM",
     );
-    this.#memory = { ...this.#memory, stopAskedAtMs: nowMs };
+    this.#memory = { ...this.#memory, stopAskedAtMs: clock.monotonicMs() };
     return undefined;
   }
 
@@ -233,7 +234,7 @@ export class ContainerWorker {
     const before = this.#memory.failure?.runToken === step.runToken ? this.#memory.failure.count : 0;
     const retry = desired.spec.restart !== "no" && PASSING.has(error.code);
     this.#image = undefined;
-    this.#memory = { ...this.#memory, failure: { runToken: step.runToken, count: before + 1, atMs: this.#deps.clock.nowMs(), retry } };
+    this.#memory = { ...this.#memory, failure: { runToken: step.runToken, count: before + 1, atMs: this.#deps.clock.monotonicMs(), retry } };
     this.#deps.logger.warn({ container: this.#id, code: error.code, error }, "container could not be started");
     await this.#tell.failed(step.runToken, desired, `${error.code}: ${error.message}`, EXIT_CODES[error.code], retry);
   }

@@ -16,15 +16,15 @@ export type EndedRun = {
 
 export type SupervisionPlan =
   | { readonly kind: "stay-ended" }
-  /** Start again at `atMs`; `shortRuns` goes into the next plan. */
-  | { readonly kind: "restart"; readonly atMs: number; readonly shortRuns: number };
+  /** Start again so long after the end; `shortRuns` goes into the next plan. */
+  | { readonly kind: "restart"; readonly afterMs: number; readonly shortRuns: number };
 
 /** Whether and when a container that ended by itself runs again. */
 export function planSupervision(run: EndedRun): SupervisionPlan {
   if (!wantsRestart(run.policy, run.exit)) return { kind: "stay-ended" };
   const steady = run.endedAtMs - run.startedAtMs >= BACKOFF.steadyMs;
   const shortRuns = steady ? 0 : run.shortRuns;
-  return { kind: "restart", atMs: run.endedAtMs + backoffMs(shortRuns), shortRuns: shortRuns + 1 };
+  return { kind: "restart", afterMs: backoffMs(shortRuns), shortRuns: shortRuns + 1 };
 }
 
 /** 100 ms, 200, 400, ... one minute. */
@@ -39,17 +39,17 @@ function wantsRestart(policy: RestartPolicy, exit: Exit | undefined): boolean {
   return policy === "always" || exit === undefined || exit.exitCode !== 0;
 }
 
-/** How far a stop has come. Times by one clock. */
+/** How far a stop has come. Times by the monotonic clock: a kill must not wait for an hour because somebody set the other one back. */
 export type StopState = { readonly askedAtMs: number | undefined; readonly killedAtMs: number | undefined; readonly timeoutMs: number };
 
-export type StopStep = { readonly kind: "signal" } | { readonly kind: "kill" } | { readonly kind: "wait"; readonly untilMs: number };
+export type StopStep = { readonly kind: "signal" } | { readonly kind: "kill" } | { readonly kind: "wait"; readonly forMs: number };
 
 /** KILL is sent again this often: a process that the kernel holds (frozen, in a dead network file system) may take it late. */
 const KILL_AGAIN_MS = 5_000;
 
 /** The next step of a stop: the stop signal, then KILL when `timeoutMs` has passed. */
-export function planStop(state: StopState, nowMs: number): StopStep {
+export function planStop(state: StopState, monotonicMs: number): StopStep {
   if (state.askedAtMs === undefined) return { kind: "signal" };
   const killAtMs = state.killedAtMs === undefined ? state.askedAtMs + state.timeoutMs : state.killedAtMs + KILL_AGAIN_MS;
-  return nowMs >= killAtMs ? { kind: "kill" } : { kind: "wait", untilMs: killAtMs };
+  return monotonicMs >= killAtMs ? { kind: "kill" } : { kind: "wait", forMs: killAtMs - monotonicMs };
 }

@@ -23,12 +23,12 @@ t.test("waits double to a minute, and begin anew after a steady run", async (t) 
   t.same([0, 1, 2, 9, 10, 1_000_000].map(backoffMs), [100, 200, 400, 51_200, 60_000, 60_000]);
   t.same(planSupervision({ policy: "always", exit: exit(1), startedAtMs: 0, endedAtMs: 9_999, shortRuns: 3 }), {
     kind: "restart",
-    atMs: 9_999 + 800,
+    afterMs: 800,
     shortRuns: 4,
   });
   t.same(planSupervision({ policy: "always", exit: exit(1), startedAtMs: 0, endedAtMs: 10_000, shortRuns: 3 }), {
     kind: "restart",
-    atMs: 10_100,
+    afterMs: 100,
     shortRuns: 1,
   });
 });
@@ -36,9 +36,9 @@ t.test("waits double to a minute, and begin anew after a steady run", async (t) 
 t.test("stopping", async (t) => {
   const state = { askedAtMs: undefined, killedAtMs: undefined, timeoutMs: 500 };
   t.same(planStop(state, 7), { kind: "signal" });
-  t.same(planStop({ ...state, askedAtMs: 7 }, 8), { kind: "wait", untilMs: 507 });
+  t.same(planStop({ ...state, askedAtMs: 7 }, 8), { kind: "wait", forMs: 499 });
   t.same(planStop({ ...state, askedAtMs: 7 }, 507), { kind: "kill" });
-  t.same(planStop({ ...state, askedAtMs: 7, killedAtMs: 507 }, 508), { kind: "wait", untilMs: 5_507 });
+  t.same(planStop({ ...state, askedAtMs: 7, killedAtMs: 507 }, 508), { kind: "wait", forMs: 4_999 });
 });
 
 t.test("the count of restarts travels in the token", async (t) => {
@@ -65,7 +65,7 @@ t.test("no plan starts a container that is to be stopped or removed, nor one tha
   const more = fc.record({ restart: fc.constantFrom("no", "on-failure", "always"), removeWhenEnded: fc.boolean() });
   fc.assert(
     fc.property(found, wanted, more, fc.boolean(), fc.nat(), (found, wanted, more, settled, nowMs) => {
-      const step = planContainer({ desired: desire(wanted, more), found, memory: { ...FRESH_MEMORY, settled }, last: undefined, readers: 0, nowMs });
+      const step = planContainer({ desired: desire(wanted, more), found, memory: { ...FRESH_MEMORY, settled }, last: undefined, readers: 0, nowMs, monotonicMs: nowMs });
       if (step.kind !== "start") return true;
       // A used token is never handed out again.
       return wanted.kind === "running" && found.kind !== "running" && (found.kind !== "ended" || found.runToken !== step.runToken);
@@ -75,7 +75,23 @@ t.test("no plan starts a container that is to be stopped or removed, nor one tha
 });
 
 t.test("what a start cut short has left is settled once, not again and again", async (t) => {
-  const input = { desired: desire({ kind: "stopped", timeoutMs: undefined }), found: { kind: "half" } as const, last: undefined, readers: 0, nowMs: 0 };
+  const input = { desired: desire({ kind: "stopped", timeoutMs: undefined }), found: { kind: "half" } as const, last: undefined, readers: 0, nowMs: 0, monotonicMs: 0 };
   t.same(planContainer({ ...input, memory: FRESH_MEMORY }), { kind: "settle" });
   t.match(planContainer({ ...input, memory: { ...FRESH_MEMORY, settled: true } }), { kind: "wait" });
+});
+
+t.test("a wall clock that is set back by an hour stretches no wait", async (t) => {
+  const HOUR_MS = 3_600_000;
+  const found = { kind: "ended", exit: exit(1), startedAtMs: 0, runToken: "a" } as const;
+  const input = { found, last: undefined, readers: 0, nowMs: 1_000 - HOUR_MS };
+  const memory = { ...FRESH_MEMORY, settled: true, idleSinceMs: 7_000 };
+  const again = { ...input, desired: desire({ kind: "running", runToken: "a" }, { restart: "always" }) };
+  t.same(planContainer({ ...again, memory, monotonicMs: 7_040 }), { kind: "wait", why: "backoff", forMs: 60 });
+  t.match(planContainer({ ...again, memory, monotonicMs: 7_100 }), { kind: "start", runToken: "a~1" });
+  const removes = { ...input, desired: desire({ kind: "running", runToken: "a" }, { removeWhenEnded: true }) };
+  t.match(planContainer({ ...removes, memory, monotonicMs: 8_000 }), { kind: "wait", why: "ended", forMs: 4_000 });
+  t.match(planContainer({ ...removes, memory, monotonicMs: 12_000 }), { kind: "remove", as: "gone" });
+  // A peer that has just come back knows of the end by the wall clock alone.
+  t.match(planContainer({ ...again, nowMs: 1_090, memory: { ...memory, idleSinceMs: 5 }, monotonicMs: 5 }), { kind: "wait", forMs: 10 });
+  t.match(planContainer({ ...again, nowMs: 1_100, memory: { ...memory, idleSinceMs: 5 }, monotonicMs: 5 }), { kind: "start" });
 });
