@@ -110,7 +110,7 @@ export async function runAttached(
     if (placed !== undefined && error instanceof CcError && error.code === "PEER_UNREACHABLE") {
       throw new CcError(
         "PEER_UNREACHABLE",
-        `the connection was lost (${error.message}), but ${placed.id} goes on; cc logs -f ${placed.id} follows it at any peer`,
+        `the connection was lost (${error.message}), but ${placed.id} goes on; cc logs -f ${placed.id} follows it at any peer that reaches its host`,
       );
     }
     throw error;
