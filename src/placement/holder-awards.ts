@@ -61,7 +61,7 @@ export class HolderAwards {
   }
 
   async #decide(award: OpenAward, key: string): Promise<AwardOutcome> {
-    const there = this.#claimed(award.id);
+    const there = await this.#claimed(award.id);
     if (there !== undefined) return there;
     const judged = await this.#judge(award);
     // Judging waited for others: the room is checked and taken in this one step.
@@ -144,14 +144,17 @@ export class HolderAwards {
   }
 
   /** A claim of this host that counts: the award was taken before, or an earlier one was. After a restart too. */
-  #claimed(id: ContainerId): AwardOutcome | undefined {
+  async #claimed(id: ContainerId): Promise<AwardOutcome | undefined> {
     const { replica, view, mesh } = this.#parts;
     if (view.container(id)?.best?.holder !== mesh.self) return undefined;
     const claim = replica.get(hostKey(replica.self, replica.zone, "claim", id));
     const warrant = claim === undefined ? undefined : readClaim(claim.content)?.warrant?.kind;
     if (claim === undefined || warrant?.case !== "award" || warrant.value.request === undefined) return undefined;
     const phase = replica.get(hostKey(replica.self, replica.zone, "phase", id));
-    return { reply: taken([warrant.value.request, claim.frame, ...(phase === undefined ? [] : [phase.frame])]), copies: 1 };
+    const frames = [warrant.value.request, claim.frame, ...(phase === undefined ? [] : [phase.frame])];
+    // The phase may be newer than the disk: the requester counts on two disks for all that it is told.
+    await replica.take(frames, mesh.self);
+    return { reply: taken(frames), copies: 1 };
   }
 
   /** An award for another host whose requester cannot reach it: one hop, and only for the awarding peer itself. */

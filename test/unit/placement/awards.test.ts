@@ -59,6 +59,21 @@ t.test("the same award again gets the same answer: taken, or declined though the
   full.stop();
 });
 
+t.test("a repeated answer waits for the disk: its phase may be newer", async (t) => {
+  const world = new World(2);
+  const [from, to] = [world.at(0), world.at(1)];
+  const request = world.request(from, TOKEN);
+  await bid(world, from, to, request);
+  const award = awardOf(stampOf(from, request), from, to);
+  await call(world, from, to, "awardContainer", { award });
+  to.replica.writeMs = 700;
+  const askedMs = world.time.nowMs;
+  const again = await call(world, from, to, "awardContainer", { award });
+  t.equal(again.frames.length, 3);
+  t.ok(world.time.nowMs - askedMs >= 700);
+  world.stop();
+});
+
 t.test("two copies of one award at once are one claim", async (t) => {
   const world = new World(2);
   const [from, to] = [world.at(0), world.at(1)];
