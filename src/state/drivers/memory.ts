@@ -45,9 +45,9 @@ export class MemoryDisk implements RecordStoreSlot {
     return this.#image;
   }
 
-  /** What is fsynced in this entry's place. */
+  /** What is fsynced in this entry's place, and can be read. */
   fsynced(id: string): Uint8Array | undefined {
-    return this.#image.records.get(id);
+    return this.#damaged ? undefined : this.#image.records.get(id);
   }
 
   restore(image: Image): void {
