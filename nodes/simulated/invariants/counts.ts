@@ -1,6 +1,6 @@
 import type { ReplyOf } from "../../../src/api/client-messages.ts";
 import type { ContainerId, PeerId } from "../../../src/base/index.ts";
-import type { ContainerView } from "../../../src/state/index.ts";
+import { type ContainerView, compareVersions } from "../../../src/state/index.ts";
 import type { SimulatedHost } from "../host.ts";
 import type { World } from "../world.ts";
 import { AFTERMATH_MS } from "./asks.ts";
@@ -56,7 +56,7 @@ function notAsAsked(world: World, isHanded: IsHanded): ReadonlyMap<ContainerId, 
     const container = reference?.life.core.view.container(id);
     if (container === undefined || isForgotten(world, container)) continue;
     const holder = hosts.find((host) => host.peer === container.best?.holder);
-    const why = whatIsWrong(container, holder, processesOf(world, id));
+    const why = whatIsWrong(container, holder, processesOf(world, id), isWriteLost(world) && hasAnsweredLater(container));
     if (why === undefined) continue;
     const state = `phase ${container.phase?.phase ?? "none"}, wanted ${container.wanted?.kind ?? "running"}, at ${holder?.name ?? "nobody"}`;
     wrong.set(id, `${world.history.nameOf(id)} (${state}): ${why}`);
@@ -64,13 +64,18 @@ function notAsAsked(world: World, isHanded: IsHanded): ReadonlyMap<ContainerId, 
   return wrong;
 }
 
-function whatIsWrong(container: ContainerView, holder: SimulatedHost | undefined, running: readonly SimulatedHost[]): string | undefined {
+/** The holder has answered a wish that went down with the disks that had it: it keeps to that, as for one whose time has not come again. */
+function hasAnsweredLater({ phase, wanted }: ContainerView): boolean {
+  return phase !== undefined && compareVersions({ major: phase.wantedMajor, minor: phase.wantedMinor }, wanted?.version ?? { major: 0, minor: 0 }) > 0;
+}
+
+function whatIsWrong(container: ContainerView, holder: SimulatedHost | undefined, running: readonly SimulatedHost[], isExcused: boolean): string | undefined {
   const phase = container.phase?.phase ?? "claimed";
   const where = `it runs on ${running.map((host) => host.name).join(" and ") || "no host"}`;
-  const wants = !container.gone && container.wanted?.kind !== "stopped" && holder !== undefined;
+  const wants = !container.gone && (container.wanted?.kind !== "stopped" || isExcused) && holder !== undefined;
   if (wants && phase === "running") return running.length === 1 && running[0] === holder ? undefined : where;
   if (running.length > 0) return where;
-  if (!wants || phase === "ended" || phase === "failed" || isBusy(holder, container, phase)) return undefined;
+  if (!wants || isExcused || phase === "ended" || phase === "failed" || isBusy(holder, container, phase)) return undefined;
   return "nothing becomes of it";
 }
 
