@@ -36,6 +36,8 @@ export class Administration {
   async #join(): Promise<void> {
     const at = this.#someHost();
     if (at === undefined || this.#world.hosts.length >= this.#hostsMax) return;
+    // For a moment it answers that it is starting.
+    this.#world.disturb()();
     // Refused or lost: the next one comes some time.
     await this.#world.join(this.#random.pick(["a", "b"]) ?? "a", at).catch(() => undefined);
   }
