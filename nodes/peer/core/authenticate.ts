@@ -57,6 +57,7 @@ export function createAuthenticator(parts: AuthenticatorParts): Authenticator {
     if (verdict !== "fresh") throw errorOf(nonceRefusal(verdict, nowMs));
     return callerOf(checked, request);
   };
+  const waiting = new Set<string>();
   const signed = (call: string, request: SignedRequest): Caller => act(check(call, request, "user"), request, "user", "");
   return {
     fromUser: async (call, headers, body) => {
@@ -64,8 +65,15 @@ export function createAuthenticator(parts: AuthenticatorParts): Authenticator {
       if (headers.signatureInput === "")
         throw new CcError("UNAUTHENTICATED", "the request is not signed; `cc sign` shows how, and README has an example with curl");
       const request = must(signedRequestOf(named, body));
-      await parts.time.untilSure();
-      return signed(call, request);
+      // Its nonce is used up only once the time is sure: whoever plays it back meanwhile must not come first.
+      if (waiting.has(request.signature)) throw errorOf(nonceRefusal("seen", parts.time.nowMs()));
+      waiting.add(request.signature);
+      try {
+        await parts.time.untilSure();
+        return signed(call, request);
+      } finally {
+        waiting.delete(request.signature);
+      }
     },
     signed,
     passedOn: (call, request, via, step, id) => act(check(call, request, { addressed: [via] }), request, step, id),
