@@ -39,7 +39,8 @@ function viewsThatDiffer(world: World, isHanded: (id: ContainerId) => boolean): 
   const unsettled = new Set(unsettledIds(world));
   // A liar stamps what it was handed again and again; who came late can't know which stamp was the first.
   for (const { life } of liveHosts(world)) for (const { id } of life.core.view.containers()) if (world.liars.size > 0 && isHanded(id)) unsettled.add(id);
-  const views = Map.groupBy(liveHosts(world), ({ life }) => viewOf(life.core.view, unsettled));
+  const waiting = waitingAdminKeys(world);
+  const views = Map.groupBy(liveHosts(world), ({ life }) => viewOf(life.core.view, unsettled, waiting));
   if (views.size <= 1) return "";
   const [a, b] = [...views.keys()].map((text) => text.split("\n"));
   const lines = (a ?? []).flatMap((line, at) => (line === b?.[at] ? [] : [`${line} | ${b?.[at] ?? ""}`])).slice(0, 3);
@@ -48,17 +49,25 @@ function viewsThatDiffer(world: World, isHanded: (id: ContainerId) => boolean): 
 
 type View = NonNullable<SimulatedHost["life"]>["core"]["view"];
 
-function viewOf(view: View, without: ReadonlySet<ContainerId>): string {
+function viewOf(view: View, without: ReadonlySet<ContainerId>, waiting: readonly string[]): string {
+  const waits = (kind: string, id = ""): boolean => waiting.some((key) => key.startsWith(`admin/-/${kind}/${id}`));
   const containers = view.containers().filter(({ id }) => !without.has(id));
-  const members = view.members().map(({ peer, zone, name }) => [peer, zone, name]);
-  const keys = view.keys().map(({ keyId, role, state, name }) => [keyId, role, state, name].join(" "));
-  const invites = [...view.authority().invites.keys()];
+  const members = waits("removal") ? [] : view.members().map(({ peer, zone, name }) => [peer, zone, name]);
+  // A key that waits, or its end, may stand between the root and any other.
+  const keys = waits("key") || waits("revocation") ? [] : view.keys().map(({ keyId, role, state, name }) => [keyId, role, state, name].join(" "));
+  const invites = [...view.authority().invites.keys()].filter((id) => !waits("invite", `${id}-`));
   return [...containers.map(rowOf), ...members, ...keys.sort(), ...invites.sort()].map((row) => JSON.stringify(row)).join("\n");
 }
 
 function rowOf(one: ContainerView): readonly unknown[] {
   const { id, name, best, highestEpoch, phase, wanted, removed, gone, createdAtMs } = one;
   return [id, name, best?.holder, best?.epoch, highestEpoch, phase?.phase, phase?.exitCode, wanted?.call, wanted?.version, removed, gone, createdAtMs];
+}
+
+/** Of equal digests: keys of `admin/` records that some hosts show while they still wait, for the same reason, at others. */
+function waitingAdminKeys(world: World): readonly string[] {
+  const shown = liveHosts(world).map(({ life }) => new Map(life.core.replica.list("admin/").map(({ key, writer }) => [`${key}!${writer}`, key])));
+  return shown.flatMap((some) => [...some].flatMap(([entry, key]) => (shown.every((others) => others.has(entry)) ? [] : [key])));
 }
 
 /**

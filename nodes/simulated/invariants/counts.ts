@@ -1,11 +1,13 @@
-import type { ReplyOf } from "../../../src/api/client-messages.ts";
-import type { ContainerId, PeerId } from "../../../src/base/index.ts";
-import { type ContainerView, compareVersions } from "../../../src/state/index.ts";
+import { fromBinary } from "@bufbuild/protobuf";
+import type { ReplyOf, RequestOf } from "../../../src/api/client-messages.ts";
+import { PhaseSchema } from "../../../src/api/gen/cc/v1/records_pb.ts";
+import { type ContainerId, isContainerId, type PeerId } from "../../../src/base/index.ts";
+import { type ContainerView, compareVersions, hostKey, parseRecordKey } from "../../../src/state/index.ts";
 import type { SimulatedHost } from "../host.ts";
 import type { World } from "../world.ts";
 import { AFTERMATH_MS } from "./asks.ts";
 import { unsettledIds } from "./converged.ts";
-import { isLiar, liveHosts } from "./reach.ts";
+import { isLiar, type LiveHost, liveHosts } from "./reach.ts";
 
 /** Processes that run on hosts that are still members. */
 function processesOf(world: World, id: ContainerId): readonly SimulatedHost[] {
@@ -84,19 +86,36 @@ function isBusy(holder: SimulatedHost, { spec }: ContainerView, phase: string): 
   return phase === "backoff" || (phase === "pulling" && holder.machine.isPulling(spec.image));
 }
 
-/** What each host has promised is what its live claims ask for. */
+/** What each host has promised is what its live claims ask for, and what it has left of forgotten ones. */
 export function checkNothingHeld(world: World): void {
   for (const host of liveHosts(world)) {
     const live = host.life.core.view.containers().filter((container) => container.best?.holder === host.peer && container.phase?.phase !== "gone");
+    const left = forgottenAt(world, host);
     const used = host.life.core.used();
-    const memoryBytes = live.reduce((sum, { spec }) => sum + spec.memoryBytes, 0);
-    if (used.containers === live.length && used.memoryBytes === memoryBytes) continue;
+    const memoryBytes = live.reduce((sum, { spec }) => sum + spec.memoryBytes, 0) + left.reduce((sum, { spec }) => sum + (spec?.memoryBytes ?? 0), 0);
+    if (used.containers === live.length + left.length && used.memoryBytes === memoryBytes) continue;
     const held = `${used.containers} places and ${used.memoryBytes / 1024 ** 2} MiB are taken`;
     world.violate(
       "nothing-held",
       `at ${host.name} ${held}, its live containers are ${live.map(({ id }) => world.history.nameOf(id)).join(", ") || "none"} with ${memoryBytes / 1024 ** 2} MiB`,
     );
   }
+}
+
+/**
+ * What a host's own claims ask for of which no record counts any more: with a host that was removed by one that had not
+ * heard of them went its stamp, on all hosts. What is there of them is left, and keeps its room.
+ */
+function forgottenAt(world: World, { peer, life }: LiveHost): readonly RequestOf<"Run">[] {
+  const { replica, view } = life.core;
+  return replica.list(`host/${peer}/`).flatMap((record) => {
+    const key = parseRecordKey(record.key);
+    if (key?.family !== "host" || key.kind !== "claim" || !isContainerId(key.id) || !isForgotten(world, view.container(key.id))) return [];
+    const phase = replica.get(hostKey(peer, key.zone, "phase", key.id));
+    const hasGone = phase !== undefined && (phase.final || fromBinary(PhaseSchema, phase.content).phase === "yielded");
+    const ask = world.asks.find(({ id }) => id === key.id);
+    return hasGone || ask === undefined ? [] : [ask.request as RequestOf<"Run">];
+  });
 }
 
 /** What users were told is done last is what counts. */
