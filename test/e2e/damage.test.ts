@@ -99,7 +99,11 @@ withLab("stores that are damaged, disks that are full", { hosts: 3, zones: "a,a,
     await eventually("the peer has ended, as a disk that refuses writes demands", async () => (await lab.status()).hosts[2]?.state !== "running");
     t.match(readFileSync(log(3), "utf8"), /the disk refused a write: see the log; start the peer again when the disk is well/);
     const early = await lab.run("restart", "3");
-    t.match(early, { code: 1, stderr: /NO_ROOM.*disk.*full|the disk refused a write .*No space left on device/ }, "started while it is full, it says what is the matter");
+    t.match(
+      early,
+      { code: 1, stderr: /NO_ROOM.*disk.*full|the disk refused a write .*No space left on device/ },
+      "started while it is full, it says what is the matter",
+    );
     t.notMatch(early.stderr, /^ +at /m, "without a stack");
 
     t.match(await lab.on(3, "rm", join(data(3), "fill")), { code: 0 });

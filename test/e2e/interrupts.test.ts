@@ -127,7 +127,10 @@ withLab("Ctrl-C, and peers that go away, at every stage of a run", { hosts: 3, z
       await lab.on(1, "kill", "-9", String(await lab.peerPid(1)));
       const end = await ended;
       t.equal(end.code, 125, `its container is on h${holder}: ${end.stderr}`);
-      t.match(end.stderr, /^Error \[PEER_UNREACHABLE\]: the connection was lost .* goes on; cc logs -f c[a-z2-7]{20} follows it at any peer that reaches its host$/m);
+      t.match(
+        end.stderr,
+        /^Error \[PEER_UNREACHABLE\]: the connection was lost .* goes on; cc logs -f c[a-z2-7]{20} follows it at any peer that reaches its host$/m,
+      );
       await lab.must("restart", "1");
       await eventually("the container runs on", async () => (await list(1)).some(({ name, phase }) => name === `orphan-${holder}` && phase === "running"));
     }

@@ -65,7 +65,15 @@ t.test("no plan starts a container that is to be stopped or removed, nor one tha
   const more = fc.record({ restart: fc.constantFrom("no", "on-failure", "always"), removeWhenEnded: fc.boolean() });
   fc.assert(
     fc.property(found, wanted, more, fc.boolean(), fc.nat(), (found, wanted, more, settled, nowMs) => {
-      const step = planContainer({ desired: desire(wanted, more), found, memory: { ...FRESH_MEMORY, settled }, last: undefined, readers: 0, nowMs, monotonicMs: nowMs });
+      const step = planContainer({
+        desired: desire(wanted, more),
+        found,
+        memory: { ...FRESH_MEMORY, settled },
+        last: undefined,
+        readers: 0,
+        nowMs,
+        monotonicMs: nowMs,
+      });
       if (step.kind !== "start") return true;
       // A used token is never handed out again.
       return wanted.kind === "running" && found.kind !== "running" && (found.kind !== "ended" || found.runToken !== step.runToken);
@@ -75,7 +83,14 @@ t.test("no plan starts a container that is to be stopped or removed, nor one tha
 });
 
 t.test("what a start cut short has left is settled once, not again and again", async (t) => {
-  const input = { desired: desire({ kind: "stopped", timeoutMs: undefined }), found: { kind: "half" } as const, last: undefined, readers: 0, nowMs: 0, monotonicMs: 0 };
+  const input = {
+    desired: desire({ kind: "stopped", timeoutMs: undefined }),
+    found: { kind: "half" } as const,
+    last: undefined,
+    readers: 0,
+    nowMs: 0,
+    monotonicMs: 0,
+  };
   t.same(planContainer({ ...input, memory: FRESH_MEMORY }), { kind: "settle" });
   t.match(planContainer({ ...input, memory: { ...FRESH_MEMORY, settled: true } }), { kind: "wait" });
 });
