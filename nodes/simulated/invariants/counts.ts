@@ -7,6 +7,7 @@ import type { SimulatedHost } from "../host.ts";
 import type { World } from "../world.ts";
 import { AFTERMATH_MS } from "./asks.ts";
 import { unsettledIds } from "./converged.ts";
+import type { OnceLive } from "./once-live.ts";
 import { isLiar, type LiveHost, liveHosts } from "./reach.ts";
 
 /** Processes that run on hosts that are still members. */
@@ -87,10 +88,10 @@ function isBusy(holder: SimulatedHost, { spec }: ContainerView, phase: string): 
 }
 
 /** What each host has promised is what its live claims ask for, and what it has left of forgotten ones. */
-export function checkNothingHeld(world: World): void {
+export function checkNothingHeld(world: World, onceLive: OnceLive): void {
   for (const host of liveHosts(world)) {
     const live = host.life.core.view.containers().filter((container) => container.best?.holder === host.peer && container.phase?.phase !== "gone");
-    const left = forgottenAt(world, host);
+    const left = forgottenAt(world, host, onceLive);
     const used = host.life.core.used();
     const memoryBytes = live.reduce((sum, { spec }) => sum + spec.memoryBytes, 0) + left.reduce((sum, { spec }) => sum + (spec?.memoryBytes ?? 0), 0);
     if (used.containers === live.length + left.length && used.memoryBytes === memoryBytes) continue;
@@ -103,14 +104,15 @@ export function checkNothingHeld(world: World): void {
 }
 
 /**
- * What a host's own claims ask for of which no record counts any more: with a host that was removed by one that had not
+ * What a host's own claims ask for that counted once and do not any more: with a host that was removed by one that had not
  * heard of them went its stamp, on all hosts. What is there of them is left, and keeps its room.
  */
-function forgottenAt(world: World, { peer, life }: LiveHost): readonly RequestOf<"Run">[] {
+function forgottenAt(world: World, { peer, life }: LiveHost, onceLive: OnceLive): readonly RequestOf<"Run">[] {
   const { replica, view } = life.core;
   return replica.list(`host/${peer}/`).flatMap((record) => {
     const key = parseRecordKey(record.key);
-    if (key?.family !== "host" || key.kind !== "claim" || !isContainerId(key.id) || !isForgotten(world, view.container(key.id))) return [];
+    if (key?.family !== "host" || key.kind !== "claim" || !isContainerId(key.id)) return [];
+    if (!isForgotten(world, view.container(key.id)) || !onceLive.has(peer, key.id)) return [];
     const phase = replica.get(hostKey(peer, key.zone, "phase", key.id));
     const hasGone = phase !== undefined && (phase.final || fromBinary(PhaseSchema, phase.content).phase === "yielded");
     const ask = world.asks.find(({ id }) => id === key.id);

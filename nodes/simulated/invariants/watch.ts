@@ -5,6 +5,7 @@ import { AcknowledgedWrites } from "./acknowledged.ts";
 import { checkAnswered, checkNames, checkUnderway, watchAsks } from "./asks.ts";
 import { checkConverged } from "./converged.ts";
 import { checkAsAsked, checkAtMost, checkLaterWins, checkNothingHeld, checkRemoved } from "./counts.ts";
+import { OnceLive } from "./once-live.ts";
 import { connectedSinceMs, liveHosts } from "./reach.ts";
 import { checkRoom } from "./room.ts";
 import { StartWatch } from "./starts.ts";
@@ -21,11 +22,13 @@ export class Watch {
   readonly #world: World;
   readonly warrants: WarrantWatch;
   readonly #starts: StartWatch;
+  readonly #onceLive: OnceLive;
   readonly #storedAtBoot = new Map<SimulatedHost, ReadonlyMap<SimulatedHost, number>>();
 
   constructor(world: World) {
     this.#world = world;
     this.#starts = new StartWatch(world);
+    this.#onceLive = new OnceLive(world);
     this.acknowledged = new AcknowledgedWrites(world);
     this.warrants = new WarrantWatch(world);
     watchAsks(world);
@@ -33,6 +36,7 @@ export class Watch {
     world.watchers.onReady.push((host) => this.#onReady(host));
     const look = (): void => {
       this.#starts.look();
+      this.#onceLive.look();
       checkRoom(world);
       checkUnderway(world);
       world.timeline.after(LOOK_EVERY_MS, look);
@@ -54,7 +58,7 @@ export class Watch {
     checkNames(world);
     await world.sleep(AS_ASKED_AFTER_MS - CONVERGED_AFTER_MS);
     await checkAsAsked(world, isHanded);
-    checkNothingHeld(world);
+    checkNothingHeld(world, this.#onceLive);
     checkAnswered(world);
     checkInvites(world);
     checkBounded(world);
