@@ -229,6 +229,8 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
       const last = desired.lastPhase(spec.id);
       if (last !== undefined) board.set(spec.id, toBoard(last));
     }
+    // Stopped meanwhile: nothing begins that nobody would end.
+    stopping.signal.throwIfAborted();
     placement.start();
     await supervisor.start();
     void keepFacts();
