@@ -105,7 +105,7 @@ t.test("commands as text", async (t) => {
   );
   t.match(diskScript({ image: "/s/d", first: { check: true }, mountPoint: "/m", rootfs: "/f", layers: ["/l/a"], diskMounted: false }), /e2fsck -p \/s\/d/);
   t.notMatch(diskScript({ image: "/s/d", first: { check: true }, mountPoint: "/m", rootfs: "/f", layers: ["/l/a"], diskMounted: true }), /loop|mkfs/);
-  t.match(networkScript("/u", "/f", "/t"), /nsenter --user=\/u -S 0 -G 0 unshare -n/);
+  t.match(networkScript("/u", "/t"), /nsenter --user=\/u -S 0 -G 0 unshare -n/);
   t.match(
     monitorScript({
       id: "c",

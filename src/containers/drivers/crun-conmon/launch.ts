@@ -187,7 +187,7 @@ async function prepareNetwork(context: Context, id: ContainerId, mounted: Readon
 }
 
 async function makeNetwork({ paths, deps }: Context, id: ContainerId): Promise<void> {
-  const outcome = await deps.network.run(networkScript(deps.userNamespace.path, paths.networkFifo, paths.network(id)), { timeoutMs: SCRIPT_MS_MAX });
+  const outcome = await deps.network.run(networkScript(deps.userNamespace.path, paths.network(id)), { timeoutMs: SCRIPT_MS_MAX });
   if (outcome.exitCode !== 0) throw new CcError("CONTAINER_FAILED", `the container's network namespace cannot be made: ${outcome.stdout.trim()}`);
 }
 

@@ -54,18 +54,19 @@ export function overlayLower(layers: readonly string[]): { readonly folder: stri
 
 /**
  * A network namespace that belongs to the user namespace (else the host's /sys shows inside), loopback up, pinned at
- * `target`. The holder waits on `fifo` until the mount is made.
+ * `target`. Its holder sleeps until the mount is made; should this peer be killed before, it goes by itself.
  */
-export function networkScript(userNamespace: string, fifo: string, target: string): string {
-  const hold = `ip link set lo up && echo $$ && read x <&3`;
+export function networkScript(userNamespace: string, target: string): string {
+  const hold = `ip link set lo up && echo $$ && exec sleep ${HOLD_S}`;
   return [
-    `[ -p ${q(fifo)} ] || mkfifo -m 600 ${q(fifo)} || exit 1`,
-    `nsenter --user=${q(userNamespace)} -S 0 -G 0 unshare -n sh -c ${q(hold)} 3<>${q(fifo)} | {`,
+    `nsenter --user=${q(userNamespace)} -S 0 -G 0 unshare -n sh -c ${q(hold)} | {`,
     `  read -r pid || exit 1`,
     `  mount --bind /proc/$pid/ns/net ${q(target)}; rc=$?`,
-    `  echo 1<>${q(fifo)}; exit $rc; }`,
+    `  kill $pid; exit $rc; }`,
   ].join("\n");
 }
+
+const HOLD_S = 20;
 
 export type MonitorScript = {
   readonly id: string;

@@ -66,9 +66,6 @@ export class Paths {
   get diskTemplate(): string {
     return `${this.runDir}/.disk`;
   }
-  get networkFifo(): string {
-    return `${this.runDir}/.net`;
-  }
   get spareNetwork(): string {
     return `${this.runDir}/.spare-net`;
   }

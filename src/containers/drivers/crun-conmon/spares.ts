@@ -86,10 +86,10 @@ export class Spares {
   }
 
   async #makeNetwork(): Promise<void> {
-    const { spareNetwork, networkFifo } = this.#paths;
+    const { spareNetwork } = this.#paths;
     await this.#unpin();
     await writeFile(spareNetwork, "");
-    const outcome = await this.#deps.network.run(networkScript(this.#deps.userNamespace.path, networkFifo, spareNetwork), { timeoutMs: SCRIPT_MS_MAX });
+    const outcome = await this.#deps.network.run(networkScript(this.#deps.userNamespace.path, spareNetwork), { timeoutMs: SCRIPT_MS_MAX });
     if (outcome.exitCode !== 0) throw new CcError("CONTAINER_FAILED", `the network namespace cannot be made: ${outcome.stdout.trim()}`);
     this.#network = true;
   }
