@@ -59,7 +59,14 @@ withLab("peers and hosts that die, stores that are lost", { hosts: 3, zones: "a,
       },
       30_000,
     );
-    const lines = (await lab.cc(["logs", "steady"], { host: 1 })).stdout.trim().split("\n");
+    await eventually(
+      "host 1 reaches it again",
+      async () => (await lab.json<Host[]>(["host", "list"], { host: 1 })).every(({ state }) => state === "alive"),
+      30_000,
+    );
+    const logs = await lab.cc(["logs", "steady"], { host: 1 });
+    t.equal(logs.code, 0, logs.stderr);
+    const lines = logs.stdout.trim().split("\n");
     t.same(
       lines,
       lines.map((_, at) => `tick ${at + 1}`),
