@@ -3,6 +3,7 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import t from "tap";
+import { SPEC_DEFAULTS } from "../../../src/containers/index.ts";
 import { makeScene, newId } from "./harness.ts";
 
 const never = new AbortController().signal;
@@ -15,11 +16,12 @@ const spareDisk = join(scene.stateDir, ".spare-disk");
 const networkOf = (id: string): string => join(scene.runDir, id, "net");
 const diskOf = (id: string): string => join(scene.stateDir, id, "disk.img");
 
-async function untilReady(since: number): Promise<{ network: number; disk: number }> {
+async function untilReady(since: number, diskBytes: number): Promise<{ network: number; disk: number }> {
   for (let at = 0; at < 200; at += 1) {
-    const found = existsSync(spareDisk) && existsSync(spareNetwork) ? { network: await inode(spareNetwork), disk: await inode(spareDisk) } : undefined;
-    // An empty file until the namespace is pinned over it, and the one before until the next is made.
-    if (found !== undefined && found.network > 0xf000_0000 && found.network !== since) return found;
+    const isThere = existsSync(spareNetwork) && existsSync(spareDisk) && (await stat(spareDisk)).size === diskBytes;
+    const network = isThere ? await inode(spareNetwork) : 0;
+    // An empty file until the namespace is pinned over it, and the one before until the next is made; the disk comes after it.
+    if (network > 0xf000_0000 && network !== since) return { network, disk: await inode(spareDisk) };
     await pause(50);
   }
   throw new Error("no spares after 10 s");
@@ -28,12 +30,12 @@ async function untilReady(since: number): Promise<{ network: number; disk: numbe
 t.test("a start takes the spares, the next finds new ones; sizes that differ make their own", async (t) => {
   const runtime = await scene.open();
   const [first, second, third] = [newId(), newId(), newId()];
-  await untilReady(0);
+  await untilReady(0, SPEC_DEFAULTS.diskBytes);
   const size = 48 * 1024 ** 2;
   await runtime.start(scene.spec(first, { diskBytes: size, command: ["sleep", "60"] }), scene.image, "one", never);
   t.not((await stat(diskOf(first))).size, 0);
   t.equal((await stat(diskOf(first))).size, size, "not the spare of another size");
-  const spares = await untilReady(await inode(networkOf(first)));
+  const spares = await untilReady(await inode(networkOf(first)), size);
   t.equal((await stat(spareDisk)).size, size, "made for the next of the same size");
   await runtime.start(
     scene.spec(second, { diskBytes: size, command: ["sh", "-c", "echo kept > /file; cat /file; ip link show lo; sleep 60"] }),
@@ -60,12 +62,13 @@ t.test("a start takes the spares, the next finds new ones; sizes that differ mak
     await runtime.waitExit(id, never);
     await runtime.remove(id);
   }
+  await runtime.close();
 });
 
 t.test("what a killed peer left is not used: a container may have it", async (t) => {
   // This driver is not closed: as if its process had been killed just after a start took the spare.
   const before = await scene.open();
-  await untilReady(0);
+  await untilReady(0, SPEC_DEFAULTS.diskBytes);
   const [first, second] = [newId(), newId()];
   await before.start(scene.spec(first, { diskBytes: 48 * 1024 ** 2, command: ["sleep", "60"] }), scene.image, "one", never);
   const taken = await inode(networkOf(first));
