@@ -1,9 +1,11 @@
 import { existsSync } from "node:fs";
-import { stat } from "node:fs/promises";
+import { stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import t from "tap";
+import { networkScript } from "../../../src/containers/drivers/crun-conmon/scripts.ts";
 import { SPEC_DEFAULTS } from "../../../src/containers/index.ts";
+import { createShellHelper } from "../../../src/host/index.ts";
 import { makeScene, newId } from "./harness.ts";
 
 const never = new AbortController().signal;
@@ -81,4 +83,22 @@ t.test("what a killed peer left is not used: a container may have it", async (t)
     await after.waitExit(id, never);
     await after.remove(id);
   }
+});
+
+t.test("namespaces made at the same time have nothing to do with each other", async (t) => {
+  const shells = [createShellHelper(), createShellHelper(), createShellHelper()];
+  const seen = new Set<number>();
+  for (let round = 0; round < 8; round += 1) {
+    const made = shells.map(async (shell, at) => {
+      const target = join(scene.folder, `net-${round}-${at}`);
+      await writeFile(target, "");
+      const outcome = await shell.run(networkScript(join(scene.folder, "pin/userns"), target));
+      t.equal(outcome.exitCode, 0, outcome.stdout);
+      seen.add(await inode(target));
+      await shell.run(`umount ${target}`);
+    });
+    await Promise.all(made);
+  }
+  t.ok(seen.size >= shells.length, "each its own while the others live");
+  for (const shell of shells) await shell.close();
 });

@@ -103,8 +103,8 @@ t.test("commands as text", async (t) => {
       "mount -i -t overlay overlay -o nosuid,nodev,lowerdir=b:a,upperdir=/r/c/disk/u,workdir=/r/c/disk/w /r/c/rootfs",
     ].join("\n"),
   );
-  t.match(diskScript({ image: "/s/d", first: { check: true }, mountPoint: "/m", rootfs: "/f", layers: ["/l/a"], diskMounted: false }), /e2fsck -p \/s\/d/);
-  t.notMatch(diskScript({ image: "/s/d", first: { check: true }, mountPoint: "/m", rootfs: "/f", layers: ["/l/a"], diskMounted: true }), /loop|mkfs/);
+  t.match(diskScript({ image: "/s/d", first: "check", mountPoint: "/m", rootfs: "/f", layers: ["/l/a"], diskMounted: false }), /e2fsck -p \/s\/d/);
+  t.notMatch(diskScript({ image: "/s/d", first: "check", mountPoint: "/m", rootfs: "/f", layers: ["/l/a"], diskMounted: true }), /loop|mkfs/);
   t.match(networkScript("/u", "/t"), /nsenter --user=\/u -S 0 -G 0 unshare -n/);
   t.match(
     monitorScript({

@@ -164,7 +164,7 @@ async function prepareDisk(context: Context, { spec, image }: Start, mounted: Re
   const outcome = await context.deps.disk.run(
     diskScript({
       image: exists ? disk : paths.freshDisk(id),
-      first: exists ? { check: true } : spare ? {} : { format: paths.diskTemplate },
+      first: exists ? "check" : spare ? "nothing" : { format: paths.diskTemplate },
       mountPoint: paths.disk(id),
       rootfs: paths.rootfs(id),
       layers: image.layers,

@@ -6,7 +6,7 @@ import { CcError, shellQuote as q } from "../../../base/index.ts";
 export type DiskScript = {
   readonly image: string;
   /** What comes before its mount: formatting it (a sparse file of its size) with a folder's content, looking for damage, or nothing. */
-  readonly first: { readonly format?: string; readonly check?: boolean };
+  readonly first: { readonly format: string } | "check" | "nothing";
   readonly mountPoint: string;
   readonly rootfs: string;
   /** Lowest first, absolute. */
@@ -20,8 +20,8 @@ export function diskScript(input: DiskScript): string {
   const lines = ["set -e"];
   const { image, first } = input;
   if (!input.diskMounted) {
-    if (first.format !== undefined) lines.push(formatScript(image, first.format));
-    if (first.check === true) {
+    if (typeof first === "object") lines.push(formatScript(image, first.format));
+    if (first === "check") {
       lines.push(`e2fsck -p ${q(image)} >/dev/null 2>&1 || [ $? -lt 4 ] || { echo "the disk of the container is damaged: e2fsck -p ${image}"; exit 1; }`);
     }
     // Without `discard`: the whole size is counted as used anyway, and deleting stays fast.
@@ -52,6 +52,9 @@ export function overlayLower(layers: readonly string[]): { readonly folder: stri
   return { folder, lower: names.toReversed().join(":") };
 }
 
+/** Far longer than a mount takes; a holder whose peer was killed in between is gone after it. */
+const HOLD_S = 20;
+
 /**
  * A network namespace that belongs to the user namespace (else the host's /sys shows inside), loopback up, pinned at
  * `target`. Its holder sleeps until the mount is made; should this peer be killed before, it goes by itself.
@@ -65,8 +68,6 @@ export function networkScript(userNamespace: string, target: string): string {
     `  kill $pid; exit $rc; }`,
   ].join("\n");
 }
-
-const HOLD_S = 20;
 
 export type MonitorScript = {
   readonly id: string;

@@ -9,7 +9,7 @@ const REFILL_AFTER_MS = 300;
 const SCRIPT_MS_MAX = 30_000;
 
 /**
- * One network namespace and one formatted disk that wait for the next start: together a third of its time. Made anew
+ * One network namespace and one formatted disk that wait for the next start: a sixth of its time. Made anew
  * after each start, once nothing has started for a moment; whoever finds none makes its own.
  */
 export class Spares {
@@ -76,7 +76,7 @@ export class Spares {
       const waitMs = wanted.dueMs - clock.monotonicMs();
       if (this.#closing.signal.aborted) return;
       if (waitMs > 0) {
-        await sleep(clock, waitMs, this.#closing.signal).catch(() => undefined);
+        await sleep(clock, waitMs, this.#closing.signal).catch(() => undefined); // Closed: the loop looks and ends.
         continue;
       }
       this.#wanted = undefined;
