@@ -85,8 +85,5 @@ export class CommitLog {
 }
 
 function emptyGroup(): Group {
-  const done = deferred<void>();
-  // Whoever staged awaits it; a group that nobody awaits must not end the process.
-  done.promise.catch(() => undefined);
-  return { put: new Map(), remove: new Set(), meta: {}, bytes: 0, done, afterwards: [] };
+  return { put: new Map(), remove: new Set(), meta: {}, bytes: 0, done: deferred(), afterwards: [] };
 }

@@ -1,4 +1,4 @@
-/** A promise that is settled from outside. */
+/** A promise that is settled from outside. Its rejection is for whoever awaits it: where nobody does, it ends no process. */
 export type Deferred<T> = { readonly promise: Promise<T>; readonly resolve: (value: T) => void; readonly reject: (reason: unknown) => void };
 
 export function deferred<T>(): Deferred<T> {
@@ -8,6 +8,7 @@ export function deferred<T>(): Deferred<T> {
     resolve = yes;
     reject = no;
   });
+  promise.catch(() => undefined);
   return { promise, resolve, reject };
 }
 

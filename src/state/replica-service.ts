@@ -314,8 +314,6 @@ class ReplicaOnHost implements ReplicaService {
     if (this.#stopped.signal.aborted || this.#standing === "failed") return;
     this.#standing = "failed";
     this.#parts.log.error({ error: asCcError(error).message }, "records can't be stored any more; this peer has to be restarted");
-    // Told to whoever waits; that nobody does is no fault of its own.
-    this.#ready.promise.catch(() => undefined);
     this.#ready.reject(new CcError("INTERNAL", `the disk refused a write (${asCcError(error).message}): start the peer again when the disk is well`));
   }
 }
