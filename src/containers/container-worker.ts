@@ -42,6 +42,8 @@ export class ContainerWorker {
   readonly #stopping = new AbortController();
   readonly #wake: Wake;
   #memory: WorkerMemory = FRESH_MEMORY;
+  /** Nothing of it is on this host. */
+  #cleared = false;
   #image: { readonly reference: string; readonly digest: string | undefined; readonly here: ImageOnHost } | undefined;
   /** Aborts a pull or a start that is no longer wanted. */
   #starting: { readonly runToken: string; readonly controller: AbortController } | undefined;
@@ -70,9 +72,9 @@ export class ContainerWorker {
   /** Resolves when the worker is stopped or the container is no longer in what is desired. Never rejects. */
   async run(): Promise<void> {
     let failures = 0;
-    while (!this.#stopping.signal.aborted && this.#desired() !== undefined) {
+    while (!this.#stopping.signal.aborted && (this.#desired() !== undefined || this.#isLeft())) {
       try {
-        await this.#turn();
+        await (this.#isLeft() ? this.#clear() : this.#turn());
         failures = 0;
       } catch (error) {
         failures += 1;
@@ -80,6 +82,16 @@ export class ContainerWorker {
         await this.#wake.wait(backoffMs(failures), this.#stopping.signal);
       }
     }
+  }
+
+  /** What was over in a life that this host's disk has forgotten may have come back with the disk: nothing of it stays. */
+  #isLeft(): boolean {
+    return !this.#cleared && this.#desired() === undefined && this.#deps.desired.isOver(this.#id);
+  }
+
+  async #clear(): Promise<void> {
+    await this.#deps.runtime.remove(this.#id);
+    this.#cleared = true;
   }
 
   #desired(): Desired | undefined {
@@ -119,7 +131,7 @@ export class ContainerWorker {
         this.#memory = { ...this.#memory, settled: true };
         return undefined;
       case "remove":
-        await runtime.remove(this.#id);
+        await this.#clear();
         return this.#tell.removed(step.as, desired);
       case "wait":
         return this.#wake.until(bell, Math.min(LOOK_AGAIN_MS, step.forMs ?? LOOK_AGAIN_MS), this.#stopping.signal);
@@ -173,6 +185,7 @@ export class ContainerWorker {
 
   async #start(desired: Desired, step: Extract<ContainerStep, { kind: "start" }>): Promise<void> {
     const { desired: port, slots } = this.#deps;
+    this.#cleared = false;
     const controller = new AbortController();
     this.#starting = { runToken: step.runToken, controller };
     // A change between the plan and here.

@@ -42,6 +42,8 @@ export type PhaseReport = {
 export interface DesiredContainers {
   /** A container's object stays the same one until something that is known of the container changes: then its worker looks again. */
   all(): readonly Desired[];
+  /** Whether it is known that this container is not to be on this host any more: removed, gone, or given way. */
+  isOver(id: ContainerId): boolean;
   /** Calls `fire` after `all` has changed. Gives a function that ends it. */
   onChange(fire: () => void): () => void;
   /** The last report of this container, also from before this process. */

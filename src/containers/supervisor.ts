@@ -29,7 +29,8 @@ const STARTS_MAX = 4;
 
 /**
  * Keeps the containers of one host as they are desired: a worker each, so that one that hangs or fails holds up no
- * other. What lies here but is not in the desired state is named in the log and left: a missing record is no order.
+ * other. What lies here but is not in the desired state is named in the log and left, until it is known to be over: a
+ * missing record is no order.
  */
 export function createSupervisor(deps: SupervisorDeps, settings: SupervisorSettings = {}): Supervisor {
   const workers = new Map<ContainerId, { readonly worker: ContainerWorker; readonly done: Promise<void> }>();
@@ -42,17 +43,16 @@ export function createSupervisor(deps: SupervisorDeps, settings: SupervisorSetti
     if (unsubscribe === undefined) return;
     const before = shown;
     shown = new Map(deps.desired.all().map((desired) => [desired.spec.id, desired]));
-    for (const { spec } of shown.values()) {
-      const known = workers.get(spec.id);
-      if (known !== undefined) continue;
-      named.delete(spec.id);
-      const worker = new ContainerWorker(spec.id, workerDeps);
+    for (const id of [...shown.keys(), ...[...named].filter((id) => deps.desired.isOver(id))]) {
+      if (workers.has(id)) continue;
+      named.delete(id);
+      const worker = new ContainerWorker(id, workerDeps);
       const done = worker.run().finally(() => {
-        workers.delete(spec.id);
+        workers.delete(id);
         // Asked for again while it was ending.
         reconcile();
       });
-      workers.set(spec.id, { worker, done });
+      workers.set(id, { worker, done });
     }
     // A look costs a question to the runtime: only those look of whose container something is new.
     for (const [id, { worker }] of workers) if (shown.get(id) !== before.get(id)) worker.ring();
@@ -63,8 +63,10 @@ export function createSupervisor(deps: SupervisorDeps, settings: SupervisorSetti
     for (const id of await deps.runtime.list()) {
       if (desired.has(id) || named.has(id)) continue;
       named.add(id);
+      if (deps.desired.isOver(id)) continue;
       deps.logger.warn({ container: id }, "a container is here that no record asks for; it is left alone until a removal or a better claim is known");
     }
+    reconcile();
   }
 
   return {

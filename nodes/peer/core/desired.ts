@@ -47,6 +47,7 @@ export function createDesired(parts: DesiredParts): DesiredContainers & GiveWay 
   });
 
   const ownClaim = (id: ContainerId): CountedClaim | undefined => view.container(id)?.claims.find(({ holder }) => holder === self);
+  const isOverHere = (claim: CountedClaim | undefined): boolean => claim?.phase?.phase === "gone" || claim?.phase?.phase === "yielded";
   const phaseOf = (id: ContainerId): Phase | undefined => ownClaim(id)?.phase;
 
   const desiredOf = (container: ContainerView): Desired | undefined => {
@@ -101,11 +102,12 @@ export function createDesired(parts: DesiredParts): DesiredContainers & GiveWay 
     all() {
       known ??= view
         .claimsOf(self)
-        .filter(({ phase }) => phase?.phase !== "gone" && phase?.phase !== "yielded")
+        .filter((claim) => !isOverHere(claim))
         .flatMap(({ id }) => view.container(id) ?? [])
         .flatMap((container) => desiredOf(container) ?? []);
       return known;
     },
+    isOver: (id) => view.isGone(id) || isOverHere(ownClaim(id)),
     onChange(fire) {
       listeners.add(fire);
       return () => listeners.delete(fire);

@@ -73,6 +73,12 @@ export const AUTHORITY_MUTATIONS: readonly Mutation[] = [
     ],
   },
   {
+    name: "a removal ends only what counts",
+    hazard: "revoked-owner",
+    scenario: "nobody lists it",
+    patches: [{ file: claims, find: "  if (!isRemoved) {", replace: "  if (!isRemoved || isRemoved) {" }],
+  },
+  {
     name: "whether a change is final is for its stamper to say",
     hazard: "liar",
     scenario: "takes a user's words",

@@ -18,6 +18,12 @@ export const STATE_MUTATIONS: readonly Mutation[] = [
     ],
   },
   {
+    name: "what this host has said to be gone is left where it lies",
+    hazard: "rolled-back-disk",
+    scenario: "meets its own word",
+    patches: [{ file: "nodes/peer/core/desired.ts", find: "isOver: (id) => view.isGone(id) || isOverHere(ownClaim(id)),", replace: "isOver: () => false," }],
+  },
+  {
     name: "ranges are compared by their counts, not by their digests",
     hazard: "gap-by-overwrite",
     patches: [

@@ -25,6 +25,29 @@ export const AUTHORITY_SCENARIOS: readonly Scenario[] = [
     },
   },
   {
+    hazard: "revoked-owner",
+    what: "a revoked key runs a container at a host that has not heard of it: nobody lists it, a removal by its id ends it",
+    story: async (stage) => {
+      const { world } = stage;
+      const [a, b, c] = world.hosts;
+      if (a === undefined || b === undefined || c === undefined) return;
+      const heal = stage.cut([a, b], [c]);
+      stage.expectDone(await world.admin.ask([a.endpoint], "RevokeKey", { key: stage.user.keyId, keepAll: true }));
+      await stage.sleep(2_000);
+      const id = await stage.place({ restart: "always" }, [c]);
+      await stage.until(() => stage.running(id).length === 1, "it runs where the news has not come");
+      const before = c.life?.core.used().containers;
+      heal();
+      await stage.heal();
+      await stage.sleep(5_000);
+      stage.expect(before === 1 && a.life?.core.view.container(id) === undefined, "it counts for nobody");
+      stage.expectDone(await stage.change("Remove", [id], a, world.admin));
+      await stage.until(() => stage.running(id).length === 0, "its holder ends it");
+      await stage.watch.healed();
+      stage.expect(c.life?.core.used().containers === 0, "its room is free");
+    },
+  },
+  {
     hazard: "removed-sponsor",
     what: "a host that had admitted others is removed: they stay members",
     zones: ["a", "a", "a"],

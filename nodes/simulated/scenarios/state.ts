@@ -107,6 +107,30 @@ export const STATE_SCENARIOS: readonly Scenario[] = [
     },
   },
   {
+    hazard: "rolled-back-disk",
+    what: "a host with an old disk comes back alone and starts what was removed, and meets its own word that it is gone",
+    story: async (stage) => {
+      const [a, b, c] = stage.world.hosts;
+      if (a === undefined || b === undefined || c === undefined) return;
+      const id = await stage.place({ host: b.name, restart: "always" });
+      await stage.until(() => stage.running(id).length === 1, "it runs");
+      backUp(b);
+      stage.expectDone(await stage.change("Remove", [id], a));
+      await stage.until(() => a.life?.core.view.container(id)?.phase?.phase === "gone", "its holder says that it is gone");
+      const over = stage.world.disturb();
+      b.cutPower();
+      restoreBackup(b);
+      const heal = stage.cut([a, c], [b]);
+      b.boot();
+      await stage.until(() => stage.running(id).length === 1, "a host that knows no better starts it", 60_000);
+      heal();
+      over();
+      await stage.heal();
+      await stage.until(() => stage.running(id).length === 0, "what is gone does not stay");
+      await stage.watch.healed();
+    },
+  },
+  {
     hazard: "future-clock",
     what: "one host's clock is a day ahead, another's a day behind, and users change one container at both",
     zones: ["a", "a", "a", "a", "a"],

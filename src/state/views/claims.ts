@@ -60,14 +60,19 @@ export function readCreate(record: StoredRecord): CreateRead | undefined {
   });
 }
 
-/** Whether a claim counts, by the authority of now: its host, and the award that is its warrant. */
-export function judgeClaim(record: StoredRecord, phaseRecord: StoredRecord | undefined, judge: Judge): CountedClaim | undefined {
+/**
+ * Whether a claim counts, by the authority of now: its host, and the award that is its warrant. Of what a user removed every
+ * claim counts whose create is in order, also one whose stamp went with its host or key: its holder is who has to end it.
+ */
+export function judgeClaim(record: StoredRecord, phaseRecord: StoredRecord | undefined, judge: Judge, isRemoved = false): CountedClaim | undefined {
   const read = remembered(claims, record, () => readClaim(record, judge.verifier));
   if (read === undefined) return undefined;
   const standing = judgeHostRecord(record, read.zone, judge);
   if (standing === "void") return undefined;
-  const user = judgeUserRecord(read.create.record, judge);
-  if (user.standing !== "counts" || user.call !== "Run") return undefined;
+  if (!isRemoved) {
+    const user = judgeUserRecord(read.create.record, judge);
+    if (user.standing !== "counts" || user.call !== "Run") return undefined;
+  }
   const { id, claim, create } = read;
   return {
     id,

@@ -244,11 +244,12 @@ class RecordView implements View {
     const ofKind = (family: "user" | "host", kind: string): readonly StoredRecord[] =>
       records.filter(({ key }) => key.startsWith(family) && key.split("/").at(-2) === kind);
     const phases = new Map(ofKind("host", "phase").map((record) => [record.key, record]));
+    const wanted = deriveWanted(id, ofKind("user", "wanted"), judge);
+    const isRemoved = wanted?.kind === "removed";
     const claims = ofKind("host", "claim").flatMap(
-      (record) => judgeClaim(record, phases.get(record.key.replace("/claim/", "/phase/") as RecordKey), judge) ?? [],
+      (record) => judgeClaim(record, phases.get(record.key.replace("/claim/", "/phase/") as RecordKey), judge, isRemoved) ?? [],
     );
     const creates = ofKind("user", "container").flatMap((record) => (judgeUserRecord(record, judge).standing === "counts" ? (readCreate(record) ?? []) : []));
-    const wanted = deriveWanted(id, ofKind("user", "wanted"), judge);
     const view = deriveContainer(id, claims, creates, wanted);
     const counting = claims.length + creates.length + (wanted === undefined ? 0 : 1) + phases.size;
     if (counting < records.length) this.#incomplete.add(id);
@@ -257,7 +258,7 @@ class RecordView implements View {
     for (const { holder } of view?.claims ?? []) this.#claimed.set(holder, (this.#claimed.get(holder) ?? new Set()).add(id));
     if (view === undefined) this.#containers.delete(id);
     else this.#containers.set(id, view);
-    if (view?.gone ?? wanted?.kind === "removed") this.#gone.add(id);
+    if (view?.gone ?? isRemoved) this.#gone.add(id);
     else this.#gone.delete(id);
   }
 

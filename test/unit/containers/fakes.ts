@@ -202,6 +202,10 @@ export class FakeDesired implements DesiredContainers {
   all(): readonly Desired[] {
     return this.#all;
   }
+  readonly over = new Set<ContainerId>();
+  isOver(id: ContainerId): boolean {
+    return this.over.has(id);
+  }
   onChange(fire: () => void): () => void {
     this.#fires.add(fire);
     return () => this.#fires.delete(fire);

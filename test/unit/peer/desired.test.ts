@@ -105,6 +105,14 @@ t.test("what is gone is no longer in it; what ended is", async (t) => {
   );
 });
 
+t.test("what is over on this host: gone, given way or removed, and nothing that is only unknown", async (t) => {
+  const host = hostWith(...held("web"), ...held("job"), ...held("db", "peer 3"));
+  const over = () => ["web", "job", "db", "unknown"].filter((name) => host.desired.isOver(idOf(name)));
+  t.same(over(), []);
+  host.desk.take(says("peer 2", idOf("web"), "gone"), says("peer 2", idOf("job"), "yielded"), changes("Remove", [idOf("db")]));
+  t.same(over(), ["web", "job", "db"]);
+});
+
 t.test("a request that this version cannot read is left as it is", async (t) => {
   const host = hostWith(...held("odd", "peer 2", { memoryBytes: 1 }));
   t.same(host.desired.all(), []);

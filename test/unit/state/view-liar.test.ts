@@ -154,7 +154,16 @@ t.test("revoked-owner: what was stamped before stays, what was stamped after doe
   t.match(before, { best: { holder: peerId("peer 2") }, wanted: { kind: "stopped" }, gone: false });
   t.match(held(changes("Stop", [WEB], { ms: 10_000 }), changes("Start", [WEB], { ms: 40_000, at: "liar" }), revoked)?.wanted, { kind: "stopped" });
   const later = creates("later", { ms: 40_000 });
-  t.equal(desk(later, claims("peer 2", later), revoked).view.container(idOf("later")), undefined);
+  const unlisted = desk(later, claims("peer 2", later), revoked);
+  t.equal(unlisted.view.container(idOf("later")), undefined);
+  t.same(unlisted.view.claimsOf(peerId("peer 2")), []);
+  unlisted.take(changes("Remove", [idOf("later")], { by: "adam", ms: 50_000 }));
+  t.match(
+    unlisted.view.container(idOf("later")),
+    { gone: true, removed: true, best: { holder: peerId("peer 2") } },
+    "once it is removed its holder has to end it",
+  );
+  t.match(unlisted.view.claimsOf(peerId("peer 2")), [{ id: idOf("later") }]);
 });
 
 t.test("back-door: a key that a revoked admin signed is void, and so is what it asks for, in any order of arrival", async (t) => {

@@ -16,6 +16,8 @@ const KILL_MARGIN_MS = 3_000;
 const GONE_WAIT_MS = 5_000;
 const PUT_MS = 3_000;
 
+/** What a change is about. */
+type Target = Pick<ContainerView, "id" | "zone">;
 type Outcome = { done: string[]; errors: ItemErrorInit[]; wrote: WrittenInit[]; copies: number; notAsked: string[]; pending: string[] };
 
 const RUNNING = new Set(["claimed", "pulling", "starting", "running", "stopping", "backoff"]);
@@ -38,9 +40,9 @@ export function changeHandlers(parts: HandlerParts, askAround: AskAround): Some<
     return { outcome, containers, absent };
   };
 
-  const wantedKey = (container: ContainerView) => userKey(isZone(container.zone) ? container.zone : undefined, "wanted", container.id);
+  const wantedKey = (container: Target) => userKey(isZone(container.zone) ? container.zone : undefined, "wanted", container.id);
 
-  const writeAll = async (outcome: Outcome, containers: readonly ContainerView[], caller: Caller, final: boolean, signal: AbortSignal): Promise<void> => {
+  const writeAll = async (outcome: Outcome, containers: readonly Target[], caller: Caller, final: boolean, signal: AbortSignal): Promise<void> => {
     if (containers.length === 0) return;
     const drafts = containers.map((container) => requestDraft(wantedKey(container), caller, final));
     if (drafts[0] !== undefined) await mustBeStampable(replica, drafts[0], caller);
@@ -48,7 +50,7 @@ export function changeHandlers(parts: HandlerParts, askAround: AskAround): Some<
     acknowledged(outcome, containers, written.records, written.copies);
   };
 
-  const acknowledged = (outcome: Outcome, containers: readonly ContainerView[], records: readonly StoredRecord[], copies: number): void => {
+  const acknowledged = (outcome: Outcome, containers: readonly Target[], records: readonly StoredRecord[], copies: number): void => {
     outcome.done.push(...containers.map(({ id }) => id));
     outcome.wrote.push(...records.map(toWritten));
     outcome.copies = outcome.copies === 0 ? copies : Math.min(outcome.copies, copies);
@@ -98,6 +100,14 @@ export function changeHandlers(parts: HandlerParts, askAround: AskAround): Some<
     acknowledged(outcome, held, stamped, 2);
   };
 
+  /** Known by records of which none counts, as when the stamp went with its host: a host may have it still, and only a removal ends it. */
+  const forgotten = (items: readonly ItemErrorInit[]): readonly Target[] =>
+    items.flatMap(({ item: id }) => {
+      const [record] = isContainerId(id) && !view.isGone(id) ? view.recordsOf([id]) : [];
+      const zone = record?.key.split("/").at(-3);
+      return isContainerId(id) && zone !== undefined ? [{ id, zone }] : [];
+    });
+
   const reachable = (container: ContainerView): boolean => {
     const holder = container.best?.holder;
     return holder !== undefined && (holder === parts.self || liveness.of(holder).standing !== "unreachable");
@@ -140,12 +150,13 @@ export function changeHandlers(parts: HandlerParts, askAround: AskAround): Some<
 
     remove: async (request, { caller, signal }) => {
       const { outcome, containers, absent } = await looked(request.containers, request.token);
-      outcome.done.push(...absent.map(({ item }) => item));
+      const unheard = forgotten(absent);
+      outcome.done.push(...absent.flatMap(({ item }) => (unheard.some(({ id }) => id === item) ? [] : [item])));
       const busy = request.force ? [] : containers.filter((container) => isRunning(container) && reachable(container));
       for (const { id, name } of busy)
         outcome.errors.push({ item: id, code: "CONFLICT", message: `${name || id} is running; stop it first with cc stop, or remove it with cc rm --force` });
       const removed = containers.filter((container) => !busy.includes(container));
-      await writeAll(outcome, removed, caller, true, signal);
+      await writeAll(outcome, [...removed, ...unheard], caller, true, signal);
       await awaitContainers(
         parts,
         ids(removed.filter(reachable)),
