@@ -28,6 +28,7 @@ export * from "./record-store.ts";
 export * from "./replica.ts";
 export * from "./replica-parts.ts";
 export * from "./replica-service.ts";
+export { stampedContentOf } from "./stamped-request.ts";
 export { compareVersions } from "./version.ts";
 export { AWARD_EPOCH_MAX, type CountedClaim, type CreateRead } from "./views/claims.ts";
 export type { ContainerView, Holding } from "./views/container.ts";

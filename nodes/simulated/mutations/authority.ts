@@ -73,6 +73,12 @@ export const AUTHORITY_MUTATIONS: readonly Mutation[] = [
     ],
   },
   {
+    name: "what ends a key or a host reaches back as far as the clock is wrong",
+    hazard: "removed-sponsor",
+    scenario: "an hour behind, cut off",
+    patches: [{ file: "nodes/peer/core/handlers/writes.ts", find: "  if (major < afterMs) {", replace: "  if (major < afterMs && afterMs < 0) {" }],
+  },
+  {
     name: "a removal ends only what counts",
     hazard: "revoked-owner",
     scenario: "nobody lists it",

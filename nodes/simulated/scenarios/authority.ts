@@ -69,6 +69,31 @@ export const AUTHORITY_SCENARIOS: readonly Scenario[] = [
   },
   {
     hazard: "removed-sponsor",
+    what: "a host whose clock is an hour behind, cut off, is told to remove the founder and to revoke a key: nothing from before ends with them",
+    story: async (stage) => {
+      const { world } = stage;
+      const [a, b, c] = world.hosts;
+      if (a === undefined || b === undefined || c === undefined) return;
+      const id = await stage.place({ host: b.name, restart: "always" });
+      await stage.until(() => stage.running(id).length === 1, "it runs");
+      await stage.sleep(2_000);
+      const heal = stage.cut([a, b], [c]);
+      await stage.sleep(10_000);
+      c.time.skewMs = -3_600_000;
+      const { admin } = world;
+      const removal = { host: a.peer, force: true, countsToMajor: 1, countsToMinor: 1, allCertificates: true };
+      stage.expectRefused(await admin.ask([c.endpoint], "RemoveHost", removal), "CLOCK_SKEW");
+      stage.expectRefused(await admin.ask([c.endpoint], "RevokeKey", { key: stage.user.keyId, keepAll: true }), "CLOCK_SKEW");
+      c.time.skewMs = 0;
+      heal();
+      await stage.heal();
+      stage.expectDone(await admin.ask([b.endpoint], "RevokeKey", { key: stage.user.keyId, keepAll: true }));
+      await stage.watch.healed();
+      stage.expect(a.life?.core.view.members().length === 3 && stage.running(id).length === 1, "all are members, and it runs");
+    },
+  },
+  {
+    hazard: "removed-sponsor",
     what: "a removed host keeps talking: nothing that it writes counts, nobody answers it",
     story: async (stage) => {
       const { world } = stage;

@@ -3,7 +3,6 @@ import {
   type Authority,
   type HostCertificate,
   type HostIdentity,
-  isBefore,
   memberStanding,
   type Stamp,
   type UserRecordStanding,
@@ -48,12 +47,13 @@ function stampOf(record: StoredRecord, judge: Judge): Stamp {
   return { writer: record.writer, timeMs: major, counter: minor };
 }
 
-/** Whether this host's stamps count: a member's, and a removed one's from before its removal. */
-function stamperCounts(stamp: Stamp, judge: Judge): boolean {
-  const host = judge.hosts.get(stamp.writer);
-  if (host === undefined || host.standing === "void") return false;
-  const removal = judge.authority.removals.get(stamp.writer);
-  return removal === undefined || isBefore(stamp, removal.stamp);
+/**
+ * Whether this host's stamps count: a member's, and a removed one's too. A stamp says only when a user signed what, within
+ * minutes: cut at the removal, it would cost users what they were told is done, as far back as a clock is wrong.
+ */
+function stamperCounts({ writer }: Stamp, judge: Judge): boolean {
+  const host = judge.hosts.get(writer);
+  return host !== undefined && host.standing !== "void";
 }
 
 /** A user's record, judged: its key, signature, role, time and stamping peer. What its call says is not looked at. */
@@ -61,7 +61,7 @@ export function judgeUserRecord(record: StoredRecord, judge: Judge): UserRecordS
   const content = stampedContentOf(record);
   if (content === undefined) return { standing: "void", reason: "it holds no request" };
   const stamp = stampOf(record, judge);
-  if (!stamperCounts(stamp, judge)) return { standing: "void", reason: "the peer that stamped it is no member, or was none any more" };
+  if (!stamperCounts(stamp, judge)) return { standing: "void", reason: "the peer that stamped it was never a member" };
   return userRecordCounts(judge.authority, content.request, stamp, judge.verifier);
 }
 

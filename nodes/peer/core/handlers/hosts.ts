@@ -65,7 +65,9 @@ export function hostHandlers(parts: HandlerParts): Some<"listHosts" | "removeHos
       if (parsed.kind !== "removal" || parsed.countsTo === undefined) {
         throw new CcError("BAD_REQUEST", "a removal names the last version of the host's records that counts: last_major and last_minor of ListHosts");
       }
-      return writeAdmin(parts, caller, signal);
+      // "All that it admitted" are those from before the removal.
+      const admitted = parsed.allCertificates ? members.filter((member) => issuerOf(member.certificate) === request.host) : [];
+      return writeAdmin(parts, caller, signal, Math.max(...admitted.map(({ admittedAtMs }) => admittedAtMs + 1)));
     },
   };
 

@@ -1,7 +1,7 @@
 import { CcError, isKeyId, isName } from "../../../../src/base/index.ts";
 import { fromBase64Url, keyIdOf, mayRevoke } from "../../../../src/identity/index.ts";
 import type { HandlerParts, Some } from "./parts.ts";
-import { mustHaveToken, writeAdmin } from "./writes.ts";
+import { lastSignedMs, mustHaveToken, writeAdmin } from "./writes.ts";
 
 /** Access keys: who may ask for what. Admins sign further ones; a key is ended by itself, by one above it, or by the root. */
 export function keyHandlers(parts: HandlerParts): Some<"whoAmI" | "createKey" | "listKeys" | "revokeKey"> {
@@ -60,7 +60,7 @@ export function keyHandlers(parts: HandlerParts): Some<"whoAmI" | "createKey" | 
       if (!mayRevoke(authority, caller.keyId, request.key)) {
         throw new CcError("FORBIDDEN", `only the key itself, a key above it or the root revokes ${request.key}; the root signs with --recovery-key-file`);
       }
-      return { ...(await writeAdmin(parts, caller, signal)), kept: [...kept] };
+      return { ...(await writeAdmin(parts, caller, signal, lastSignedMs(parts.replica, request.key))), kept: [...kept] };
     },
   };
 }

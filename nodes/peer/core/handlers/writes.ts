@@ -2,9 +2,9 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import type { Written } from "../../../../src/api/gen/cc/v1/cloud_pb.ts";
 import { StampedRequestSchema } from "../../../../src/api/gen/cc/v1/records_pb.ts";
 import type { Caller } from "../../../../src/api/index.ts";
-import { CcError, type RecordKey } from "../../../../src/base/index.ts";
-import { parseAdminRequest, SIGNED_TIME_WINDOW_MS } from "../../../../src/identity/index.ts";
-import type { Draft, StoredRecord } from "../../../../src/state/index.ts";
+import { CcError, type KeyId, type RecordKey } from "../../../../src/base/index.ts";
+import { parseAdminRequest, requestParameters, SIGNED_TIME_WINDOW_MS } from "../../../../src/identity/index.ts";
+import { type Draft, type StoredRecord, stampedContentOf } from "../../../../src/state/index.ts";
 import { must } from "../../founding.ts";
 import type { HandlerParts } from "./parts.ts";
 
@@ -30,13 +30,38 @@ export async function mustBeStampable(replica: HandlerParts["replica"], draft: D
   });
 }
 
-/** Stamps and stores an admin's request under the one key that it can be. */
-export async function writeAdmin(parts: Pick<HandlerParts, "replica">, caller: Caller, signal: AbortSignal): Promise<{ wrote: WrittenInit[]; copies: number }> {
+/**
+ * Stamps and stores an admin's request under the one key that it can be. `afterMs`: what ends a key or a host ends it from
+ * its stamp on, and a peer whose clock is behind would end with it what counted before; it refuses with CLOCK_SKEW.
+ */
+export async function writeAdmin(
+  parts: Pick<HandlerParts, "replica">,
+  caller: Caller,
+  signal: AbortSignal,
+  afterMs = Number.NEGATIVE_INFINITY,
+): Promise<{ wrote: WrittenInit[]; copies: number }> {
   const { recordKey } = must(parseAdminRequest(caller.signed));
   const draft = requestDraft(recordKey, caller);
   await mustBeStampable(parts.replica, draft, caller);
+  const { major } = (await parts.replica.stamp(draft)).version;
+  if (major < afterMs) {
+    throw new CcError(
+      "CLOCK_SKEW",
+      `this peer's clock is ${Math.ceil((afterMs - major) / 1_000)} s behind what it would end, and things from before would end with it: ask another peer, or set this host's clock`,
+      { details: { timeMs: String(major) } },
+    );
+  }
   const written = await parts.replica.write([draft], { signal });
   return { wrote: written.records.map((record) => toWritten(record)), copies: written.copies };
+}
+
+/** The latest stamp of what this key has signed, as far as known here; milliseconds. */
+export function lastSignedMs(replica: HandlerParts["replica"], keyId: KeyId): number {
+  return [...replica.list("admin/"), ...replica.list("user/")].reduce((lastMs, record) => {
+    const content = stampedContentOf(record);
+    const parameters = content === undefined ? undefined : requestParameters(content.request.signatureInput);
+    return parameters?.ok === true && parameters.value.keyId === keyId ? Math.max(lastMs, replica.stampOf(record).major) : lastMs;
+  }, Number.NEGATIVE_INFINITY);
 }
 
 /** For the caller's list of its last writes. */
