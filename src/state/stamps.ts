@@ -1,4 +1,4 @@
-import { requestParameters } from "../identity/index.ts";
+import { requestParameters, SIGNED_TIME_WINDOW_MS } from "../identity/index.ts";
 import type { StoredRecord, Version } from "./replica.ts";
 import { type StampedContent, stampedContentOf } from "./stamped-request.ts";
 import { compareVersions } from "./version.ts";
@@ -27,7 +27,7 @@ export class StampBook {
     const known = this.#stamps.get(nameOf(record, content));
     const createdMs = parameters.value.createdS * 1_000;
     if (known === undefined) {
-      if (createdMs + REMEMBERED_MS < nowMs) return false;
+      if (createdMs + REMEMBERED_MS < nowMs || !isNear(record, createdMs)) return false;
       this.#forget(nowMs);
       this.#stamps.set(nameOf(record, content), { lowest: record.version, createdMs, restamped: false });
       return false;
@@ -37,14 +37,14 @@ export class StampBook {
       known.restamped = true;
       this.#restamped += 1;
     }
-    if (compareVersions(record.version, known.lowest) < 0) known.lowest = record.version;
+    if (compareVersions(record.version, known.lowest) < 0 && isNear(record, createdMs)) known.lowest = record.version;
     return true;
   }
 
   /** Whether the record's stamp is lower than any that is known of its request: worth its signature's check. */
   isLower(record: StoredRecord): boolean {
     const known = this.#known(record);
-    return known !== undefined && compareVersions(record.version, known.lowest) < 0;
+    return known !== undefined && compareVersions(record.version, known.lowest) < 0 && isNear(record, known.createdMs);
   }
 
   /** The stamp that counts for this record. */
@@ -84,6 +84,11 @@ export class StampBook {
       this.#stamps.delete(id);
     }
   }
+}
+
+/** A stamp far from the signed time is none: as the lowest it would make void what a user was told is done. */
+function isNear(record: StoredRecord, createdMs: number): boolean {
+  return Math.abs(record.version.major - createdMs) <= SIGNED_TIME_WINDOW_MS;
 }
 
 /** One request may become a record of each id that it names; filed for one id under two zones it is still one. */

@@ -106,6 +106,18 @@ export const AUTHORITY_MUTATIONS: readonly Mutation[] = [
     ],
   },
   {
+    name: "a stamp hours from the signed time may be the lowest",
+    hazard: "restamp",
+    scenario: "an hour earlier",
+    patches: [
+      {
+        file: "src/state/stamps.ts",
+        find: "return Math.abs(record.version.major - createdMs) <= SIGNED_TIME_WINDOW_MS;",
+        replace: "return Math.abs(record.version.major - createdMs) <= SIGNED_TIME_WINDOW_MS * 1e6;",
+      },
+    ],
+  },
+  {
     name: "the later stamp of a request counts",
     hazard: "restamp",
     scenario: "after the user's 'start'",

@@ -102,6 +102,30 @@ export const LIE_SCENARIOS: readonly Scenario[] = [
   },
   {
     hazard: "restamp",
+    what: "a host stamps what it was handed again, an hour earlier: nothing is taken back",
+    story: async (stage) => {
+      const { world } = stage;
+      const [a, b] = world.hosts;
+      if (a === undefined || b === undefined) return;
+      const liar = new Liar(world, stage.host(2), world.random(STREAM));
+      const kept = await stage.place({ host: b.name }, [liar.host]);
+      const removed = await stage.place({ host: b.name }, [a]);
+      await stage.until(() => stage.running(kept).length === 1, "it runs");
+      stage.expectDone(await stage.change("Remove", [removed], liar.host));
+      liar.host.time.skewMs = -3_600_000;
+      for (let round = 0; round < 6; round += 1) {
+        liar.do("restamps");
+        await stage.sleep(1_500);
+      }
+      for (const host of [a, b]) {
+        stage.expect(host.life?.core.view.container(kept)?.gone === false, `what runs is listed at ${host.name}`);
+        stage.expect(host.life?.core.view.container(removed)?.gone === true, `what was removed is removed at ${host.name}`);
+      }
+      await stage.watch.healed();
+    },
+  },
+  {
+    hazard: "restamp",
     what: "somebody on the wire plays users' requests back, changed and unchanged",
     seeds: 2,
     story: async (stage) => {

@@ -148,6 +148,22 @@ t.test("restamp: of two stamps of one request the lower counts", async (t) => {
   t.match(held(first, start, copy)?.wanted, { kind: "running" }, "nor does it help to file it under another zone");
 });
 
+t.test("restamp: a stamp hours from the signed time is none, and takes nothing back", async (t) => {
+  const remove = asks("Remove", { token: "remove it", containers: [WEB] }, { at: "liar" });
+  const first = restamps(remove, "Remove", WEB, "liar", 1_000);
+  for (const ms of [-3_600_000, 3_600_000]) {
+    const far = stampedBy("liar", userKey("cellar" as Zone, "wanted", WEB), remove, NOW + ms, 0, true);
+    const over = restamps(remove, "Remove", WEB, "liar", ms);
+    for (const order of [
+      [first, far],
+      [far, first],
+      [first, over],
+      [over, first],
+    ])
+      t.match(held(...order), { gone: true }, `${ms} ms from it`);
+  }
+});
+
 t.test("revoked-owner: what was stamped before stays, what was stamped after does not count", async (t) => {
   const revoked = revokes("ann", {}, "root", 30_000);
   const before = held(changes("Stop", [WEB], { ms: 10_000 }), revoked);

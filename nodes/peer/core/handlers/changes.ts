@@ -1,7 +1,7 @@
 import type { RecordFrame } from "../../../../src/api/gen/cc/v1/records_pb.ts";
 import type { Caller } from "../../../../src/api/index.ts";
 import { asCcError, CcError, type ContainerId, isContainerId, isZone, type PeerId } from "../../../../src/base/index.ts";
-import { type ContainerView, hostKey, type StoredRecord, userKey } from "../../../../src/state/index.ts";
+import { type ContainerView, hostKey, isHostKey, type StoredRecord, userKey } from "../../../../src/state/index.ts";
 import type { AskAround } from "../ask-around.ts";
 import { readRun } from "../run-requests.ts";
 import { awaitContainers } from "./await-phase.ts";
@@ -100,11 +100,15 @@ export function changeHandlers(parts: HandlerParts, askAround: AskAround): Some<
     acknowledged(outcome, held, stamped, 2);
   };
 
-  /** Known by records of which none counts, as when the stamp went with its host: a host may have it still, and only a removal ends it. */
-  const forgotten = (items: readonly ItemErrorInit[]): readonly Target[] =>
+  /**
+   * Not listed, yet there are records of it, and no removal that this host stamped. Its create may count no more while a host
+   * has it still; or the removal that is known is another host's stamp, which a liar may take back. Done is done: it is stamped here.
+   */
+  const unlisted = (items: readonly ItemErrorInit[]): readonly Target[] =>
     items.flatMap(({ item: id }) => {
-      const [record] = isContainerId(id) && !view.isGone(id) ? view.recordsOf([id]) : [];
-      const zone = record?.key.split("/").at(-3);
+      const records = isContainerId(id) ? view.recordsOf([id]) : [];
+      const isStamped = records.some((record) => record.final && record.writer === parts.self && !isHostKey(record.key));
+      const zone = isStamped ? undefined : records[0]?.key.split("/").at(-3);
       return isContainerId(id) && zone !== undefined ? [{ id, zone }] : [];
     });
 
@@ -150,13 +154,13 @@ export function changeHandlers(parts: HandlerParts, askAround: AskAround): Some<
 
     remove: async (request, { caller, signal }) => {
       const { outcome, containers, absent } = await looked(request.containers, request.token);
-      const unheard = forgotten(absent);
-      outcome.done.push(...absent.flatMap(({ item }) => (unheard.some(({ id }) => id === item) ? [] : [item])));
+      const removedToo = unlisted(absent);
+      outcome.done.push(...absent.flatMap(({ item }) => (removedToo.some(({ id }) => id === item) ? [] : [item])));
       const busy = request.force ? [] : containers.filter((container) => isRunning(container) && reachable(container));
       for (const { id, name } of busy)
         outcome.errors.push({ item: id, code: "CONFLICT", message: `${name || id} is running; stop it first with cc stop, or remove it with cc rm --force` });
       const removed = containers.filter((container) => !busy.includes(container));
-      await writeAll(outcome, [...removed, ...unheard], caller, true, signal);
+      await writeAll(outcome, [...removed, ...removedToo], caller, true, signal);
       await awaitContainers(
         parts,
         ids(removed.filter(reachable)),
