@@ -3,6 +3,9 @@ import { type ContainerStep, runOf } from "./plan-container.ts";
 import type { Found } from "./runtime.ts";
 import type { Desired, DesiredContainers, PhaseReport } from "./supervisor-ports.ts";
 
+/** So many wishes may overtake a retry. */
+const EARLIER_RUN_TOKENS_MAX = 16;
+
 const NOTHING: PhaseReport = {
   phase: "claimed",
   reason: "",
@@ -13,6 +16,7 @@ const NOTHING: PhaseReport = {
   endedAtMs: 0,
   imageDigest: "",
   runToken: "",
+  earlierRunTokens: [],
   wanted: { major: 0, minor: 0 },
 };
 
@@ -109,11 +113,16 @@ export class PhaseTeller {
 
   async #say(desired: Desired, change: Partial<PhaseReport>): Promise<void> {
     const before = this.#last ?? NOTHING;
-    const next: PhaseReport = { ...before, ...change, wanted: desired.version, changedAtMs: this.#clock.nowMs() };
+    const earlierRunTokens = earlierThan(change.runToken ?? before.runToken, before);
+    const next: PhaseReport = { ...before, ...change, earlierRunTokens, wanted: desired.version, changedAtMs: this.#clock.nowMs() };
     if (this.#last !== undefined && same(before, next)) return;
     await this.#port.report(this.#id, next);
     this.#last = next;
   }
+}
+
+function earlierThan(runToken: string, { runToken: last, earlierRunTokens: earlier }: PhaseReport): readonly string[] {
+  return last === "" || last === runToken ? earlier : [last, ...earlier].slice(0, EARLIER_RUN_TOKENS_MAX);
 }
 
 function runFields(found: Extract<Found, { kind: "running" | "ended" }>): Pick<PhaseReport, "startedAtMs" | "restarts" | "runToken"> {

@@ -80,10 +80,14 @@ export function createDesired(parts: DesiredParts): DesiredContainers & GiveWay 
         ...(digest === "" ? {} : { digest }),
         ...(message.registryUser === "" ? {} : { credentials: { user: message.registryUser, password: message.registryPassword } }),
       },
-      wanted: wantedOf(container, read.value.asked.token, isOlder ? phase : undefined),
+      wanted: oncePerToken(wantedOf(container, read.value.asked.token, isOlder ? phase : undefined), phase),
       version: isOlder ? answered : version,
     };
   };
+
+  /** A retry of a wish that was acted on, stamped after a newer one, is the same wish: what came after it goes on. */
+  const oncePerToken = (wanted: Wanted, phase: Phase | undefined): Wanted =>
+    wanted.kind === "running" && phase?.earlierRunTokens.includes(wanted.runToken) === true ? { kind: "running", runToken: phase.runToken } : wanted;
 
   /** `newer`: what this host said in answer to a later wish than the one that is known now. */
   const wantedOf = (container: ContainerView, firstToken: string, newer: Phase | undefined): Wanted => {
@@ -148,6 +152,7 @@ function toMessage(id: ContainerId, epoch: number, report: PhaseReport) {
     endedAtMs: report.endedAtMs,
     imageDigest: report.imageDigest,
     runToken: report.runToken,
+    earlierRunTokens: [...report.earlierRunTokens],
     wantedMajor: report.wanted.major,
     wantedMinor: report.wanted.minor,
   };
@@ -164,6 +169,7 @@ function toReport(phase: Phase): PhaseReport {
     endedAtMs: phase.endedAtMs,
     imageDigest: phase.imageDigest,
     runToken: phase.runToken,
+    earlierRunTokens: phase.earlierRunTokens,
     wanted: { major: phase.wantedMajor, minor: phase.wantedMinor },
   };
 }

@@ -14,6 +14,12 @@ export const PLACEMENT_MUTATIONS: readonly Mutation[] = [
     ],
   },
   {
+    name: "only the last token of a start is remembered",
+    hazard: "retry-elsewhere",
+    scenario: "after a newer restart",
+    patches: [{ file: "src/containers/phase-teller.ts", find: "const EARLIER_RUN_TOKENS_MAX = 16;", replace: "const EARLIER_RUN_TOKENS_MAX = 0;" }],
+  },
+  {
     name: "each attempt is a new token",
     hazard: "two-ids",
     patches: [

@@ -45,6 +45,25 @@ export const PLACEMENT_SCENARIOS: readonly Scenario[] = [
     },
   },
   {
+    hazard: "retry-elsewhere",
+    what: "the retry of a restart comes after a newer restart: each token starts once",
+    story: async (stage) => {
+      const [a, b] = stage.world.hosts;
+      if (a === undefined || b === undefined) return;
+      const id = await stage.place({ host: b.name });
+      await stage.until(() => stage.running(id).length === 1, "it runs");
+      const restart = async (token: string, at: typeof a): Promise<void> => {
+        stage.expectDone(await stage.user.ask([at.endpoint], "Restart", { containers: [id] }, token));
+        await stage.sleep(3_000);
+      };
+      await restart("an-older-wish", a);
+      await restart("a-newer-wish", b);
+      await restart("an-older-wish", stage.host(2));
+      await stage.watch.healed();
+      stage.expect(stage.starts(id) === 3 && stage.running(id).length === 1, "it runs since the newer wish");
+    },
+  },
+  {
     hazard: "absent-succeeds",
     what: "a container is removed at a peer that has not heard of it yet",
     story: async (stage) => {

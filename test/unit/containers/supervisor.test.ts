@@ -167,6 +167,13 @@ t.test("restart: another token stops the process and starts it anew", async (t) 
   await settle();
   t.same(runtime.calls, ["start a", "kill SIGQUIT", "start b"]);
   t.equal(desired.told(), "pulling starting running stopping starting running");
+  t.match(desired.lasts.get(ID), { runToken: "b", earlierRunTokens: ["a"] });
+  for (let more = 0; more < 20; more += 1) {
+    desired.set(desire(running(`more ${more}`), {}, 3 + more));
+    await settle();
+  }
+  const earlier = desired.lasts.get(ID)?.earlierRunTokens ?? [];
+  t.same([earlier[0], earlier.length], ["more 18", 16], "so many are known, the latest first");
 });
 
 t.test("a command that is not there: failed, with the shell's exit code, and not tried again", async (t) => {
@@ -310,6 +317,7 @@ t.test("a container whose disk is gone runs again if its policy says so, else it
       endedAtMs: 0,
       imageDigest: "",
       runToken: "a",
+      earlierRunTokens: [],
       wanted: { major: 1, minor: 1 },
     });
     desired.set(desire(running("a"), { restart }));

@@ -17,6 +17,7 @@ const report: PhaseReport = {
   endedAtMs: 0,
   imageDigest: "sha256:x",
   runToken: "t",
+  earlierRunTokens: [],
   wanted: { major: 0, minor: 0 },
 };
 
@@ -111,6 +112,19 @@ t.test("what is over on this host: gone, given way or removed, and nothing that 
   t.same(over(), []);
   host.desk.take(says("peer 2", idOf("web"), "gone"), says("peer 2", idOf("job"), "yielded"), changes("Remove", [idOf("db")]));
   t.same(over(), ["web", "job", "db"]);
+});
+
+t.test("one start per token: a retry that is stamped after a newer wish starts nothing again", async (t) => {
+  const host = hostWith(...held("web"));
+  const id = idOf("web");
+  const token = (ms: number) => `Restart ${ms}`;
+  host.desk.take(changes("Restart", [id], { ms: 1_000 }));
+  const first = wantedOf(host, id);
+  t.match(first, { kind: "running", runToken: new RegExp(token(1_000)) });
+  host.desk.take(says("peer 2", id, "running", { tokens: ["a newer one", (first as { runToken: string }).runToken] }));
+  t.same(wantedOf(host, id), { kind: "running", runToken: "a newer one" });
+  host.desk.take(changes("Restart", [id], { ms: 5_000 }));
+  t.match(wantedOf(host, id), { kind: "running", runToken: new RegExp(token(5_000)) });
 });
 
 t.test("a request that this version cannot read is left as it is", async (t) => {

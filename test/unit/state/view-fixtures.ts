@@ -141,10 +141,18 @@ export function says(
   host: string,
   id: ContainerId,
   phase: string,
-  options: { readonly epoch?: number; readonly version?: Version; readonly endedAtMs?: number; readonly changedAtMs?: number; readonly final?: boolean } = {},
+  options: {
+    readonly epoch?: number;
+    readonly version?: Version;
+    readonly endedAtMs?: number;
+    readonly changedAtMs?: number;
+    readonly final?: boolean;
+    readonly tokens?: readonly string[];
+  } = {},
 ): StoredRecord {
   const { epoch = 1, endedAtMs = 0, changedAtMs = NOW } = options;
-  const content = toBinary(PhaseSchema, create(PhaseSchema, { container: id, epoch, phase, endedAtMs, changedAtMs }));
+  const [runToken = "", ...earlierRunTokens] = options.tokens ?? [];
+  const content = toBinary(PhaseSchema, create(PhaseSchema, { container: id, epoch, phase, endedAtMs, changedAtMs, runToken, earlierRunTokens }));
   return own(host, "phase", id, content, options.version ?? { major: 1, minor: 20 }, options.final ?? phase === "gone");
 }
 
