@@ -133,7 +133,7 @@ export function checkLaterWins(world: World, isHanded: IsHanded): void {
     // What ended as unknown may have been done, and then at any time.
     if (counting !== undefined && counting.outcome !== "done") continue;
     const last = changes.findLast((ask) => counting === undefined || ask.startedAtMs > (counting.endedAtMs ?? 0));
-    if (last === undefined || last === counting || container.removed || isWriteLost(world)) continue;
+    if (last === undefined || last.token === counting?.token || container.removed || isWriteLost(world)) continue;
     if (world.wasDisturbed((counting ?? last).startedAtMs - AFTERMATH_MS, last.endedAtMs ?? 0)) continue;
     world.violate(
       "later-wins",
