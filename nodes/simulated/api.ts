@@ -19,8 +19,8 @@ const CALM: Readonly<ApiFaults> = { lossRate: 0, delayMsMin: 1, delayMsMax: 10 }
 const CONNECT_MS_MAX = 3_000;
 const EXCHANGE_MS_MAX = 30_000;
 
-/** A request on its way to a peer, for who listens on the wire. */
-export type SeenRequest = { readonly host: string; readonly path: string; readonly head: string; readonly body: Uint8Array };
+/** A request on its way to a peer, for who listens on the wire. `code`: of the refusal that it met, once it is answered. */
+export type SeenRequest = { readonly host: string; readonly path: string; readonly head: string; readonly body: Uint8Array; code: string };
 
 /**
  * The way from users (and joiners) to peers' HTTPS ports: HTTP/1.1 as the light client writes it, answered by the handlers
@@ -92,13 +92,17 @@ export class ApiNetwork {
     const { life, identity } = host;
     const connection = new SimulatedConnection(name, { peerId: identity.peer, zone: identity.zone }, (head, path, body) => {
       this.#carry(from, name, connection, life, () => {
-        this.onRequest({ host: name, path, head, body });
+        const seen = { host: name, path, head, body, code: "" };
+        this.onRequest(seen);
         const call = { host: name, path, life, sinceMs: this.#timeline.nowMs };
         this.underway.add(call);
         answer(life, path, head, body)
           .finally(() => this.underway.delete(call))
           .then(
-            ({ bytes }) => this.#carry(from, name, connection, undefined, () => connection.receive(bytes)),
+            ({ bytes, code }) => {
+              seen.code = code;
+              this.#carry(from, name, connection, undefined, () => connection.receive(bytes));
+            },
             (error: unknown) => connection.fail(asCcError(error).message),
           );
       });
