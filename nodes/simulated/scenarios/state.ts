@@ -162,18 +162,22 @@ export const STATE_SCENARIOS: readonly Scenario[] = [
     story: async (stage) => {
       const [a, b, c] = stage.world.hosts;
       if (a === undefined || b === undefined || c === undefined) return;
-      const id = await stage.place({ host: b.name, restart: "always" });
-      await stage.until(() => stage.running(id).length === 1, "it runs");
+      const restarted = await stage.place({ host: b.name, restart: "always" });
+      const stopped = await stage.place({ host: b.name, restart: "always" });
+      await stage.until(() => stage.running(stopped).length === 1, "they run");
       const heal = stage.cut([a, c], [b]);
       b.time.skewMs = 90_000;
       await stage.sleep(8_000);
-      stage.expectDone(await stage.change("Restart", [id], b));
+      stage.expectDone(await stage.change("Restart", [restarted], b));
+      stage.expectDone(await stage.change("Stop", [stopped], b));
       await stage.sleep(3_000);
       b.cutPower();
       b.time.skewMs = 0;
       heal();
       b.boot();
       await stage.heal();
+      await stage.sleep(5_000);
+      stage.expect(stage.starts(stopped) === 1, "what was stopped is not started by the older wish");
       await stage.watch.healed();
     },
   },

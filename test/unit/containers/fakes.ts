@@ -1,8 +1,10 @@
+import type { Test } from "tap";
 import type { Clock, ContainerId } from "../../../src/base/index.ts";
-import { CcError } from "../../../src/base/index.ts";
+import { CcError, silentLogger } from "../../../src/base/index.ts";
 import {
   type ContainerRuntime,
   type ContainerSpec,
+  createSupervisor,
   type Desired,
   type DesiredContainers,
   type Exit,
@@ -13,7 +15,7 @@ import {
 import type { ImageOnHost, ImageStore } from "../../../src/images/index.ts";
 
 /** Time that stands still until it is told to go on. */
-export class StillClock implements Clock {
+class StillClock implements Clock {
   #now = 1_000_000;
   #timers: { at: number; fire: () => void }[] = [];
 
@@ -83,7 +85,7 @@ const IMAGE: ImageOnHost = {
 };
 
 /** A runtime in memory. Processes end when the test says so. */
-export class FakeRuntime implements ContainerRuntime {
+class FakeRuntime implements ContainerRuntime {
   readonly found = new Map<ContainerId, Found>();
   readonly calls: string[] = [];
   startError: unknown;
@@ -161,7 +163,7 @@ export class FakeRuntime implements ContainerRuntime {
   }
 }
 
-export class FakeImages implements ImageStore {
+class FakeImages implements ImageStore {
   here = false;
   pullError: unknown;
   /** Pulls end when this resolves. */
@@ -188,7 +190,7 @@ export class FakeImages implements ImageStore {
   }
 }
 
-export class FakeDesired implements DesiredContainers {
+class FakeDesired implements DesiredContainers {
   readonly phases: PhaseReport[] = [];
   mayStartAnswer = true;
   #all: readonly Desired[] = [];
@@ -235,4 +237,16 @@ export class FakeDesired implements DesiredContainers {
 
 export function desire(wanted: Desired["wanted"], more: Partial<ContainerSpec> = {}, minor = 1): Desired {
   return { spec: aSpec(more), image: { reference: "x" }, wanted, version: { major: 1, minor } };
+}
+
+/** A supervisor over fakes, stopped when the test ends; `create` makes the peer's next life. */
+export function scene(t: Test) {
+  const clock = new StillClock();
+  const runtime = new FakeRuntime(clock);
+  const images = new FakeImages();
+  const desired = new FakeDesired();
+  const create = () => createSupervisor({ runtime, images, desired, clock, logger: silentLogger });
+  const supervisor = create();
+  t.teardown(() => supervisor.stop());
+  return { clock, runtime, images, desired, supervisor, create };
 }

@@ -1,20 +1,7 @@
-import t, { type Test } from "tap";
-import { silentLogger } from "../../../src/base/index.ts";
-import { createSupervisor } from "../../../src/containers/index.ts";
-import { desire, FakeDesired, FakeImages, FakeRuntime, ID, StillClock, settle } from "./fakes.ts";
+import t from "tap";
+import { desire, ID, scene, settle } from "./fakes.ts";
 
 const running = (runToken: string) => ({ kind: "running", runToken }) as const;
-
-function scene(t: Test) {
-  const clock = new StillClock();
-  const runtime = new FakeRuntime(clock);
-  const images = new FakeImages();
-  const desired = new FakeDesired();
-  const create = () => createSupervisor({ runtime, images, desired, clock, logger: silentLogger });
-  const supervisor = create();
-  t.teardown(() => supervisor.stop());
-  return { clock, runtime, images, desired, supervisor, create };
-}
 
 t.test("the peer returns: what runs is found, what ended is told, tokens are not used twice", async (t) => {
   const { desired, runtime, supervisor, create, clock } = scene(t);

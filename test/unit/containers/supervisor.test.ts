@@ -1,22 +1,10 @@
-import t, { type Test } from "tap";
-import { CcError, silentLogger } from "../../../src/base/index.ts";
-import { createSupervisor } from "../../../src/containers/index.ts";
-import { aSpec, desire, FakeDesired, FakeImages, FakeRuntime, ID, OTHER, StillClock, settle } from "./fakes.ts";
+import t from "tap";
+import { CcError } from "../../../src/base/index.ts";
+import { aSpec, desire, ID, OTHER, scene, settle } from "./fakes.ts";
 
 const running = (runToken: string) => ({ kind: "running", runToken }) as const;
 const stopped = { kind: "stopped", timeoutMs: undefined } as const;
 const removed = { kind: "removed", as: "gone", timeoutMs: 0 } as const;
-
-function scene(t: Test) {
-  const clock = new StillClock();
-  const runtime = new FakeRuntime(clock);
-  const images = new FakeImages();
-  const desired = new FakeDesired();
-  const create = () => createSupervisor({ runtime, images, desired, clock, logger: silentLogger });
-  const supervisor = create();
-  t.teardown(() => supervisor.stop());
-  return { clock, runtime, images, desired, supervisor, create };
-}
 
 t.test("from nothing to running, and to its end", async (t) => {
   const { desired, runtime, supervisor, clock } = scene(t);
@@ -228,49 +216,6 @@ t.test("stopped or removed in the middle of a pull", async (t) => {
     t.equal(desired.lasts.get(ID)?.phase, phase);
     t.notOk(runtime.calls.includes("start a"));
   }
-});
-
-t.test("what no record asks for is left alone; what is no longer listed too", async (t) => {
-  const { desired, runtime, supervisor, clock } = scene(t);
-  runtime.found.set(OTHER, { kind: "running", pid: 1, startedAtMs: 0, runToken: "z" });
-  desired.set(desire(running("a")));
-  await supervisor.start();
-  await settle();
-  desired.set();
-  await clock.advance(120_000);
-  t.same(runtime.calls, ["start a"]);
-  t.equal(runtime.found.size, 2);
-});
-
-t.test("what is known to be over does not stay: found at the start, learnt later, or while it runs", async (t) => {
-  const { desired, runtime, supervisor } = scene(t);
-  const removals = () => runtime.calls.filter((call) => call.startsWith("remove")).length;
-  runtime.found.set(OTHER, { kind: "running", pid: 1, startedAtMs: 0, runToken: "z" });
-  desired.over.add(OTHER);
-  desired.set(desire(running("a")));
-  await supervisor.start();
-  await settle();
-  t.same([...runtime.found.keys()], [ID], "a disk of yesterday brings nothing back");
-  desired.over.add(ID);
-  desired.set();
-  await settle();
-  t.equal(runtime.found.size, 0, "nor does a life that had forgotten that it was gone");
-  desired.set();
-  await settle();
-  t.equal(removals(), 2, "once each");
-  t.same(desired.told().includes("gone"), false, "nothing is said again");
-});
-
-t.test("what was left alone is removed once it is known to be over", async (t) => {
-  const { desired, runtime, supervisor } = scene(t);
-  runtime.found.set(OTHER, { kind: "running", pid: 1, startedAtMs: 0, runToken: "z" });
-  await supervisor.start();
-  await settle();
-  t.equal(runtime.found.size, 1);
-  desired.over.add(OTHER);
-  desired.set();
-  await settle();
-  t.equal(runtime.found.size, 0);
 });
 
 t.test("a better claim: not started; ours yields", async (t) => {
