@@ -12,6 +12,11 @@ export type Stamp = Moment & { readonly writer: PeerId };
 /** Signed time and stamp: so far apart they may be. Also how far off a user's clock may be. */
 export const SIGNED_TIME_WINDOW_MS = 5 * 60_000;
 
+/** Whether a stamp is near enough to when the user signed. */
+export function isStampedInTime(stampedMs: number, createdS: number): boolean {
+  return Math.abs(stampedMs - createdS * 1_000) <= SIGNED_TIME_WINDOW_MS;
+}
+
 export const NEVER: Moment = { timeMs: Number.POSITIVE_INFINITY, counter: 0 };
 
 export function isBefore(a: Moment, b: Moment): boolean {
@@ -46,8 +51,7 @@ export function readStamped(request: SignedRequest, stamp: Stamp, meshId: MeshId
   const { to, parameters } = said.value;
   if (to.mesh !== meshId) return refuse("WRONG_MESH", "the request speaks to another mesh");
   if (to.peer !== stamp.writer) return refuse("WRONG_PEER", "the request was stamped by a peer that it does not address");
-  if (Math.abs(stamp.timeMs - parameters.createdS * 1000) > SIGNED_TIME_WINDOW_MS)
-    return refuse("CLOCK_SKEW", "the request was stamped more than 5 minutes from its signed time");
+  if (!isStampedInTime(stamp.timeMs, parameters.createdS)) return refuse("CLOCK_SKEW", "the request was stamped more than 5 minutes from its signed time");
   return said;
 }
 

@@ -1,6 +1,6 @@
 import { CcError, type PeerId } from "../base/index.ts";
 import type { Signer } from "../identity/index.ts";
-import { buildRecord } from "./record.ts";
+import { buildRecord, isStampable } from "./record.ts";
 import { isHostKey, parseRecordKey } from "./record-key.ts";
 import type { Draft, StoredRecord, Version } from "./replica.ts";
 import { compareVersions, HybridClock, isAhead } from "./version.ts";
@@ -51,8 +51,8 @@ export class OwnVersions {
 
   /**
    * Signs a draft, above `before`, which lies in its place. Throws CcError: FORBIDDEN for another host's key, CONFLICT
-   * where the final record lies already, CLOCK_SKEW where this host stamped with a clock far ahead, BAD_REQUEST for what
-   * every host would drop.
+   * where the final record lies already, CLOCK_SKEW where this host stamped with a clock far ahead, or would stamp too far
+   * from the signed time (the hybrid clock may be ahead of this host's own), BAD_REQUEST for what every host would drop.
    */
   sign(draft: Draft, before: StoredRecord | undefined, nowMs: number): StoredRecord {
     const key = parseRecordKey(draft.key);
@@ -63,6 +63,11 @@ export class OwnVersions {
     if (before !== undefined && before.final === final && compareVersions(before.version, version) >= 0) {
       if (isAhead(before.version, nowMs)) throw new CcError("CLOCK_SKEW", `this host stamped ${draft.key} with a clock that was far ahead; ask another peer`);
       throw new CcError("INTERNAL", `${draft.key} has a version of its own writer that this writer does not remember`);
+    }
+    if (key?.family !== "host" && !isStampable(draft.content, version.major)) {
+      throw new CcError("CLOCK_SKEW", "the request was signed too long before or after this peer would store it; sign it anew", {
+        details: { timeMs: String(version.major) },
+      });
     }
     try {
       return buildRecord({ key: draft.key, version, final, content: draft.content }, this.#self, this.#signer);

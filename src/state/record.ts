@@ -8,7 +8,17 @@ import {
   StampedRequestSchema,
 } from "../api/gen/cc/v1/records_pb.ts";
 import { isPeerId, type PeerId, type RecordKey } from "../base/index.ts";
-import { publicKeyOfPeer, readAddressing, SIGNATURE_BYTES, type Signer, sha256, type Verifier } from "../identity/index.ts";
+import {
+  isStampedInTime,
+  publicKeyOfPeer,
+  readAddressing,
+  requestParameters,
+  SIGNATURE_BYTES,
+  type SignedRequest,
+  type Signer,
+  sha256,
+  type Verifier,
+} from "../identity/index.ts";
 import { type KeyParts, parseRecordKey } from "./record-key.ts";
 import type { StoredRecord, Version } from "./replica.ts";
 import { VERSION_MAX } from "./version.ts";
@@ -33,6 +43,7 @@ export type DropReason =
   | "foreign-key"
   | "bad-request"
   | "not-addressed"
+  | "bad-stamp"
   | "bad-signature";
 
 /** `writer` is who the frame says wrote it, where it could be read: not proven. */
@@ -70,7 +81,7 @@ export function readFrame(frame: RecordFrame): Checked {
   if (parts === undefined) return dropped("bad-key", writer);
   if (fields.versionMajor > VERSION_MAX || fields.versionMinor > VERSION_MAX) return dropped("bad-version", writer);
   if (writer === undefined) return dropped("bad-writer");
-  const refused = checkWriter(parts, writer, fields.content);
+  const refused = checkWriter(parts, writer, fields);
   if (refused !== undefined) return dropped(refused, writer);
   if (frame.signature.length !== SIGNATURE_BYTES) return dropped("bad-signature", writer);
   return {
@@ -105,14 +116,30 @@ export function frameBytes(frame: RecordFrame): number {
   return frame.payload.length + frame.signature.length + 16;
 }
 
-function checkWriter(parts: KeyParts, writer: PeerId, content: Uint8Array): DropReason | undefined {
+function checkWriter(parts: KeyParts, writer: PeerId, { content, versionMajor }: RecordPayload): DropReason | undefined {
   if (parts.family === "host") return parts.peer === writer ? undefined : "foreign-key";
   // A user's or an admin's fact is the request that they signed; who stamps it is the peer that they addressed.
   const request = decodeStamped(content)?.request;
   if (request === undefined) return "bad-request";
   const to = readAddressing(request.body);
   if (!to.ok) return "bad-request";
-  return to.value.peer === writer ? undefined : "not-addressed";
+  if (to.value.peer !== writer) return "not-addressed";
+  return isInTime(request, Number(versionMajor)) ? undefined : "bad-stamp";
+}
+
+/**
+ * A stamp far from the signed time is none. Taken, it would lie in the place of a good one that is older: who saw that one
+ * goes by it, and who did not has nothing of the request. What cannot be read here may be a later version's way of signing.
+ */
+function isInTime({ signatureInput }: Pick<SignedRequest, "signatureInput">, stampedMs: number): boolean {
+  const signed = requestParameters(signatureInput);
+  return !signed.ok || isStampedInTime(stampedMs, signed.value.createdS);
+}
+
+/** Whether every host would take a stamp of this moment under what is to be stamped. */
+export function isStampable(content: Uint8Array, stampedMs: number): boolean {
+  const request = decodeStamped(content)?.request;
+  return request === undefined || isInTime(request, stampedMs);
 }
 
 function signedBytes(payload: Uint8Array): Uint8Array {

@@ -1,4 +1,4 @@
-import { requestParameters, SIGNED_TIME_WINDOW_MS } from "../identity/index.ts";
+import { requestParameters } from "../identity/index.ts";
 import type { StoredRecord, Version } from "./replica.ts";
 import { type StampedContent, stampedContentOf } from "./stamped-request.ts";
 import { compareVersions } from "./version.ts";
@@ -13,7 +13,7 @@ type Stamp = { lowest: Version; readonly createdMs: number; restamped: boolean }
 
 /**
  * Of two stamps of one request the lower counts: a host that was handed a user's 'stop' must not be able to stamp it again
- * after the user's 'start'. Within the time in which a request can be stamped at all, its lowest stamp is remembered.
+ * after the user's 'start'. Within the time in which a request can be stamped at all, its lowest stamp is remembered. Stamps far from the signed time do not come here: their frames are dropped.
  */
 export class StampBook {
   readonly #stamps = new Map<string, Stamp>();
@@ -27,7 +27,7 @@ export class StampBook {
     const known = this.#stamps.get(nameOf(record, content));
     const createdMs = parameters.value.createdS * 1_000;
     if (known === undefined) {
-      if (createdMs + REMEMBERED_MS < nowMs || !isNear(record, createdMs)) return false;
+      if (createdMs + REMEMBERED_MS < nowMs) return false;
       this.#forget(nowMs);
       this.#stamps.set(nameOf(record, content), { lowest: record.version, createdMs, restamped: false });
       return false;
@@ -37,14 +37,14 @@ export class StampBook {
       known.restamped = true;
       this.#restamped += 1;
     }
-    if (compareVersions(record.version, known.lowest) < 0 && isNear(record, createdMs)) known.lowest = record.version;
+    if (compareVersions(record.version, known.lowest) < 0) known.lowest = record.version;
     return true;
   }
 
   /** Whether the record's stamp is lower than any that is known of its request: worth its signature's check. */
   isLower(record: StoredRecord): boolean {
     const known = this.#known(record);
-    return known !== undefined && compareVersions(record.version, known.lowest) < 0 && isNear(record, known.createdMs);
+    return known !== undefined && compareVersions(record.version, known.lowest) < 0;
   }
 
   /** The stamp that counts for this record. */
@@ -84,11 +84,6 @@ export class StampBook {
       this.#stamps.delete(id);
     }
   }
-}
-
-/** A stamp far from the signed time is none: as the lowest it would make void what a user was told is done. */
-function isNear(record: StoredRecord, createdMs: number): boolean {
-  return Math.abs(record.version.major - createdMs) <= SIGNED_TIME_WINDOW_MS;
 }
 
 /** One request may become a record of each id that it names; filed for one id under two zones it is still one. */

@@ -106,14 +106,14 @@ export const AUTHORITY_MUTATIONS: readonly Mutation[] = [
     ],
   },
   {
-    name: "a stamp hours from the signed time may be the lowest",
+    name: "a stamp may be hours from the signed time",
     hazard: "restamp",
-    scenario: "an hour earlier",
+    scenario: "handed again, an hour",
     patches: [
       {
-        file: "src/state/stamps.ts",
-        find: "return Math.abs(record.version.major - createdMs) <= SIGNED_TIME_WINDOW_MS;",
-        replace: "return Math.abs(record.version.major - createdMs) <= SIGNED_TIME_WINDOW_MS * 1e6;",
+        file: "src/state/record.ts",
+        find: "return !signed.ok || isStampedInTime(stampedMs, signed.value.createdS);",
+        replace: "return !signed.ok || isStampedInTime(stampedMs, signed.value.createdS) || stampedMs > 0;",
       },
     ],
   },

@@ -126,6 +126,29 @@ export const LIE_SCENARIOS: readonly Scenario[] = [
   },
   {
     hazard: "restamp",
+    what: "a host stamps a removal that it was handed again, an hour ahead, while another is cut off: removed is removed for both",
+    story: async (stage) => {
+      const { world } = stage;
+      const [a, b] = world.hosts;
+      if (a === undefined || b === undefined) return;
+      const liar = new Liar(world, stage.host(2), world.random(STREAM));
+      const id = await stage.place({ host: b.name }, [a]);
+      await stage.until(() => stage.running(id).length === 1, "it runs");
+      const heal = stage.cut([b], [a, liar.host]);
+      stage.expectDone(await stage.change("Remove", [id], liar.host));
+      liar.host.time.skewMs = 3_600_000;
+      for (let round = 0; round < 4; round += 1) {
+        liar.do("restamps");
+        await stage.sleep(1_500);
+      }
+      heal();
+      await stage.heal();
+      await stage.watch.healed();
+      for (const host of [a, b]) stage.expect(host.life?.core.view.container(id)?.gone === true, `it is removed at ${host.name}`);
+    },
+  },
+  {
+    hazard: "restamp",
     what: "somebody on the wire plays users' requests back, changed and unchanged",
     seeds: 2,
     story: async (stage) => {

@@ -35,7 +35,8 @@ export function stampedBy(host: string, key: RecordKey, signed: SignedRequest, m
   return buildRecord({ key, version: { major, minor }, final, content: stamped(signed) }, peerId(host), keyPair(host).signer);
 }
 
-/** A user's record of any kind, stamped by the named host. */
+/** A user's record of any kind, stamped by the named host when it was signed. */
 export function wish(host: string, id: string, major: number, minor = 0): StoredRecord {
-  return stampedBy(host, userKey(ZONE, "wish", id), request("Wish", { token: `${host} ${id} ${major}` }, { peer: peerId(host) }), major, minor);
+  const signed = request("Wish", { token: `${host} ${id} ${major}` }, { peer: peerId(host), createdS: Math.max(1, Math.floor(major / 1_000)) });
+  return stampedBy(host, userKey(ZONE, "wish", id), signed, major, minor);
 }

@@ -5,7 +5,7 @@ import { RecordFrameSchema, RecordPayloadSchema } from "../../../src/api/gen/cc/
 import type { RecordKey } from "../../../src/base/index.ts";
 import { ed25519Verifier } from "../../../src/identity/index.ts";
 import { buildRecord, checkFrame, hostKey, isRecordKey, parseRecordKey, RECORD_BYTES_MAX, userKey } from "../../../src/state/index.ts";
-import { fact, keyPair, peerId, request, stamped, stampedBy, wish, ZONE } from "./fixtures.ts";
+import { CREATED_S, fact, keyPair, peerId, request, stamped, stampedBy, wish, ZONE } from "./fixtures.ts";
 
 const A = "peer 1";
 const check = (frame: Parameters<typeof checkFrame>[0]) => checkFrame(frame, ed25519Verifier);
@@ -47,6 +47,13 @@ t.test("each rule of frame version 1 drops what breaks it", async (t) => {
   const elsewhere = request("Stop", {}, { peer: peerId("peer 2") });
   drops(forged({ key: `user/${ZONE}/wanted/c1`, content: stamped(elsewhere) }), "not-addressed", "a stamp by a peer that was not addressed");
   drops(forged({ key: "admin/-/key/k1", content: stamped(elsewhere) }), "not-addressed", "an admin's request to another peer");
+  const content = stamped(request("Remove", {}, { peer: peerId(A) }));
+  const at = (ms: number) => ({ content, versionMajor: BigInt(CREATED_S * 1_000 + ms) });
+  for (const key of [`user/${ZONE}/wanted/c1`, "admin/-/key/k1"]) {
+    for (const final of [false, true])
+      for (const ms of [-300_001, 300_001]) drops(forged({ key, final, ...at(ms) }), "bad-stamp", `a stamp ${ms} ms from the signed time`);
+    for (const ms of [-300_000, 300_000]) t.ok(check(forged({ key, ...at(ms) })).ok, `${ms} ms are near enough`);
+  }
   for (const key of [
     "",
     "user",
@@ -70,7 +77,7 @@ t.test("each rule of frame version 1 drops what breaks it", async (t) => {
 
 t.test("kinds that this version does not know are kept", async (t) => {
   t.ok(check(forged({ key: `host/${peerId(A)}/${ZONE}/hologram/x.1-2_3` })).ok);
-  t.ok(check(stampedBy(A, "user/-/hologram/x" as RecordKey, request("Beam", {}, { peer: peerId(A) }), 5).frame).ok);
+  t.ok(check(stampedBy(A, "user/-/hologram/x" as RecordKey, request("Beam", {}, { peer: peerId(A), createdS: 1 }), 5).frame).ok);
 });
 
 t.test("the largest record passes, and stands alone in memory", async (t) => {

@@ -165,7 +165,8 @@ t.test("a lone host without its store still knows what other peers stamped for a
   const world = new World();
   const [a] = (await world.add("peer 1")) as [Host];
   await world.run(1_000);
-  const elsewhere = stampedBy("peer 2", "admin/-/key/k1" as RecordKey, request("CreateKey", {}, { peer: peerId("peer 2") }), WORLD_START_MS);
+  const signed = request("CreateKey", {}, { peer: peerId("peer 2"), createdS: WORLD_START_MS / 1_000 });
+  const elsewhere = stampedBy("peer 2", "admin/-/key/k1" as RecordKey, signed, WORLD_START_MS);
   a.crash();
   a.disk.lose();
   a.remembered = { adminFrames: [elsewhere.frame], storeId: "lost", startNumber: 4 };

@@ -1,9 +1,10 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import t from "tap";
 import { RecordsSchema } from "../../../src/api/gen/cc/v1/mesh_pb.ts";
+import type { RecordFrame } from "../../../src/api/gen/cc/v1/records_pb.ts";
 import { buildRecord, type StoredRecord } from "../../../src/state/index.ts";
 import { fact, keyPair, wish } from "./fixtures.ts";
-import { forgedForeign } from "./forged.ts";
+import { forgedForeign, forgedStamp } from "./forged.ts";
 import { type Host, three, WORLD_START_MS } from "./world.ts";
 
 t.test("liar: a neighbour's word about our start number moves nothing but a look at its records", async (t) => {
@@ -25,7 +26,7 @@ t.test("future-clock: a host far ahead or behind wins nothing, and all converge 
     a.skewMs = offMs;
     await a.boot();
     await world.run(5_000);
-    const [early] = (await world.until(a.replica.write([a.wish("w1", "by the mesh's time")]))).records;
+    const [early] = (await world.until(a.replica.write([a.wish("w1", "by the mesh's time", b.clock.nowMs())]))).records;
     t.ok(Math.abs((early?.version.major ?? 0) - WORLD_START_MS - world.time.nowMs) < 60_000, "stamps use the median of the clocks");
     world.cut(a, b);
     world.cut(a, c);
@@ -36,7 +37,8 @@ t.test("future-clock: a host far ahead or behind wins nothing, and all converge 
     await world.run(10_000);
     t.ok(world.equal(), `${offMs} ms`);
     t.equal(b.replica.list("user/").length, offMs > 0 ? 1 : 2, "what is ahead is kept, and read by nobody yet");
-    const refused = a.replica.write([a.wish("w2", "again")]);
+    await t.rejects(a.replica.write([a.wish("w3", "signed by its own clock, and stamped by the mesh's")]), { code: "CLOCK_SKEW" });
+    const refused = a.replica.write([a.wish("w2", "again", b.clock.nowMs())]);
     if (offMs > 0) await t.rejects(refused, { code: "CLOCK_SKEW" });
     else await t.resolves(world.until(refused));
     await world.until(b.replica.write([b.wish("w2", "another peer takes it")]));
@@ -117,6 +119,23 @@ t.test("liar: another host's records can't be written, whatever the version", as
   await t.rejects(a.replica.write([b.wish("w", "addressed to another")]), { code: "BAD_REQUEST" });
   await world.until(a.replica.write([a.draft("c1", "gone", true)]));
   await t.rejects(a.replica.write([a.draft("c1", "back")]), { code: "CONFLICT" });
+});
+
+t.test("restamp: what is stamped far from its signed time lies in nobody's way, whichever comes first", async (t) => {
+  const { world, hosts } = await three();
+  const [a, b, c] = hosts;
+  const now = WORLD_START_MS + world.time.nowMs;
+  const { key, content } = b.wish("c1", "remove");
+  const [inTime, ahead] = [now, now + 3_600_000].map((major) => forgedStamp(b.name, key, content, major)) as [RecordFrame, RecordFrame];
+  for (const [host, order] of [
+    [a, [inTime, ahead]],
+    [c, [ahead, inTime]],
+  ] as const) {
+    for (const frame of order) await world.until(host.replica.take([frame], b.peer));
+    t.match(host.replica.list("user/"), [{ version: { major: now } }]);
+    t.match(host.replica.counts().drops, { "bad-stamp": 1 });
+  }
+  t.same(a.replica.digest(), c.replica.digest());
 });
 
 t.test("restamp: of two stamps of one request the lower counts, also after a restart", async (t) => {

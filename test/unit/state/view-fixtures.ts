@@ -160,10 +160,10 @@ export function says(
 export function changes(
   call: "Stop" | "Start" | "Restart" | "Remove",
   ids: readonly ContainerId[],
-  at: At & { readonly stampMs?: number; readonly final?: boolean; readonly about?: ContainerId } = {},
+  at: At & { readonly final?: boolean; readonly about?: ContainerId } = {},
 ): StoredRecord {
   const signed = asks(call, { token: `${call} ${at.ms ?? 0}`, containers: ids }, at);
-  return restamps(signed, call, at.about ?? (ids[0] as ContainerId), at.at ?? "peer 1", at.stampMs ?? at.ms ?? 0, at.final);
+  return restamps(signed, call, at.about ?? (ids[0] as ContainerId), at.at ?? "peer 1", at.ms ?? 0, at.final);
 }
 
 export function restamps(signed: SignedRequest, call: string, about: ContainerId, at: string, ms: number, final = call === "Remove"): StoredRecord {

@@ -122,8 +122,9 @@ export class Host {
   }
 
   /** A user's request to this host, as it would be stamped. */
-  wish(id: string, token: string): Draft {
-    const createdS = Math.floor(this.clock.nowMs() / 1_000);
+  /** A request that a user signed, by this host's clock if not said otherwise. */
+  wish(id: string, token: string, signedMs = this.clock.nowMs()): Draft {
+    const createdS = Math.floor(signedMs / 1_000);
     return { key: userKey(ZONE, "wish", id), content: stamped(request("Wish", { token }, { peer: this.peer, createdS })) };
   }
 

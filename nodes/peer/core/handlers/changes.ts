@@ -7,7 +7,7 @@ import { readRun } from "../run-requests.ts";
 import { awaitContainers } from "./await-phase.ts";
 import type { HandlerParts, Some } from "./parts.ts";
 import { findContainers, type ItemErrorInit, withNotAsked } from "./reads.ts";
-import { mustBeStampable, mustHaveToken, requestDraft, toWritten, type WrittenInit } from "./writes.ts";
+import { mustHaveToken, requestDraft, toWritten, type WrittenInit } from "./writes.ts";
 
 const CONTAINERS_MAX = 1_000;
 /** How long a change waits for its effect to be seen; `cc` gives up waiting for the answer at 20 s. */
@@ -45,7 +45,6 @@ export function changeHandlers(parts: HandlerParts, askAround: AskAround): Some<
   const writeAll = async (outcome: Outcome, containers: readonly Target[], caller: Caller, final: boolean, signal: AbortSignal): Promise<void> => {
     if (containers.length === 0) return;
     const drafts = containers.map((container) => requestDraft(wantedKey(container), caller, final));
-    if (drafts[0] !== undefined) await mustBeStampable(replica, drafts[0], caller);
     const written = await replica.write(drafts, { signal });
     acknowledged(outcome, containers, written.records, written.copies);
   };

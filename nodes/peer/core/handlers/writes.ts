@@ -3,31 +3,16 @@ import type { Written } from "../../../../src/api/gen/cc/v1/cloud_pb.ts";
 import { StampedRequestSchema } from "../../../../src/api/gen/cc/v1/records_pb.ts";
 import type { Caller } from "../../../../src/api/index.ts";
 import { CcError, type KeyId, type RecordKey } from "../../../../src/base/index.ts";
-import { parseAdminRequest, requestParameters, SIGNED_TIME_WINDOW_MS } from "../../../../src/identity/index.ts";
+import { parseAdminRequest, requestParameters } from "../../../../src/identity/index.ts";
 import { type Draft, type StoredRecord, stampedContentOf } from "../../../../src/state/index.ts";
 import { must } from "../../founding.ts";
 import type { HandlerParts } from "./parts.ts";
-
-/** Between the look and the write the hybrid clock goes on. */
-const STAMP_MARGIN_MS = 1_000;
 
 export type WrittenInit = Omit<Written, "$typeName" | "$unknown">;
 
 /** The caller's request as a record's content: what it signed, nothing else. */
 export function requestDraft(key: RecordKey, caller: Caller, final = false): Draft {
   return { key, final, content: toBinary(StampedRequestSchema, create(StampedRequestSchema, { request: caller.signed })) };
-}
-
-/**
- * Refuses what every reader would drop: a hybrid clock may run ahead of this host's own, and the two together be too far
- * from the signed time. Throws CLOCK_SKEW.
- */
-export async function mustBeStampable(replica: HandlerParts["replica"], draft: Draft, caller: Caller): Promise<void> {
-  const { major } = (await replica.stamp(draft)).version;
-  if (Math.abs(major - caller.createdMs) <= SIGNED_TIME_WINDOW_MS - STAMP_MARGIN_MS) return;
-  throw new CcError("CLOCK_SKEW", "the request was signed too long before or after this peer would store it; sign it anew", {
-    details: { timeMs: String(major) },
-  });
 }
 
 /**
@@ -42,7 +27,6 @@ export async function writeAdmin(
 ): Promise<{ wrote: WrittenInit[]; copies: number }> {
   const { recordKey } = must(parseAdminRequest(caller.signed));
   const draft = requestDraft(recordKey, caller);
-  await mustBeStampable(parts.replica, draft, caller);
   const { major } = (await parts.replica.stamp(draft)).version;
   if (major < afterMs) {
     throw new CcError(
