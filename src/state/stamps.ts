@@ -13,7 +13,8 @@ type Stamp = { lowest: Version; readonly createdMs: number; restamped: boolean }
 
 /**
  * Of two stamps of one request the lower counts: a host that was handed a user's 'stop' must not be able to stamp it again
- * after the user's 'start'. Within the time in which a request can be stamped at all, its lowest stamp is remembered. Stamps far from the signed time do not come here: their frames are dropped.
+ * after the user's 'start'. Within the time in which a request can be stamped at all, its lowest stamp is remembered.
+ * Stamps far from the signed time do not come here: their frames are dropped.
  */
 export class StampBook {
   readonly #stamps = new Map<string, Stamp>();
