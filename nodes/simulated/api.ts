@@ -19,8 +19,15 @@ const CALM: Readonly<ApiFaults> = { lossRate: 0, delayMsMin: 1, delayMsMax: 10 }
 const CONNECT_MS_MAX = 3_000;
 const EXCHANGE_MS_MAX = 30_000;
 
-/** A request on its way to a peer, for who listens on the wire. `code`: of the refusal that it met, once it is answered. */
-export type SeenRequest = { readonly host: string; readonly path: string; readonly head: string; readonly body: Uint8Array; code: string };
+/** A request on its way to a peer, for who listens on the wire. */
+export type SeenRequest = {
+  readonly host: string;
+  readonly path: string;
+  readonly head: string;
+  readonly body: Uint8Array;
+  /** Only what its peer let in, the user's own or a copy, has used its nonce up. */
+  fate: "underway" | "refused" | "let in";
+};
 
 /**
  * The way from users (and joiners) to peers' HTTPS ports: HTTP/1.1 as the light client writes it, answered by the handlers
@@ -57,13 +64,20 @@ export class ApiNetwork {
     for (const connection of this.#open) if (connection.host === host) this.#timeline.after(this.#delayMs(), () => connection.fail("connection reset"));
   }
 
-  /** Sends bytes as if from a connection of its own: for who plays requests back. */
-  async exchange(from: string, host: string, path: string, head: string, body: Uint8Array): Promise<{ readonly status: number; readonly code: string }> {
+  /** Sends bytes as if from a connection of its own: for who plays requests back. `onLetIn`: once the peer goes on to act. */
+  async exchange(
+    from: string,
+    host: string,
+    path: string,
+    head: string,
+    body: Uint8Array,
+    onLetIn: () => void,
+  ): Promise<{ readonly status: number; readonly code: string }> {
     const life = this.hosts.get(host)?.life;
     if (life === undefined || !this.#passes(from, host)) return { status: 0, code: "PEER_UNREACHABLE" };
     // A peer that dies meanwhile answers nobody.
     const silence = this.#timeline.sleep(EXCHANGE_MS_MAX).then(() => ({ status: 0, code: "TIMEOUT" }));
-    const { status, code } = await Promise.race([answer(life, path, head, body), silence]);
+    const { status, code } = await Promise.race([answer(life, path, head, body, onLetIn), silence]);
     return { status, code };
   }
 
@@ -92,15 +106,15 @@ export class ApiNetwork {
     const { life, identity } = host;
     const connection = new SimulatedConnection(name, { peerId: identity.peer, zone: identity.zone }, (head, path, body) => {
       this.#carry(from, name, connection, life, () => {
-        const seen = { host: name, path, head, body, code: "" };
+        const seen: SeenRequest = { host: name, path, head, body, fate: "underway" };
         this.onRequest(seen);
         const call = { host: name, path, life, sinceMs: this.#timeline.nowMs };
         this.underway.add(call);
-        answer(life, path, head, body)
+        answer(life, path, head, body, () => (seen.fate = "let in"))
           .finally(() => this.underway.delete(call))
           .then(
-            ({ bytes, code }) => {
-              seen.code = code;
+            ({ bytes }) => {
+              if (seen.fate === "underway") seen.fate = "refused";
               this.#carry(from, name, connection, undefined, () => connection.receive(bytes));
             },
             (error: unknown) => connection.fail(asCcError(error).message),
@@ -132,15 +146,17 @@ async function answer(
   path: string,
   head: string,
   body: Uint8Array,
+  onLetIn: () => void,
 ): Promise<{ readonly status: number; readonly code: string; readonly bytes: Uint8Array }> {
   try {
     const call = path.slice("/cc.v1.Cloud/".length);
     const local = (call.slice(0, 1).toLowerCase() + call.slice(1)) as CloudCall;
     const { input, output } = Cloud.method[local];
     const { signal } = life.gone;
-    const reply = isOpenCall(local)
-      ? await callOpen(life, local, decodeBody(input, body))
-      : await callSigned(life, local, await life.core.authenticator.fromUser(call, headersIn(head), body), decodeBody(input, body), signal);
+    const caller = isOpenCall(local) ? undefined : await life.core.authenticator.fromUser(call, headersIn(head), body);
+    onLetIn();
+    const request = decodeBody(input, body);
+    const reply = isOpenCall(local) ? await callOpen(life, local, request) : await callSigned(life, local, caller, request, signal);
     return { status: 200, code: "", bytes: response(200, {}, toJsonString(output, create(output, reply as never) as never)) };
   } catch (thrown) {
     const error = asCcError(thrown);
@@ -154,7 +170,7 @@ function callOpen(life: Life, call: OpenCall, request: object): Promise<object> 
   return handler(request, { signal: life.gone.signal, remoteAddress: "" });
 }
 
-function callSigned(life: Life, call: SignedCall, caller: object, request: object, signal: AbortSignal): Promise<object> {
+function callSigned(life: Life, call: SignedCall, caller: object | undefined, request: object, signal: AbortSignal): Promise<object> {
   const handler = life.core.signed[call] as (request: object, context: object) => Promise<object>;
   return handler(request, { caller, signal, via: undefined });
 }

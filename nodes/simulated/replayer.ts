@@ -46,14 +46,18 @@ export class Replayer {
     const [how, host, to, headers, bytes] = this.#random.pick(ways) ?? [];
     if (how === undefined || host === undefined || to === undefined || headers === undefined || bytes === undefined) return;
     if (how === "with a changed body" && Buffer.compare(bytes, body) === 0) return;
-    const { status, code } = await this.#world.api.exchange("eavesdropper", host, to, headers, bytes);
+    const copy = { isFirst: false };
+    const { status, code } = await this.#world.api.exchange("eavesdropper", host, to, headers, bytes, () => {
+      if (how !== "as it was") return;
+      // What its peer refused (its clock was wrong, or it did not know the key yet) has used no nonce up: one copy may still be
+      // let in. Not so while the user's own is underway: a copy that comes before it takes the answer away.
+      copy.isFirst = request.fate === "refused";
+      request.fate = "let in";
+    });
     this.#world.history.add("wire", `${path.slice(13)} to ${request.host} played back ${how}: ${code === "" ? status : code}`);
     // A peer that restarted knows by the time only, and where time itself goes back it can't know.
     const isTimeless = this.#world.hosts.some((other) => other.time.wentBack);
-    // What its peer has refused for the time alone, while its clock was wrong, was not acted on: the first copy in time is.
-    const isFirst = how === "as it was" && request.code === "CLOCK_SKEW";
-    if (status === 200) request.code = "";
-    if (status === 200 && !isTimeless && !isFirst)
+    if (status === 200 && !isTimeless && !copy.isFirst)
       this.#world.violate("once", `${path.slice(13)}, made at ${request.host} and played back ${how} at ${host}, was acted on`);
   }
 }
