@@ -3,6 +3,8 @@ import { type ContainerStep, runOf } from "./plan-container.ts";
 import type { Found } from "./runtime.ts";
 import type { Desired, DesiredContainers, PhaseReport } from "./supervisor-ports.ts";
 
+type Run = Extract<Found, { kind: "running" | "ended" }>;
+
 /** So many wishes may overtake a retry. */
 const EARLIER_RUN_TOKENS_MAX = 16;
 
@@ -43,17 +45,19 @@ export class PhaseTeller {
     const { wanted } = desired;
     switch (step.kind) {
       case "watch":
-        if (found.kind === "running") await this.#say(desired, { phase: "running", reason: "", exitCode: undefined, endedAtMs: 0, ...runFields(found) });
+        if (found.kind === "running") await this.#say(desired, { phase: "running", reason: "", exitCode: undefined, endedAtMs: 0, ...this.#runFields(found) });
         return;
       case "stop":
-        if (found.kind === "running") await this.#say(desired, { phase: "stopping", reason: "", exitCode: undefined, ...runFields(found) });
+        if (found.kind === "running") await this.#say(desired, { phase: "stopping", reason: "", exitCode: undefined, ...this.#runFields(found) });
         return;
       case "settle":
         // Who waits for the end does not wait for what is freed after it. A start that failed stays one.
         if (found.kind === "ended" && this.#last?.phase !== "failed") await this.#ended(desired, found);
         return;
       case "wait":
-        if (step.why === "backoff" && found.kind === "ended") await this.#say(desired, { phase: "backoff", ...runFields(found), ...this.#endFields(found) });
+        // Of a later start that failed it is known why.
+        if (step.why === "backoff" && found.kind === "ended" && !this.#isEarlier(found))
+          await this.#say(desired, { phase: "backoff", ...this.#runFields(found), ...this.#endFields(found) });
         // Its disk is gone with all that it knew. Said once, with the time: the pause before the next start counts from it.
         if (step.why === "backoff" && found.kind === "absent" && this.#last?.phase !== "backoff")
           await this.#say(desired, { phase: "backoff", ...this.#lostFields() });
@@ -96,19 +100,32 @@ export class PhaseTeller {
 
   #ended(desired: Desired, found: Extract<Found, { kind: "ended" }>): Promise<void> {
     const why = desired.wanted.kind === "stopped" ? { reason: "stopped" } : {};
-    return this.#say(desired, { phase: "ended", ...runFields(found), ...this.#endFields(found), ...why });
+    return this.#say(desired, { phase: "ended", ...this.#runFields(found), ...this.#endFields(found), ...why });
   }
 
   #endFields(found: Extract<Found, { kind: "ended" }>): Pick<PhaseReport, "reason" | "exitCode" | "endedAtMs"> {
     const { exit } = found;
     if (exit !== undefined) return { reason: exit.oom ? "oom" : "", exitCode: exit.exitCode, endedAtMs: exit.endedAtMs };
     // Said with the time when it was first noticed.
-    const noticed = this.#last?.runToken === runOf(found.runToken).token && this.#last.endedAtMs > 0 ? this.#last.endedAtMs : this.#clock.nowMs();
+    const noticed = this.#last?.runToken === this.#runFields(found).runToken && this.#last.endedAtMs > 0 ? this.#last.endedAtMs : this.#clock.nowMs();
     return { reason: "unknown", exitCode: undefined, endedAtMs: noticed };
   }
 
   #lostFields(): Pick<PhaseReport, "reason" | "exitCode" | "endedAtMs"> {
     return { reason: "unknown", exitCode: undefined, endedAtMs: this.#clock.nowMs() };
+  }
+
+  /** A start that failed has left what ran before it: that is not acted on again, and what was acted on last stays the last. */
+  #isEarlier(found: Run): boolean {
+    return this.#last?.earlierRunTokens.includes(runOf(found.runToken).token) === true;
+  }
+
+  #runFields(found: Run): Pick<PhaseReport, "startedAtMs" | "restarts" | "runToken"> {
+    const { token, restarts } = runOf(found.runToken);
+    const { startedAtMs } = found;
+    return this.#last !== undefined && this.#isEarlier(found)
+      ? { startedAtMs, restarts: this.#last.restarts, runToken: this.#last.runToken }
+      : { startedAtMs, restarts, runToken: token };
   }
 
   async #say(desired: Desired, change: Partial<PhaseReport>): Promise<void> {
@@ -123,11 +140,6 @@ export class PhaseTeller {
 
 function earlierThan(runToken: string, { runToken: last, earlierRunTokens: earlier }: PhaseReport): readonly string[] {
   return last === "" || last === runToken ? earlier : [last, ...earlier].slice(0, EARLIER_RUN_TOKENS_MAX);
-}
-
-function runFields(found: Extract<Found, { kind: "running" | "ended" }>): Pick<PhaseReport, "startedAtMs" | "restarts" | "runToken"> {
-  const { token, restarts } = runOf(found.runToken);
-  return { startedAtMs: found.startedAtMs, restarts, runToken: token };
 }
 
 function same(a: PhaseReport, b: PhaseReport): boolean {

@@ -200,6 +200,26 @@ t.test("a registry that is down: said at once without a policy, tried again with
   t.equal(desired.lasts.get(ID)?.phase, "running");
 });
 
+t.test("a start that fails for now is the last that was acted on, whatever an earlier run has left", async (t) => {
+  const { desired, runtime, supervisor, clock } = scene(t);
+  const always = { restart: "always" } as const;
+  desired.set(desire(running("a"), always));
+  await supervisor.start();
+  await settle();
+  runtime.startError = new CcError("CONTAINER_FAILED", "not now");
+  desired.set(desire(running("b"), always, 2));
+  await clock.advance(50);
+  const last = { runToken: "b", earlierRunTokens: ["a"] };
+  t.match(desired.lasts.get(ID), { ...last, phase: "backoff", reason: "CONTAINER_FAILED: not now" }, "and why it does not run is said");
+  desired.set(desire(stopped, always, 3));
+  await settle();
+  t.match(desired.lasts.get(ID), { ...last, phase: "ended", reason: "stopped" });
+  runtime.startError = undefined;
+  desired.set(desire(running("b"), always, 4));
+  await clock.advance(200);
+  t.match(desired.lasts.get(ID), { ...last, phase: "running" }, "it had not run yet");
+});
+
 t.test("stopped or removed in the middle of a pull", async (t) => {
   for (const [wanted, phase] of [
     [stopped, "ended"],
