@@ -35,7 +35,7 @@ export type PhaseReport = {
   readonly imageDigest: string;
   /** The last token that was acted on; empty before the first start. */
   readonly runToken: string;
-  /** Those that were acted on before it, the latest first, at most `EARLIER_RUN_TOKENS_MAX`. */
+  /** Those that were acted on before it, the latest first, at most 16. */
   readonly earlierRunTokens: readonly string[];
   readonly wanted: WantedVersion;
 };

@@ -7,8 +7,6 @@ import { AWARD_EPOCH_MAX, checkFrame, parseRecordKey, type StoredRecord } from "
 
 const AWARD_PREFIX = Buffer.from("cc-award-1\n");
 const DECLINE_PREFIX = Buffer.from("cc-decline-1\n");
-/** The addressed peer stamps a request within this time of its signature. */
-const STAMP_WINDOW_MS = 300_000;
 
 /** An award whose form and signatures hold; what its user may do is not looked at. */
 export type OpenAward = {
@@ -53,11 +51,6 @@ export function openAward(award: Award | undefined, verifier: Verifier): Result<
   const request = readStamped(record.content);
   if (request === undefined) return refuse("BAD_REQUEST", "the stamp in the award holds no request");
   return ok({ award, id, epoch, holder, requester: record.writer, record, request });
-}
-
-/** Whether a stamp was given in time: an old request is not made new by a late stamp. */
-export function isStampedInTime(record: StoredRecord, signedAtMs: number): boolean {
-  return Math.abs(record.version.major - signedAtMs) <= STAMP_WINDOW_MS;
 }
 
 /** A host's word that it did not take the award, and will not. */

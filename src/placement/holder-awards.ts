@@ -2,9 +2,10 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { type AwardReply, AwardReplySchema, type AwardRequest } from "../api/gen/cc/v1/mesh_pb.ts";
 import { ClaimSchema, PhaseSchema, type RecordFrame } from "../api/gen/cc/v1/records_pb.ts";
 import { asCcError, CcError, type ContainerId, type ErrorCode, ok, type PeerId, type Refusal, type Result, refuse } from "../base/index.ts";
+import { isStampedInTime } from "../identity/index.ts";
 import { containerIdOf, hostKey } from "../state/index.ts";
 import { AWARD_CALL_MS } from "./after-award.ts";
-import { isStampedInTime, makeDecline, type OpenAward, openAward } from "./award.ts";
+import { makeDecline, type OpenAward, openAward } from "./award.ts";
 import { BoundedMemory } from "./bounded-memory.ts";
 import type { CapacityLedger } from "./capacity.ts";
 import { readClaim } from "./counted-claims.ts";
@@ -78,7 +79,8 @@ export class HolderAwards {
     const asked = checked.value;
     if (asked.addressedTo !== award.requester || containerIdOf(asked.key, asked.token) !== award.id)
       return refuse("WRONG_PEER", "the award is not by the peer that the user addressed");
-    if (!isStampedInTime(award.record, asked.signedAtMs)) return refuse("CLOCK_SKEW", "the request was stamped more than 5 minutes from its signed time");
+    if (!isStampedInTime(award.record.version.major, asked.signedAtMs / 1_000))
+      return refuse("CLOCK_SKEW", "the request was stamped more than 5 minutes from its signed time");
     const known = view.container(award.id);
     if (known?.removed === true) return refuse("CONFLICT", "the container was removed already");
     const best = known?.best;

@@ -2,7 +2,7 @@ import type { ContainerId } from "../../../src/base/index.ts";
 import { Liar } from "../liar.ts";
 import { Replayer } from "../replayer.ts";
 import type { Ask } from "../user.ts";
-import type { Scenario } from "./scenario.ts";
+import type { Scenario, Stage } from "./scenario.ts";
 
 const STREAM = 200;
 
@@ -45,10 +45,7 @@ export const LIE_SCENARIOS: readonly Scenario[] = [
       stage.expectDone(await stage.change("Stop", [id], liar.host));
       stage.expectDone(await stage.change("Start", [id], a));
       await stage.until(() => stage.running(id).length === 1, "it runs again");
-      for (let round = 0; round < 6; round += 1) {
-        liar.do("twists words");
-        await stage.sleep(1_000);
-      }
+      await again(stage, liar, "twists words", 6, 1_000);
       stage.expect(stage.running(id).length === 1, "it runs on: nobody asked for its removal");
       for (const host of [a, b])
         stage.expect(host.life?.core.view.container(id)?.wanted?.call === "Start", `the start counts at ${host.name}, which came after the stop`);
@@ -92,10 +89,7 @@ export const LIE_SCENARIOS: readonly Scenario[] = [
       stage.expectDone(await stage.change("Stop", [id], liar.host));
       stage.expectDone(await stage.change("Start", [id], a));
       await stage.until(() => stage.running(id).length === 1, "it runs again");
-      for (let round = 0; round < 6; round += 1) {
-        liar.do("restamps");
-        await stage.sleep(1_500);
-      }
+      await again(stage, liar, "restamps", 6, 1_500);
       stage.expect(stage.running(id).length === 1, "a stop that was stamped twice stops nothing that was started since");
       await stage.watch.healed();
     },
@@ -113,10 +107,7 @@ export const LIE_SCENARIOS: readonly Scenario[] = [
       await stage.until(() => stage.running(kept).length === 1, "it runs");
       stage.expectDone(await stage.change("Remove", [removed], liar.host));
       liar.host.time.skewMs = -3_600_000;
-      for (let round = 0; round < 6; round += 1) {
-        liar.do("restamps");
-        await stage.sleep(1_500);
-      }
+      await again(stage, liar, "restamps", 6, 1_500);
       for (const host of [a, b]) {
         stage.expect(host.life?.core.view.container(kept)?.gone === false, `what runs is listed at ${host.name}`);
         stage.expect(host.life?.core.view.container(removed)?.gone === true, `what was removed is removed at ${host.name}`);
@@ -137,10 +128,7 @@ export const LIE_SCENARIOS: readonly Scenario[] = [
       const heal = stage.cut([b], [a, liar.host]);
       stage.expectDone(await stage.change("Remove", [id], liar.host));
       liar.host.time.skewMs = 3_600_000;
-      for (let round = 0; round < 4; round += 1) {
-        liar.do("restamps");
-        await stage.sleep(1_500);
-      }
+      await again(stage, liar, "restamps", 4, 1_500);
       heal();
       await stage.heal();
       await stage.watch.healed();
@@ -212,3 +200,11 @@ export const LIE_SCENARIOS: readonly Scenario[] = [
     },
   },
 ];
+
+/** A lie may find nobody who listens, and a heard one is checked against what comes later: it is told several times. */
+async function again(stage: Stage, liar: Liar, lie: Parameters<Liar["do"]>[0], times: number, everyMs: number): Promise<void> {
+  for (let round = 0; round < times; round += 1) {
+    liar.do(lie);
+    await stage.sleep(everyMs);
+  }
+}

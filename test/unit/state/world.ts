@@ -121,8 +121,7 @@ export class Host {
     return { key: this.key("phase", id), content: Buffer.from(text), final };
   }
 
-  /** A user's request to this host, as it would be stamped. */
-  /** A request that a user signed, by this host's clock if not said otherwise. */
+  /** A user's request to this host, as it would be stamped; signed by this host's clock if not said otherwise. */
   wish(id: string, token: string, signedMs = this.clock.nowMs()): Draft {
     const createdS = Math.floor(signedMs / 1_000);
     return { key: userKey(ZONE, "wish", id), content: stamped(request("Wish", { token }, { peer: this.peer, createdS })) };

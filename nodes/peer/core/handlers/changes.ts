@@ -1,7 +1,7 @@
 import type { RecordFrame } from "../../../../src/api/gen/cc/v1/records_pb.ts";
 import type { Caller } from "../../../../src/api/index.ts";
 import { asCcError, CcError, type ContainerId, isContainerId, isZone, type PeerId } from "../../../../src/base/index.ts";
-import { type ContainerView, hostKey, isHostKey, type StoredRecord, userKey } from "../../../../src/state/index.ts";
+import { type ContainerView, hostKey, isHostKey, parseRecordKey, type StoredRecord, userKey } from "../../../../src/state/index.ts";
 import type { AskAround } from "../ask-around.ts";
 import { readRun } from "../run-requests.ts";
 import { awaitContainers } from "./await-phase.ts";
@@ -105,11 +105,12 @@ export function changeHandlers(parts: HandlerParts, askAround: AskAround): Some<
    */
   const unlisted = (items: readonly ItemErrorInit[]): readonly Target[] =>
     items.flatMap(({ item: id }) => {
-      const records = isContainerId(id) ? view.recordsOf([id]) : [];
-      const isStamped = records.some((record) => record.final && record.writer === parts.self && !isHostKey(record.key));
-      const zone = isStamped ? undefined : records[0]?.key.split("/").at(-3);
-      return isContainerId(id) && zone !== undefined ? [{ id, zone }] : [];
+      if (!isContainerId(id)) return [];
+      const [record, ...others] = view.recordsOf([id]);
+      if (record === undefined || [record, ...others].some(isOwnTombstone)) return [];
+      return [{ id, zone: parseRecordKey(record.key)?.zone ?? "" }];
     });
+  const isOwnTombstone = ({ final, writer, key }: StoredRecord): boolean => final && writer === parts.self && !isHostKey(key);
 
   const reachable = (container: ContainerView): boolean => {
     const holder = container.best?.holder;
