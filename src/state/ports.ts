@@ -1,7 +1,10 @@
 import type { RecordFrame } from "../api/gen/cc/v1/records_pb.ts";
 import type { StoredRecord } from "./replica.ts";
 
-/** Whether this record is a certificate that makes its writer a member, as far as it can be told offline. Never unsaid. */
+/**
+ * Whether its writer is to be taken for a member: the record is a certificate that makes it one, as far as it can be told
+ * offline, or it has shown one. Never unsaid.
+ */
 export type AdmissionCheck = (record: StoredRecord) => boolean;
 
 /**

@@ -109,11 +109,13 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
   };
   const admitted = createAdmitted({ self, meshId, verifier, authority: () => authority(), members: () => memberIds() });
   const mesh = await parts.mesh({ ...admitted, recordedAddresses: (peer) => view?.member(peer)?.addresses ?? [] });
+  const isCertificate = createAdmissionCheck(meshId, verifier);
   const replica = createReplica(
     {
       signer,
       verifier,
-      admits: createAdmissionCheck(meshId, verifier),
+      // Who has shown a certificate is stored at once: what is acknowledged on its word lies on the disk, not in a waiting room.
+      admits: (record) => isCertificate(record) || admitted.has(record.writer),
       slot: parts.slot,
       identityFile: parts.identityFile,
       mesh,
