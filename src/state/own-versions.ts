@@ -38,11 +38,17 @@ export class OwnVersions {
     return true;
   }
 
-  /** Own records that came back from others, to be written above: what this life wrote is true, what it had forgotten is adopted. */
+  /**
+   * Own records that came back from others, in the order of their coming, to be written above: what this life wrote is true,
+   * what it had forgotten is adopted. Of several of one key the last lies there now; what this life wrote lay there before the first.
+   */
   rewritten(own: readonly { readonly met: StoredRecord; readonly before: StoredRecord | undefined }[]): readonly Draft[] {
-    const contentOf = (met: StoredRecord, before: StoredRecord | undefined): Uint8Array =>
-      (before !== undefined && this.#isOfThisLife(before) ? before : met).content;
-    return own.filter(({ met }) => !met.final).map(({ met, before }) => ({ key: met.key, content: contentOf(met, before) }));
+    return [...Map.groupBy(own, ({ met }) => met.key).values()].flatMap((ofKey): Draft[] => {
+      const met = ofKey.at(-1)?.met;
+      const before = ofKey[0]?.before;
+      if (met === undefined || met.final) return [];
+      return [{ key: met.key, content: (before !== undefined && this.#isOfThisLife(before) ? before : met).content }];
+    });
   }
 
   observe(record: StoredRecord, nowMs: number): void {

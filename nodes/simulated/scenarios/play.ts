@@ -12,11 +12,12 @@ function tell(played: Played): void {
   process.stdout.write(`${JSON.stringify({ scenario: current, ...played })}\n`);
 }
 
-process.on("unhandledRejection", (reason) => {
-  const text = `unhandled rejection: ${reason instanceof Error ? (reason.stack ?? reason.message) : String(reason)}`;
-  tell({ seed: 0, violation: { invariant: "no-fault", atMs: 0, text }, tail: [] });
-  process.exit(0);
-});
+for (const event of ["unhandledRejection", "uncaughtException"] as const)
+  process.on(event, (reason: unknown) => {
+    const text = `${event}: ${reason instanceof Error ? (reason.stack ?? reason.message) : String(reason)}`;
+    tell({ seed: 0, violation: { invariant: "no-fault", atMs: 0, text }, tail: [] });
+    process.exit(0);
+  });
 
 for (const word of process.argv.slice(2)) {
   current = Number(word);

@@ -18,6 +18,31 @@ t.test("liar: a neighbour's word about our start number moves nothing but a look
   t.equal(c.replica.highestStartOf(a.peer), start);
 });
 
+t.test("rolled-back-disk: several own records of one key in one message: the last lies there, final stays final, what this life wrote counts", async (t) => {
+  const { world, hosts } = await three();
+  const [a, b, c] = hosts;
+  const forgotten = a.replica.startNumber() + 5;
+  await world.until(a.replica.write([a.draft("c1", "now"), a.draft("c2", "now")]));
+  const met = [
+    fact(a.name, "phase", "c1", forgotten, 1, "older"),
+    fact(a.name, "phase", "c1", forgotten, 2, "gone", true),
+    fact(a.name, "phase", "c2", forgotten, 3, "older"),
+    fact(a.name, "phase", "c2", forgotten, 4, "newer"),
+    fact(a.name, "phase", "c3", forgotten, 5, "older"),
+    fact(a.name, "phase", "c3", forgotten, 6, "newer"),
+  ];
+  const frames = met.map(({ frame }) => frame);
+  await world.until(a.replica.take(frames, b.peer));
+  await world.run(3_000);
+  for (const host of [a, b, c])
+    t.same(
+      ["c1", "c2", "c3"].map((id) => host.text(a.key("phase", id))),
+      ["gone", "now", "newer"],
+      host.name,
+    );
+  t.equal(a.replica.get(a.key("phase", "c3"))?.version.major, forgotten + 1, "written above");
+});
+
 t.test("future-clock: a host far ahead or behind wins nothing, and all converge when it is put right", async (t) => {
   for (const offMs of [600_000, 86_400_000, -86_400_000]) {
     const { world, hosts } = await three();
