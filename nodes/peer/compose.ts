@@ -4,6 +4,7 @@ import { createRateLimiter, startApiServer } from "../../src/api/index.ts";
 import { CcError, type Logger, type PeerId, sleep } from "../../src/base/index.ts";
 import { openCrunConmon } from "../../src/containers/index.ts";
 import { createCommandRunner, createShellHelper, createUserNamespacePin, makeFolderDurably, systemClock, systemRandom } from "../../src/host/index.ts";
+import { ActJournalFolder } from "../../src/identity/drivers/act-journal.ts";
 import { InviteLedgerFile } from "../../src/identity/drivers/invite-ledger.ts";
 import { loadTlsIdentity } from "../../src/identity/drivers/tls.ts";
 import { ed25519Verifier } from "../../src/identity/index.ts";
@@ -80,6 +81,7 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
     slot: createLevelSlot(files.store, () => systemClock.nowMs()),
     identityFile: createIdentityFile({ adminRecords: files.adminRecords, storeMark: files.storeMark }),
     ledger: await InviteLedgerFile.open(files.invites),
+    acts: await ActJournalFolder.open(files.acts),
     runtime,
     images,
     mesh: async (members) => {

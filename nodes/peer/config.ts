@@ -119,6 +119,7 @@ export function paths(config: Pick<PeerConfig, "dataDir" | "runDir">) {
     neighbours: join(dataDir, "identity", "neighbours.json"),
     adminRecords: join(dataDir, "identity", "admin-records"),
     invites: join(dataDir, "identity", "invite-uses"),
+    acts: join(dataDir, "acts"),
     storeMark: join(dataDir, "identity", "store-mark.json"),
     addresses: join(dataDir, "addresses.json"),
     store: join(dataDir, "store"),

@@ -1,5 +1,5 @@
 import type { InviteId } from "../../src/base/index.ts";
-import type { InviteLedger, InviteUse } from "../../src/identity/index.ts";
+import type { Act, ActJournal, InviteLedger, InviteUse } from "../../src/identity/index.ts";
 import { MemoryDisk } from "../../src/state/drivers/memory.ts";
 import type { IdentityFile, RecordStore, RecordStoreSlot, Remembered, StoreBatch } from "../../src/state/index.ts";
 import type { SeededRandom } from "./random.ts";
@@ -8,7 +8,9 @@ import type { HostClock } from "./timeline.ts";
 /** How long a disk takes to fsync, milliseconds. */
 export type DiskSpeed = { syncMsMin: number; syncMsMax: number };
 
-type Files = { remembered: Partial<Remembered>; uses: readonly InviteUse[] };
+type Files = { remembered: Partial<Remembered>; uses: readonly InviteUse[]; acts: readonly KeptAct[] };
+type KeptAct = { readonly act: Act; isFsynced: boolean };
+type Mounted = { readonly slot: RecordStoreSlot; readonly identityFile: IdentityFile; readonly ledger: InviteLedger; readonly acts: ActJournal };
 export type DiskSnapshot = { readonly records: ReturnType<MemoryDisk["snapshot"]>; readonly files: Files };
 
 /**
@@ -21,9 +23,11 @@ export class HostDisk {
   readonly #random: SeededRandom;
   readonly #store: MemoryDisk;
   #clock: HostClock | undefined;
-  #files: Files = { remembered: {}, uses: [] };
+  #files: Files = { remembered: {}, uses: [], acts: [] };
   /** Written to the operating system and not fsynced yet, in order. */
   #unsynced: StoreBatch[] = [];
+  /** Nonces of acts that were written down here and are not any more. */
+  readonly actsLost = new Set<string>();
   /** So often the store was lost or went back in time: what its host forgot is nobody's fault. */
   losses = 0;
 
@@ -33,9 +37,9 @@ export class HostDisk {
   }
 
   /** The disk as one life of the host has it open. */
-  mount(clock: HostClock): { readonly slot: RecordStoreSlot; readonly identityFile: IdentityFile; readonly ledger: InviteLedger } {
+  mount(clock: HostClock): Mounted {
     this.#clock = clock;
-    return { slot: this.#slot(), identityFile: this.#identityFile(clock), ledger: this.#ledger(clock) };
+    return { slot: this.#slot(), identityFile: this.#identityFile(clock), ledger: this.#ledger(clock), acts: this.#journal(clock) };
   }
 
   /** What the peer's set-up wrote before it first ran. */
@@ -55,6 +59,7 @@ export class HostDisk {
   powerFailed(): void {
     this.#store.crash();
     this.#unsynced = [];
+    this.#keepActs(({ isFsynced }) => isFsynced);
   }
 
   snapshot(): DiskSnapshot {
@@ -64,6 +69,7 @@ export class HostDisk {
   /** The host is off: a backup of its whole disk is put back. */
   rollBack(to: DiskSnapshot): void {
     this.#store.restore(to.records);
+    this.#keepActs(({ act }) => to.files.acts.some((kept) => kept.act.nonce === act.nonce));
     this.#files = to.files;
     this.losses += 1;
   }
@@ -132,6 +138,28 @@ export class HostDisk {
         await this.#sync();
         if (!clock.alive) await new Promise<never>(() => undefined);
         this.#files = { ...this.#files, uses: [...this.#files.uses, use] };
+      },
+    };
+  }
+
+  #keepActs(isKept: (kept: KeptAct) => boolean): void {
+    for (const kept of this.#files.acts) if (!isKept(kept)) this.actsLost.add(kept.act.nonce);
+    this.#files = { ...this.#files, acts: this.#files.acts.filter(isKept) };
+  }
+
+  #journal(clock: HostClock): ActJournal {
+    return {
+      load: async () => this.#files.acts.map(({ act }) => act),
+      keep: async (act, isDurable) => {
+        const kept: KeptAct = { act, isFsynced: false };
+        this.#files = { ...this.#files, acts: [...this.#files.acts, kept] };
+        if (!isDurable) return;
+        await this.#sync();
+        if (!clock.alive) await new Promise<never>(() => undefined);
+        kept.isFsynced = true;
+      },
+      forget: async (belowS) => {
+        this.#keepActs(({ act }) => act.createdS >= belowS);
       },
     };
   }

@@ -55,9 +55,14 @@ export class Replayer {
       request.fate = "let in";
     });
     this.#world.history.add("wire", `${path.slice(13)} to ${request.host} played back ${how}: ${code === "" ? status : code}`);
-    // A peer that restarted knows by the time only, and where time itself goes back it can't know.
-    const isTimeless = this.#world.hosts.some((other) => other.time.wentBack);
-    if (status === 200 && !isTimeless && !copy.isFirst)
+    if (status === 200 && !this.#isForgotten(request) && !copy.isFirst)
       this.#world.violate("once", `${path.slice(13)}, made at ${request.host} and played back ${how} at ${host}, was acted on`);
+  }
+
+  /** Of an act that its disk lost its peer knows by the time only: not where time itself goes back, or the disk did. */
+  #isForgotten({ host, head }: SeenRequest): boolean {
+    const nonce = /nonce="([^"]+)"/.exec(head)?.[1] ?? "";
+    const isLost = this.#world.hosts.some(({ name, disk }) => name === host && disk.actsLost.has(nonce));
+    return isLost && this.#world.hosts.some(({ time, disk }) => time.wentBack || disk.losses > 0);
   }
 }

@@ -15,8 +15,10 @@ export type SeededOptions = {
   readonly print?: (line: string) => void;
 };
 
-const STREAM = { world: 128, faults: 129, work: 130, liar: 131, replayer: 132, administration: 133 } as const;
+const STREAM = { world: 128, faults: 129, work: 130, liar: 131, replayer: 132, administration: 133, clocks: 134 } as const;
 const HOSTS_MAX = 6;
+/** Below the 5 minutes in which a signed time is taken, by as much as hosts' clocks are commonly off. */
+const USER_SKEW_MS_MAX = 200_000;
 
 /** One seed's world, from its founding to the checks after the last fault has healed. */
 export async function runSeeded(options: SeededOptions): Promise<World> {
@@ -34,6 +36,8 @@ export async function runSeeded(options: SeededOptions): Promise<World> {
     const watch = new Watch(world);
     await world.build();
     const users = [await world.newUser("eve", "operator"), await world.newUser("bob", "operator"), await world.newUser("val", "viewer")];
+    const clocks = world.random(STREAM.clocks);
+    for (const user of users) if (clocks.chance(0.3)) user.time.skewMs = clocks.between(-USER_SKEW_MS_MAX, USER_SKEW_MS_MAX);
     const untilMs = world.timeline.nowMs + troubleMs;
     const faults = new FaultSchedule(world, world.random(STREAM.faults), kinds);
     const work = new Workload(world, world.random(STREAM.work));

@@ -14,10 +14,11 @@
  * changes nothing, nobody gets above a key by vouching for it, and a revocation is never undone. An admin/ record's id
  * contains the hash of what was signed: one request, one record, and nobody writes over another's. What users asked for is
  * judged by time instead (`user-records`): stamped before the key ended, it stays. `check-request` is the whole decision on an
- * incoming call, `nonces` what was already acted on, `admission` the issuer's side of a join, `member-standing` what is left
+ * incoming call, `nonces` what was already acted on, `act-journal` the same over a restart, `admission` the issuer's side of a join, `member-standing` what is left
  * of a certificate.
  *
- * Effects are in `drivers/`, imported by the peer only: `tls` (key file and certificate), `invite-ledger` (fsynced uses).
+ * Effects are in `drivers/`, imported by the peer only: `tls` (key file and certificate), `invite-ledger` (fsynced uses),
+ * `act-journal`.
  *
  * Rejected: bearer tokens and shared secrets (a stolen host would have them all); certificates in X.509 chains (no use
  * counts, no requests inside, and Node's verification knows nothing of them); covering method and path in the signature
@@ -27,6 +28,7 @@
  * certificate (a reflection polyfill and 2 MB for 90 lines of DER); structured-headers (three headers of one fixed form).
  */
 export * from "./access.ts";
+export * from "./act-journal.ts";
 export * from "./admin-requests.ts";
 export * from "./admission.ts";
 export * from "./authority.ts";

@@ -18,8 +18,8 @@ const BUCKET_S = 60;
 export class NonceMemory {
   readonly #actsMax: number;
   readonly #actsPerKeyMax: number;
-  /** By the minute of the signed time, so that forgetting is a few whole buckets. */
-  readonly #buckets = new Map<number, Map<string, { readonly keyId: string; readonly answer: Promise<unknown> | undefined }>>();
+  /** The key of each act, by the minute of the signed time, so that forgetting is a few whole buckets. */
+  readonly #buckets = new Map<number, Map<string, string>>();
   readonly #perKey = new Map<string, number>();
   #size = 0;
   #forgottenBelow = Number.NEGATIVE_INFINITY;
@@ -33,44 +33,22 @@ export class NonceMemory {
     return this.#size;
   }
 
+  /** All that was signed before this, in seconds, is forgotten. */
+  get forgottenBelowS(): number {
+    return this.#forgottenBelow * BUCKET_S;
+  }
+
   /** Remembers an act. Anything but "fresh" means: do not act. */
   take(act: Act, nowMs: number): NonceVerdict {
-    return this.#remember(act, nowMs, undefined);
-  }
-
-  /**
-   * Acts once and gives every further asker the same answer, also while the first is still at work and also if it failed.
-   * Throws what `refused` makes of "full" and "forgotten".
-   */
-  once<T>(act: Act, nowMs: number, perform: () => Promise<T>, refused: (verdict: "full" | "forgotten") => Error): Promise<T> {
-    const known = this.#entry(act);
-    // An answer belongs to the step that made it: the same act always has the same type.
-    if (known?.answer !== undefined) return known.answer as Promise<T>;
-    let start: () => void = () => undefined;
-    const answer = new Promise<void>((resolve) => {
-      start = resolve;
-    }).then(perform);
-    const verdict = this.#remember(act, nowMs, answer);
-    if (verdict === "full" || verdict === "forgotten") return Promise.reject(refused(verdict));
-    if (verdict === "seen") return Promise.reject(new TypeError(`the step "${act.step}" is both taken and answered`));
-    start();
-    return answer;
-  }
-
-  #entry(act: Act): { readonly answer: Promise<unknown> | undefined } | undefined {
-    return this.#buckets.get(bucketOf(act))?.get(nameOf(act));
-  }
-
-  #remember(act: Act, nowMs: number, answer: Promise<unknown> | undefined): NonceVerdict {
     this.#forget(nowMs);
-    const number = bucketOf(act);
+    const number = Math.floor(act.createdS / BUCKET_S);
     if (number < this.#forgottenBelow) return "forgotten";
-    const bucket = this.#buckets.get(number) ?? new Map<string, { readonly keyId: string; readonly answer: Promise<unknown> | undefined }>();
+    const bucket = this.#buckets.get(number) ?? new Map<string, string>();
     const name = nameOf(act);
     if (bucket.has(name)) return "seen";
     const ofKey = this.#perKey.get(act.keyId) ?? 0;
     if (this.#size >= this.#actsMax || ofKey >= this.#actsPerKeyMax) return "full";
-    bucket.set(name, { keyId: act.keyId, answer });
+    bucket.set(name, act.keyId);
     this.#buckets.set(number, bucket);
     this.#perKey.set(act.keyId, ofKey + 1);
     this.#size += 1;
@@ -86,17 +64,13 @@ export class NonceMemory {
       // Only up to what was really forgotten: a clock that was a day ahead for a moment must not shut everybody out.
       this.#forgottenBelow = Math.max(this.#forgottenBelow, number + 1);
       this.#size -= bucket.size;
-      for (const { keyId } of bucket.values()) {
+      for (const keyId of bucket.values()) {
         const left = (this.#perKey.get(keyId) ?? 0) - 1;
         if (left > 0) this.#perKey.set(keyId, left);
         else this.#perKey.delete(keyId);
       }
     }
   }
-}
-
-function bucketOf(act: Act): number {
-  return Math.floor(act.createdS / BUCKET_S);
 }
 
 function nameOf(act: Act): string {

@@ -7,7 +7,7 @@ import {
   type CheckedRequest,
   checkRequest,
   errorOf,
-  type NonceMemory,
+  type KeptActs,
   nonceRefusal,
   type SignedRequest,
   signedRequestOf,
@@ -21,17 +21,15 @@ export type AuthenticatorParts = {
   readonly meshId: MeshId;
   readonly time: Pick<MeshTime, "nowMs" | "startedAtMs" | "untilSure">;
   readonly verifier: Verifier;
-  readonly nonces: NonceMemory;
+  readonly acts: Pick<KeptActs, "take">;
   readonly authority: () => Authority;
 };
 
 export type Authenticator = {
   /** A request straight from a user: throws CcError when this host must not act on it. Its nonce is used up by it. */
   fromUser(call: string, headers: RequestHeaders, body: Uint8Array): Promise<Caller>;
-  /** The same for a request that did not come over HTTP. */
-  signed(call: string, request: SignedRequest): Caller;
   /** A request that `via` passed on for a user who addressed it. `step` and `id`: what this host does with it. */
-  passedOn(call: string, request: SignedRequest, via: PeerId, step: string, id: string): Caller;
+  passedOn(call: string, request: SignedRequest, via: PeerId, step: string, id: string): Promise<Caller>;
 };
 
 /** Checks every request on this host itself, also when another peer has checked it before. */
@@ -51,14 +49,13 @@ export function createAuthenticator(parts: AuthenticatorParts): Authenticator {
     if (!checked.ok) throw errorOf(checked);
     return checked.value;
   };
-  const act = (checked: CheckedRequest, request: SignedRequest, step: string, id: string): Caller => {
+  const act = async (checked: CheckedRequest, request: SignedRequest, step: string, id: string): Promise<Caller> => {
     const nowMs = parts.time.nowMs();
-    const verdict = parts.nonces.take(actOf(checked, step, id), nowMs);
+    const verdict = await parts.acts.take(actOf(checked, step, id), nowMs);
     if (verdict !== "fresh") throw errorOf(nonceRefusal(verdict, nowMs));
     return callerOf(checked, request);
   };
   const waiting = new Set<string>();
-  const signed = (call: string, request: SignedRequest): Caller => act(check(call, request, "user"), request, "user", "");
   return {
     fromUser: async (call, headers, body) => {
       const named = { "content-digest": headers.contentDigest, "signature-input": headers.signatureInput, signature: headers.signature };
@@ -70,13 +67,12 @@ export function createAuthenticator(parts: AuthenticatorParts): Authenticator {
       waiting.add(request.signature);
       try {
         await parts.time.untilSure();
-        return signed(call, request);
+        return await act(check(call, request, "user"), request, "user", "");
       } finally {
         waiting.delete(request.signature);
       }
     },
-    signed,
-    passedOn: (call, request, via, step, id) => act(check(call, request, { addressed: [via] }), request, step, id),
+    passedOn: async (call, request, via, step, id) => act(check(call, request, { addressed: [via] }), request, step, id),
   };
 }
 

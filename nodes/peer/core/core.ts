@@ -4,11 +4,12 @@ import type { Caller, FrameChannel, OpenHandlers, SignedHandlers, StreamCall } f
 import { asCcError, type Clock, type Logger, type MeshId, type PeerId, type Random, sleep, type Zone } from "../../../src/base/index.ts";
 import { type ContainerRuntime, createSupervisor } from "../../../src/containers/index.ts";
 import {
+  type ActJournal,
   Admissions,
   encodeCertificate,
   type HostCertificate,
   type InviteLedger,
-  NonceMemory,
+  KeptActs,
   type Signer,
   type Verifier,
 } from "../../../src/identity/index.ts";
@@ -57,6 +58,7 @@ export type CoreParts = {
   readonly slot: RecordStoreSlot;
   readonly identityFile: IdentityFile;
   readonly ledger: InviteLedger;
+  readonly acts: ActJournal;
   readonly runtime: ContainerRuntime;
   readonly images: ImageStore;
   /** The network, made for a host whose members are known by these two. */
@@ -145,10 +147,10 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
   liveness = observer;
 
   const board = createPhaseBoard();
-  const nonces = new NonceMemory();
+  const acts = await KeptActs.open(parts.acts, log);
   const time = createMeshTime(clock, observer);
   const checking = { self, meshId, time, verifier, authority };
-  const authenticator = createAuthenticator({ ...checking, nonces });
+  const authenticator = createAuthenticator({ ...checking, acts });
   const images = withProgress(parts.images, board, () => records.claimsOf(self).flatMap(({ id }) => records.container(id) ?? []));
   const desired = createDesired({ self, zone, view: records, replica, mayStart: (id) => placement.holder.mayStart(id), board, log });
   const placement = createPlacement({

@@ -136,6 +136,18 @@ export const AUTHORITY_MUTATIONS: readonly Mutation[] = [
     patches: [{ file: "nodes/peer/core/authenticate.ts", find: 'if (verdict !== "fresh") throw', replace: 'if (verdict === "full") throw' }],
   },
   {
+    name: "a restart forgets what was acted on",
+    hazard: "restamp",
+    scenario: "signed ahead of time",
+    patches: [{ file: "src/identity/act-journal.ts", find: "for (const act of acts) kept", replace: "for (const act of acts.slice(acts.length)) kept" }],
+  },
+  {
+    name: "what is signed ahead is not fsynced",
+    hazard: "restamp",
+    scenario: "signed ahead of time",
+    patches: [{ file: "src/identity/act-journal.ts", find: "await this.#journal.keep(act, isAhead);", replace: "await this.#journal.keep(act, false);" }],
+  },
+  {
     name: "any peer takes what is addressed to another",
     hazard: "restamp",
     scenario: "on the wire",

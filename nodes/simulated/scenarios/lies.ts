@@ -156,6 +156,26 @@ export const LIE_SCENARIOS: readonly Scenario[] = [
     },
   },
   {
+    hazard: "restamp",
+    what: "requests signed ahead of time, by a clock that is fast, are played back after their peer's restart",
+    story: async (stage) => {
+      const replayer = new Replayer(stage.world, stage.world.random(STREAM));
+      stage.user.time.skewMs = 150_000;
+      const id = await stage.place({ host: stage.host(1).name });
+      stage.expectDone(await stage.change("Stop", [id]));
+      stage.expectDone(await stage.change("Start", [id]));
+      const host = stage.host(0);
+      for (const end of [() => host.killPeer(), () => host.cutPower()]) {
+        end();
+        host.boot();
+        await stage.heal();
+        for (let round = 0; round < 40; round += 1) await replayer.once();
+      }
+      stage.expect(stage.running(id).length === 1, "a stop that was played back stops nothing");
+      await stage.watch.healed();
+    },
+  },
+  {
     hazard: "second-life",
     what: "requests and records of what was removed are played back an hour later",
     story: async (stage) => {

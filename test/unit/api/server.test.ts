@@ -21,9 +21,9 @@ import {
   startApiServer,
 } from "../../../src/api/index.ts";
 import { CcError, silentLogger } from "../../../src/base/index.ts";
-import { ed25519Verifier, NonceMemory } from "../../../src/identity/index.ts";
+import { ed25519Verifier, KeptActs } from "../../../src/identity/index.ts";
 import { testTls } from "../cli/test-peer.ts";
-import { CREATED_S, MESH, peerId } from "../identity/fixtures.ts";
+import { CREATED_S, MemoryJournal, MESH, peerId } from "../identity/fixtures.ts";
 import { certificate, Desk, grants } from "../state/view-fixtures.ts";
 import { closed, exchange, inHeader, open, post, signed, statusOf, stream, target } from "./raw-client.ts";
 
@@ -42,7 +42,7 @@ const authenticator = createAuthenticator({
   meshId: MESH,
   time,
   verifier: ed25519Verifier,
-  nonces: new NonceMemory(),
+  acts: await KeptActs.open(new MemoryJournal(), silentLogger),
   authority: () => desk.view.authority(),
 });
 

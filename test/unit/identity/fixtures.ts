@@ -1,6 +1,8 @@
 import { hash } from "node:crypto";
 import type { KeyId, MeshId, PeerId, Result } from "../../../src/base/index.ts";
 import {
+  type Act,
+  type ActJournal,
   base64Url,
   countersign,
   generateKeyPair,
@@ -116,4 +118,28 @@ export function certificateOf(
     binding,
   };
   return countersign(keyPair(issuer).signer, subject, invite, { atMs: options.atMs ?? CREATED_S * 1000 + 60_000, useNumber: options.useNumber ?? 1 });
+}
+
+/** A journal whose `lasting` are the acts that a power cut leaves. */
+export class MemoryJournal implements ActJournal {
+  kept: Act[] = [];
+  lasting: Act[] = [];
+  forgottenBelowS = Number.NEGATIVE_INFINITY;
+  /** What the next writing fails with. */
+  failure: Error | undefined;
+
+  async load(): Promise<readonly Act[]> {
+    return this.kept;
+  }
+
+  async keep(act: Act, isDurable: boolean): Promise<void> {
+    if (this.failure !== undefined) throw this.failure;
+    this.kept.push(act);
+    if (isDurable) this.lasting.push(act);
+  }
+
+  async forget(belowS: number): Promise<void> {
+    if (this.failure !== undefined) throw this.failure;
+    this.forgottenBelowS = belowS;
+  }
 }

@@ -4,7 +4,6 @@ import { type Act, NonceMemory } from "../../../src/identity/index.ts";
 
 const S = 1_800_000_000;
 const act = (nonce: string, changes: Partial<Act> = {}): Act => ({ keyId: "k1", nonce, id: "", step: "user", createdS: S, ...changes });
-const refused = (verdict: string): Error => new Error(verdict);
 
 t.test("once per key, nonce, id and step", async (t) => {
   const memory = new NonceMemory();
@@ -40,43 +39,6 @@ t.test("full is refused, nothing is pushed out; one key can't shut out another",
   t.equal(memory.take(act("5", { keyId: "k3" }), S * 1000), "full");
   t.equal(memory.take(act("1"), S * 1000), "seen");
   t.equal(memory.take(act("6", { createdS: S + 700 }), (S + 700) * 1000), "fresh", "room again when old ones went");
-});
-
-t.test("between peers the same again gets the same answer, acted on once", async (t) => {
-  const memory = new NonceMemory();
-  let acts = 0;
-  const perform = async (): Promise<number> => {
-    acts += 1;
-    await Promise.resolve();
-    return acts;
-  };
-  const award = act("n", { step: "award", id: "c1" });
-  t.same(await Promise.all([memory.once(award, S * 1000, perform, refused), memory.once(award, S * 1000, perform, refused)]), [1, 1]);
-  t.equal(await memory.once(award, S * 1000, perform, refused), 1);
-  t.equal(await memory.once({ ...award, id: "c2" }, S * 1000, perform, refused), 2);
-  const failing = { ...award, id: "c3" };
-  await t.rejects(
-    memory.once(failing, S * 1000, () => Promise.reject(new Error("no room")), refused),
-    { message: "no room" },
-  );
-  await t.rejects(memory.once(failing, S * 1000, perform, refused), { message: "no room" });
-  await t.rejects(
-    memory
-      .once({ ...award, createdS: S + 700, id: "late" }, (S + 700) * 1000, perform, refused)
-      .then(() => memory.once(award, (S + 700) * 1000, perform, refused)),
-    { message: "forgotten" },
-  );
-  memory.take(act("taken"), (S + 700) * 1000);
-  t.equal(acts, 3);
-});
-
-t.test("a step that was taken without an answer is not answered afterwards", async (t) => {
-  const memory = new NonceMemory();
-  memory.take(act("n"), S * 1000);
-  await t.rejects(
-    memory.once(act("n"), S * 1000, () => Promise.resolve(1), refused),
-    TypeError,
-  );
 });
 
 t.test("property: whatever the clock does, no act is fresh twice", async () => {

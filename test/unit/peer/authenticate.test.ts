@@ -1,7 +1,8 @@
 import t from "tap";
 import { createAuthenticator } from "../../../nodes/peer/core/authenticate.ts";
-import { ed25519Verifier, NonceMemory, requestHeaders } from "../../../src/identity/index.ts";
-import { CREATED_S, MESH, peerId, request } from "../identity/fixtures.ts";
+import { silentLogger } from "../../../src/base/index.ts";
+import { ed25519Verifier, KeptActs, requestHeaders } from "../../../src/identity/index.ts";
+import { CREATED_S, MESH, MemoryJournal, peerId, request } from "../identity/fixtures.ts";
 import { certificate, Desk, grants } from "../state/view-fixtures.ts";
 
 t.test("once: what is played back while the first waits for a sure time does not come first", async (t) => {
@@ -15,7 +16,7 @@ t.test("once: what is played back while the first waits for a sure time does not
     meshId: MESH,
     time: { nowMs: () => CREATED_S * 1_000, startedAtMs: () => 0, untilSure: () => untilSure },
     verifier: ed25519Verifier,
-    nonces: new NonceMemory(),
+    acts: await KeptActs.open(new MemoryJournal(), silentLogger),
     authority: () => desk.view.authority(),
   });
   const signed = request("ListHosts", {}, { by: "ann" });

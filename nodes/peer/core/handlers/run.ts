@@ -31,7 +31,7 @@ export function runHandlers(parts: HandlerParts, output: OutputParts, askAround:
       throw new CcError("BAD_REQUEST", "this stream is none that a host opens");
     const gone = new AbortController();
     try {
-      const caller = parts.authenticator.passedOn(call, request, stream.peer, "stream", container);
+      const caller = await parts.authenticator.passedOn(call, request, stream.peer, "stream", container);
       await serve(call, container, caller, stream, gone.signal);
     } catch (thrown) {
       // The accepting peer only carries frames: what went wrong has to be one.
