@@ -23,7 +23,7 @@ import {
 import { CcError, silentLogger } from "../../../src/base/index.ts";
 import { ed25519Verifier, KeptActs } from "../../../src/identity/index.ts";
 import { testTls } from "../cli/test-peer.ts";
-import { CREATED_S, MemoryJournal, MESH, peerId } from "../identity/fixtures.ts";
+import { CREATED_S, MESH, MemoryJournal, peerId } from "../identity/fixtures.ts";
 import { certificate, Desk, grants } from "../state/view-fixtures.ts";
 import { closed, exchange, inHeader, open, post, signed, statusOf, stream, target } from "./raw-client.ts";
 
