@@ -132,6 +132,17 @@ withLab("refusals: a clear line, in time, and nothing left behind", { hosts: 3, 
     t.ok(Math.abs(Number(skewed.details["timeMs"]) - Date.now()) < 60_000);
   });
 
+  await t.test("a request signed by a clock that is fast, played back after its peer was killed", async (t) => {
+    const fast = { NODE_OPTIONS: "--import=data:text/javascript,const%20now=Date.now;Date.now=()=>now()+200000" };
+    const signed = await lab.json<{ url: string; headers: Record<string, string>; body: string }>(["sign", "--call", "ListHosts"], { host: 2, env: fast });
+    t.equal((await post(signed.url, signed.headers, signed.body)).status, 200);
+    await lab.run("exec", "2", "--", "kill", "-9", String(await lab.peerPid(2)));
+    await lab.must("restart", "2");
+    await eventually("it answers again", async () => (await lab.cc(["ps"], { host: 2 })).code === 0, 30_000);
+    t.equal((await post(signed.url, signed.headers, signed.body)).code, "REPLAYED");
+    await eventually("all reach it", async () => (await lab.json<{ state: string }[]>(["host", "list"])).every(({ state }) => state === "alive"), 30_000);
+  });
+
   await t.test("invites", async (t) => {
     const invite = async (...words: string[]): Promise<string> => (await lab.cc(["host", "invite", "--zone", "a", ...words])).stdout.trim();
     const join = (text: string, name: string) =>
