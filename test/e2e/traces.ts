@@ -5,6 +5,8 @@ import { parseMountInfo } from "../../nodes/lab/mounts.ts";
 /** What a lab could leave behind on the machine, as lines of text that can be compared. */
 export type Traces = ReadonlySet<string>;
 
+/** Made by the first mount(8) of a machine's life, for its own notes, and kept by it. */
+const OF_THE_SYSTEM = new Set(["mount"]);
 const PROGRAMS = new Set(["conmon", "crun", "skopeo", "docker-registry", "catatonit", "umoci", "socat", "nsenter"]);
 
 /** Reads what may vanish meanwhile. */
@@ -28,7 +30,7 @@ export function readTraces(): Traces {
   for (const link of readdirSync("/sys/class/net")) traces.add(`interface ${link}`);
   for (const table of execFileSync("nft", ["list", "tables"], { encoding: "utf8" }).trim().split("\n")) if (table !== "") traces.add(`nftables ${table}`);
   for (const group of cgroups()) traces.add(`cgroup ${group}`);
-  for (const file of readdirSync("/run")) traces.add(`file /run/${file}`);
+  for (const file of readdirSync("/run")) if (!OF_THE_SYSTEM.has(file)) traces.add(`file /run/${file}`);
   for (const trace of processes()) traces.add(trace);
   return traces;
 }
