@@ -25,6 +25,8 @@ export type SeenRequest = {
   readonly path: string;
   readonly head: string;
   readonly body: Uint8Array;
+  /** Of its peer, as it came there. */
+  readonly life: Life;
   /** Only what its peer let in, the user's own or a copy, has used its nonce up. */
   fate: "underway" | "refused" | "let in";
 };
@@ -106,7 +108,7 @@ export class ApiNetwork {
     const { life, identity } = host;
     const connection = new SimulatedConnection(name, { peerId: identity.peer, zone: identity.zone }, (head, path, body) => {
       this.#carry(from, name, connection, life, () => {
-        const seen: SeenRequest = { host: name, path, head, body, fate: "underway" };
+        const seen: SeenRequest = { host: name, path, head, body, life, fate: "underway" };
         this.onRequest(seen);
         const call = { host: name, path, life, sinceMs: this.#timeline.nowMs };
         this.underway.add(call);

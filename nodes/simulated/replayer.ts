@@ -49,9 +49,11 @@ export class Replayer {
     const copy = { isFirst: false };
     const { status, code } = await this.#world.api.exchange("eavesdropper", host, to, headers, bytes, () => {
       if (how !== "as it was") return;
-      // What its peer refused (its clock was wrong, or it did not know the key yet) has used no nonce up: one copy may still be
-      // let in. Not so while the user's own is underway: a copy that comes before it takes the answer away.
-      copy.isFirst = request.fate === "refused";
+      // What its peer refused (its clock was wrong, or it did not know the key yet) has used no nonce up, nor what it had not
+      // let in when it died: one copy may still be. Not so while the user's own is underway: a copy that comes before it
+      // takes the answer away.
+      const hasDied = this.#world.hosts.every(({ life }) => life !== request.life);
+      copy.isFirst = request.fate === "refused" || (request.fate === "underway" && hasDied);
       request.fate = "let in";
     });
     this.#world.history.add("wire", `${path.slice(13)} to ${request.host} played back ${how}: ${code === "" ? status : code}`);
