@@ -216,7 +216,8 @@ export async function leftovers(scene: Scene): Promise<readonly string[]> {
     left.push(...(await readdir(folder).catch(() => [])).filter((name) => !name.startsWith(".")).map((name) => `file ${folder}/${name}`));
   left.push(
     ...(await readdir(join(scene.runDir, ".exits")).catch(() => [])).map((name) => `exit ${name}`),
-    ...(await readdir(join(scene.runDir, ".crun")).catch(() => [])).map((name) => `crun ${name}`),
+    // crun 1.9 and later keep a cache of filters there.
+    ...(await readdir(join(scene.runDir, ".crun")).catch(() => [])).filter((name) => name !== ".cache").map((name) => `crun ${name}`),
   );
   return left;
 }

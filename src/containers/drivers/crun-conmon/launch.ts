@@ -15,6 +15,7 @@ import { textOf, ticksIn } from "./processes.ts";
 import { RootFiles } from "./root-files.ts";
 import { diskScript, monitorScript, networkScript } from "./scripts.ts";
 import { sparseFile } from "./sparse-file.ts";
+import { commandNotExecutable, commandNotFound, startError } from "./start-error.ts";
 import type { Stored } from "./stored.ts";
 import { clearRun, releaseBundle, removeAll, settleRun } from "./teardown.ts";
 
@@ -132,7 +133,7 @@ async function startProcess(context: Context, start: Start): Promise<void> {
   );
   const pid = Number(/^\{"data":\s*(\d+)/.exec(said.stdout)?.[1]);
   const stat = /^stat (.*)\n/m.exec(said.stdout);
-  if (said.exitCode !== 0 || !Number.isSafeInteger(pid)) throw startError(said.stdout.replace(stat?.[0] ?? "", ""), start);
+  if (said.exitCode !== 0 || !Number.isSafeInteger(pid)) throw startError(said.stdout.replace(stat?.[0] ?? "", ""), commandOf(start));
   if (compiled) await checkFilter(context, id, pid);
   else await context.seccomp.learn(`${paths.crunRoot}/${id}/seccomp.bpf`);
   // Known from here on also when it is over already: whoever looks need not ask crun.
@@ -263,24 +264,8 @@ async function checkFilter(context: Context, id: ContainerId, pid: number): Prom
   throw new CcError("CONTAINER_FAILED", `this host's crun ignores compiled seccomp filters; ${id} was stopped at once, start it again`);
 }
 
-/** crun's words about a create or start that failed, as what they mean. */
-function startError(output: string, { spec, image }: Start): CcError {
-  const word = (image.config.entrypoint[0] ?? spec.command[0] ?? image.config.cmd[0] ?? "").slice(0, 128);
-  const text = output.replaceAll("\\n", " ").replace(/\s+/g, " ").trim();
-  if (/executable file .* not found|open executable: (No such file|Not a directory)/i.test(text)) return commandNotFound(word);
-  if (/open executable|exec(ve)?[^:]*: (Permission denied|Exec format error|Is a directory|No such file)/i.test(text)) return commandNotExecutable(word);
-  return new CcError("CONTAINER_FAILED", `the container could not be started: ${text.slice(0, 500)}`);
-}
-
-function commandNotFound(word: string): CcError {
-  return new CcError("COMMAND_NOT_FOUND", `the image has no command "${word}"; give one that it has, or its full path`);
-}
-
-function commandNotExecutable(word: string): CcError {
-  return new CcError(
-    "COMMAND_NOT_EXECUTABLE",
-    `"${word}" is in the image but cannot be executed; is it a program for this machine, with the right to execute?`,
-  );
+function commandOf({ spec, image }: Start): string {
+  return (image.config.entrypoint[0] ?? spec.command[0] ?? image.config.cmd[0] ?? "").slice(0, 128);
 }
 
 async function undo(context: Context, id: ContainerId, before: Stored | undefined): Promise<void> {
