@@ -5,43 +5,68 @@ const USAGE = `usage: npm run simulate -- [--hosts N] [--seed N] [--minutes N]  
        npm run simulate -- --seeds N [--from N] [--hosts N]               many worlds, failures printed`;
 const TAIL = 60;
 
-const { values } = parseArgs({
-  options: {
-    hosts: { type: "string" },
-    seed: { type: "string" },
-    minutes: { type: "string" },
-    seeds: { type: "string" },
-    from: { type: "string" },
-    help: { type: "boolean" },
-  },
-});
+const OPTIONS = {
+  hosts: { type: "string" },
+  seed: { type: "string" },
+  minutes: { type: "string" },
+  seeds: { type: "string" },
+  from: { type: "string" },
+  help: { type: "boolean" },
+} as const;
 
+function refuse(why: string): never {
+  console.error(`${why}\n${USAGE}`);
+  process.exit(2);
+}
+
+function words(): ReturnType<typeof parseArgs<{ options: typeof OPTIONS }>>["values"] {
+  try {
+    return parseArgs({ options: OPTIONS }).values;
+  } catch (error) {
+    return refuse(error instanceof Error ? error.message : String(error));
+  }
+}
+
+const values = words();
 if (values.help === true) {
   console.log(USAGE);
   process.exit(0);
 }
 
-const number = (text: string | undefined): number | undefined => (text === undefined ? undefined : Number(text));
-const common = {
-  ...(values.hosts === undefined ? {} : { hosts: Number(values.hosts) }),
-  ...(values.minutes === undefined ? {} : { troubleMs: Number(values.minutes) * 60_000 }),
-};
+function count(name: "hosts" | "seed" | "minutes" | "seeds" | "from"): number | undefined {
+  const text = values[name];
+  if (text === undefined) return undefined;
+  if (!/^[1-9]\d{0,8}$/.test(text)) refuse(`--${name} ${text}: a whole number from 1 on is needed`);
+  return Number(text);
+}
+
+const hosts = count("hosts");
+const minutes = count("minutes");
+const common = { ...(hosts === undefined ? {} : { hosts }), ...(minutes === undefined ? {} : { troubleMs: minutes * 60_000 }) };
 const current = { seed: 0 };
+for (const [signal, code] of [
+  ["SIGINT", 130],
+  ["SIGTERM", 143],
+] as const)
+  process.once(signal, () => {
+    console.error(`stopped in seed ${current.seed}`);
+    process.exit(code);
+  });
 process.on("unhandledRejection", (reason) => {
   console.log(`seed ${current.seed}: unhandled rejection: ${reason instanceof Error ? reason.stack : String(reason)}`);
   process.exitCode = 1;
 });
 
 async function main(): Promise<void> {
-  const seeds = number(values.seeds);
+  const seeds = count("seeds");
   if (seeds === undefined) {
-    current.seed = number(values.seed) ?? 1;
+    current.seed = count("seed") ?? 1;
     const world = await runSeeded({ ...common, seed: current.seed, print: (line) => console.log(line) });
     console.log(`history ${world.history.digest}`);
     if (world.violations.length > 0) process.exitCode = 1;
     return;
   }
-  const from = number(values.from) ?? 1;
+  const from = count("from") ?? 1;
   // Refusals are errors too, thousands of them: whoever wants to see where one came from looks at its seed alone.
   Error.stackTraceLimit = 2;
   let failed = 0;
