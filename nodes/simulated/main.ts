@@ -33,15 +33,17 @@ if (values.help === true) {
   process.exit(0);
 }
 
-function count(name: "hosts" | "seed" | "minutes" | "seeds" | "from"): number | undefined {
+function amount(name: "hosts" | "seed" | "minutes" | "seeds" | "from"): number | undefined {
   const text = values[name];
   if (text === undefined) return undefined;
-  if (!/^[1-9]\d{0,8}$/.test(text)) refuse(`--${name} ${text}: a whole number from 1 on is needed`);
+  const isWhole = /^[1-9]\d{0,8}$/.test(text);
+  if (!isWhole && !(name === "minutes" && /^\d{1,4}\.\d{1,4}$/.test(text)))
+    refuse(`--${name} ${text}: ${name === "minutes" ? "minutes above 0 are" : "a whole number from 1 on is"} needed`);
   return Number(text);
 }
 
-const hosts = count("hosts");
-const minutes = count("minutes");
+const hosts = amount("hosts");
+const minutes = amount("minutes");
 const common = { ...(hosts === undefined ? {} : { hosts }), ...(minutes === undefined ? {} : { troubleMs: minutes * 60_000 }) };
 const current = { seed: 0 };
 for (const [signal, code] of [
@@ -58,15 +60,15 @@ process.on("unhandledRejection", (reason) => {
 });
 
 async function main(): Promise<void> {
-  const seeds = count("seeds");
+  const seeds = amount("seeds");
   if (seeds === undefined) {
-    current.seed = count("seed") ?? 1;
+    current.seed = amount("seed") ?? 1;
     const world = await runSeeded({ ...common, seed: current.seed, print: (line) => console.log(line) });
     console.log(`history ${world.history.digest}`);
     if (world.violations.length > 0) process.exitCode = 1;
     return;
   }
-  const from = count("from") ?? 1;
+  const from = amount("from") ?? 1;
   // Refusals are errors too, thousands of them: whoever wants to see where one came from looks at its seed alone.
   Error.stackTraceLimit = 2;
   let failed = 0;

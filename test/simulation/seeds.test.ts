@@ -43,3 +43,11 @@ t.test(`${SEEDS} seeds of meshes in trouble hold every invariant`, async (t) => 
 t.test("seeds that found a fault hold", async (t) => {
   for (const seed of FOUND) t.equal((await simulate("--from", String(seed), "--seeds", "1")).code, 0, `seed ${seed}`);
 });
+
+t.test("what is no number of seeds, hosts or minutes is refused", async (t) => {
+  for (const words of [["--seed", "x"], ["--seeds", "0"], ["--hosts=-3"], ["--minutes", "1e9"], ["--bogus"]]) {
+    const { code, stdout } = await simulate(...words);
+    t.equal(code, 2, words.join(" "));
+    t.match(stdout, /usage: npm run simulate/);
+  }
+});
