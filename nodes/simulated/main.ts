@@ -4,6 +4,8 @@ import { runSeeded } from "./seeded.ts";
 const USAGE = `usage: npm run simulate -- [--hosts N] [--seed N] [--minutes N]     one world, its history printed
        npm run simulate -- --seeds N [--from N] [--hosts N]               many worlds, failures printed`;
 const TAIL = 60;
+/** Each has a stream of random numbers of its own, and there are 48 for hosts. */
+const HOSTS_MAX = 40;
 
 const OPTIONS = {
   hosts: { type: "string" },
@@ -43,6 +45,7 @@ function amount(name: "hosts" | "seed" | "minutes" | "seeds" | "from"): number |
 }
 
 const hosts = amount("hosts");
+if (hosts !== undefined && hosts > HOSTS_MAX) refuse(`--hosts ${hosts}: at most ${HOSTS_MAX}`);
 const minutes = amount("minutes");
 const common = { ...(hosts === undefined ? {} : { hosts }), ...(minutes === undefined ? {} : { troubleMs: minutes * 60_000 }) };
 const current = { seed: 0 };
