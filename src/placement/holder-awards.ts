@@ -118,7 +118,7 @@ export class HolderAwards {
           { key: hostKey(replica.self, replica.zone, "phase", id), content: toBinary(PhaseSchema, phase) },
         ],
         // A requester elsewhere is the second disk: it takes the frames of the reply before anything is acknowledged.
-        { copies: award.requester === mesh.self ? 2 : 1, beside: [award.record.frame] },
+        { copies: award.requester === mesh.self ? 2 : 1, beside: [award.record.frame], isClaim: true },
       );
       this.#bids.settled(id, award.requester, asked.requirements.name);
       logger.info({ container: id, epoch, requester: award.requester }, "award taken");

@@ -39,7 +39,8 @@ function framesAt(index: RecordIndex, keys: readonly string[]): RecordFrame[] {
   for (const key of keys) {
     // `"` follows `!` in the order of characters: the key itself and its stamps, nothing else.
     for (let { start, end } = index.span(key, `${key}"`); start < end; start += 1) {
-      const { frame } = index.at(start).record;
+      const frame = index.shared(index.at(start).id)?.frame;
+      if (frame === undefined) continue;
       bytes += frameBytes(frame);
       if (bytes > MESSAGE_BYTES_MAX) return frames;
       frames.push(frame);

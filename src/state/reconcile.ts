@@ -89,7 +89,7 @@ class Answer implements Reconciliation {
 
   /** Adds the entry's frame; false when it does not fit any more. An entry that is not here is skipped. */
   give(id: string): boolean {
-    const record = this.#index.get(id as EntryId);
+    const record = this.#index.shared(id as EntryId);
     if (record === undefined) return true;
     const bytes = frameBytes(record.frame);
     if (this.#bytes > 0 && this.#bytes + bytes > MESSAGE_BYTES_MAX) {

@@ -16,6 +16,7 @@ type Bucket = { readonly hashes: Uint8Array[]; readonly digest: Uint8Array; isSt
 export class RecordIndex {
   readonly #ids: EntryId[] = [];
   readonly #records = new Map<EntryId, StoredRecord>();
+  readonly #heldBack = new Set<EntryId>();
   /** The buckets' digests side by side: what the digest of everything is made of. */
   readonly #digests = new Uint8Array(BUCKETS * HASH_BYTES);
   readonly #buckets: readonly Bucket[] = Array.from({ length: BUCKETS }, (_, at) => ({
@@ -31,6 +32,20 @@ export class RecordIndex {
 
   get(id: EntryId): StoredRecord | undefined {
     return this.#records.get(id);
+  }
+
+  /** What others may have: not what is held back. */
+  shared(id: EntryId): StoredRecord | undefined {
+    return this.#heldBack.has(id) ? undefined : this.#records.get(id);
+  }
+
+  /** No other host gets these until they are on this one's disk. Gives what ends it. */
+  holdBack(records: readonly StoredRecord[]): () => void {
+    const ids = records.map(entryIdOf);
+    for (const id of ids) this.#heldBack.add(id);
+    return () => {
+      for (const id of ids) this.#heldBack.delete(id);
+    };
   }
 
   /** Puts the record in its entry's place, whatever lay there. */

@@ -123,17 +123,18 @@ class ReplicaOnHost implements ReplicaService {
     this.#mustBeReady();
     options.signal?.throwIfAborted();
     const nowMs = this.#nowMs();
-    const beside = options.beside ?? [];
-    for (const frame of beside) {
+    for (const frame of options.beside ?? []) {
       const checked = checkFrame(frame, this.#parts.verifier);
       if (!checked.ok) throw new CcError("BAD_REQUEST", `a record beside the others is not one: ${checked.reason}`);
     }
     const records = this.#sign(drafts, nowMs);
     mustHaveRoom(this.#intake.book, records);
-    const others = this.#intake.take(beside, this.self, nowMs);
+    const others = this.#intake.take(options.beside ?? [], this.self, nowMs);
     const own = this.#intake.put(records, nowMs);
+    const stored = [...others.stored, ...records];
+    const frames = stored.map((record) => record.frame);
     const fsynced = this.#commit(this.#log(), [others, own]);
-    const frames = [...others.stored, ...records].map((record) => record.frame);
+    if (options.isClaim === true) await fsynced.then(this.#intake.book.index.holdBack(stored));
     this.#spread.add(frames);
     // The copy is asked for meanwhile: if this host dies before its own fsync, it meets these records again and keeps them.
     const copied = options.copies === 1 ? undefined : askForCopy(frames, this.#parts, this.#stopped.signal);

@@ -27,6 +27,11 @@ export type WriteOptions = {
   readonly copies?: 1 | 2;
   readonly signal?: AbortSignal;
   /**
+   * What takes this host's room: no other host gets it before it is fsynced here. A claim that a power cut made its host
+   * forget would come back from others when the room is somebody else's.
+   */
+  readonly isClaim?: boolean;
+  /**
    * Frames of other hosts that are stored and gossiped in the same atomic batch: a holder writes the stamped request
    * with its claim. They pass the same rules as in `take`; if one of them fails, nothing is written (throws BAD_REQUEST).
    */

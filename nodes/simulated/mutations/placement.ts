@@ -166,4 +166,22 @@ export const PLACEMENT_MUTATIONS: readonly Mutation[] = [
       { file: "src/placement/counted-claims.ts", find: 'readPhase(phase.content)?.phase === "yielded"', replace: 'readPhase(phase.content)?.phase === ""' },
     ],
   },
+  {
+    name: "a claim is told before it is fsynced",
+    hazard: "slow-pull",
+    scenario: "not fsynced when the power fails",
+    patches: [{ file: "src/state/replica-service.ts", find: "if (options.isClaim === true) await", replace: "if (options.isClaim === true) void" }],
+  },
+  {
+    name: "a neighbour that compares records gets what is not fsynced",
+    hazard: "slow-pull",
+    scenario: "not fsynced when the power fails",
+    patches: [
+      {
+        file: "src/state/record-index.ts",
+        find: "return this.#heldBack.has(id) ? undefined : this.#records.get(id);",
+        replace: "return this.#records.get(id);",
+      },
+    ],
+  },
 ];

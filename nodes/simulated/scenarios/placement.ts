@@ -270,4 +270,30 @@ export const PLACEMENT_SCENARIOS: readonly Scenario[] = [
       await stage.watch.healed();
     },
   },
+  {
+    hazard: "slow-pull",
+    what: "a claim is not fsynced when the power fails: nobody else has it, and its room is not given twice",
+    story: async (stage) => {
+      const [a, b, c] = stage.world.hosts;
+      if (a === undefined || b === undefined || c === undefined) return;
+      const over = stage.world.disturb();
+      const healSide = stage.cut([a, b], [c]);
+      await stage.sleep(8_000);
+      Object.assign(b.disk.speed, { syncMsMin: 9_000, syncMsMax: 9_000 });
+      const first = stage.run({ host: b.name, memoryBytes: 1_500 * MIB }, [a]);
+      await stage.sleep(7_000);
+      b.cutPower();
+      Object.assign(b.disk.speed, { syncMsMin: 0, syncMsMax: 4 });
+      healSide();
+      const healOther = stage.cut([a], [b, c]);
+      b.boot();
+      await stage.sleep(14_000);
+      stage.expectDone(await stage.run({ host: b.name, memoryBytes: 1_500 * MIB }, [c]));
+      healOther();
+      over();
+      await stage.heal();
+      await first;
+      await stage.watch.healed();
+    },
+  },
 ];

@@ -35,6 +35,30 @@ t.test("sequence-reuse: what was gossiped before its fsync and then lost is not 
   t.equal(b.text(a.key("phase", "c1")), "after");
 });
 
+t.test("slow-pull: no other host gets a claim before it lies on its own host's disk", async (t) => {
+  const { world, hosts } = await three();
+  const [a, b] = hosts;
+  let isFsynced = false;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  a.fsync = promise;
+  const writing = a.replica.write([a.draft("c1", "claimed")], { isClaim: true }).then(() => {
+    isFsynced = true;
+  });
+  void a.replica.write([a.draft("c2", "running")]).catch(() => undefined);
+  await world.run(20_000);
+  t.notOk(isFsynced);
+  t.equal(b.text(a.key("phase", "c2")), "running", "anything else is told at once");
+  t.equal(b.text(a.key("phase", "c1")), undefined, "neither by gossip, nor by repair");
+  const keys = [a.key("phase", "c1"), a.key("phase", "c2")];
+  const fetched = await world.until(b.end.port.call(a.peer, "fetchRecords", { keys }, { timeoutMs: 1_000 }));
+  t.equal(fetched.frames.length, 1, "nor where it is asked for");
+  resolve();
+  await world.until(writing);
+  await world.run(5_000);
+  t.equal(b.text(a.key("phase", "c1")), "claimed");
+  t.ok(world.equal());
+});
+
 t.test("rolled-back-disk: last week's disk is refilled before the host acts, its start number is above all", async (t) => {
   const { world, hosts } = await three();
   const [a, b] = hosts;

@@ -69,7 +69,9 @@ export class Host {
   readonly world: World;
   readonly name: string;
   readonly peer: PeerId;
-  readonly disk = new MemoryDisk();
+  /** What an fsync waits for. */
+  fsync: Promise<void> = Promise.resolve();
+  readonly disk = new MemoryDisk(() => this.fsync);
   remembered: Remembered | undefined;
   said: string[] = [];
   skewMs = 0;
