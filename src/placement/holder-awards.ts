@@ -124,8 +124,7 @@ export class HolderAwards {
       logger.info({ container: id, epoch, requester: award.requester }, "award taken");
       return { reply: taken([award.record.frame, ...written.records.map((record) => record.frame)]), copies: written.copies };
     } catch (fault) {
-      // Readable: it was written after all. Else it is declined; should the disk show it after a crash, the next epoch beats it.
-      if (replica.get(hostKey(replica.self, replica.zone, "claim", id)) !== undefined) throw fault;
+      // Nobody else has it. Should this disk show it after a crash all the same, the next epoch beats it.
       this.#ledger.drop(id);
       logger.error({ container: id, code: asCcError(fault).code }, "claim not written");
       return this.#decline(award, key, refuse("INTERNAL", "the host could not write its claim"));

@@ -98,6 +98,8 @@ withLab("stores that are damaged, disks that are full", { hosts: 3, zones: "a,a,
     t.match((await lab.cc(["run", "--rm", "--image", image, "echo", "elsewhere"])).stdout, /^elsewhere$/m, "the others take it");
     await eventually("the peer has ended, as a disk that refuses writes demands", async () => (await lab.status()).hosts[2]?.state !== "running");
     t.match(readFileSync(log(3), "utf8"), /the disk refused a write: see the log; start the peer again when the disk is well/);
+    // Whatever room its end has left.
+    t.match(await lab.on(3, "sh", "-c", `cat /dev/zero >${data(3)}/fill-rest; true`), { code: 0 });
     const early = await lab.run("restart", "3");
     t.match(
       early,
@@ -106,7 +108,7 @@ withLab("stores that are damaged, disks that are full", { hosts: 3, zones: "a,a,
     );
     t.notMatch(early.stderr, /^ +at /m, "without a stack");
 
-    t.match(await lab.on(3, "rm", join(data(3), "fill")), { code: 0 });
+    t.match(await lab.on(3, "rm", join(data(3), "fill"), join(data(3), "fill-rest")), { code: 0 });
     await lab.must("restart", "3");
     for (const host of HOSTS) {
       await eventually(

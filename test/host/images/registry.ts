@@ -3,6 +3,9 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { mkdir, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
+import { registryProgram } from "../../../nodes/lab/machine.ts";
+
+const TOP = join(import.meta.dirname, "../../..");
 
 export type Registry = {
   /** `127.0.0.1:PORT`, as it stands in image references. */
@@ -39,7 +42,7 @@ export async function startRegistry(folder: string, options: { readonly auth?: b
     file,
     `version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: ${join(folder, "data")}\nhttp:\n  addr: 127.0.0.1:${port}\n${auth}`,
   );
-  const child: ChildProcess = spawn("setpriv", ["--pdeathsig", "KILL", "docker-registry", "serve", file], { stdio: ["ignore", "pipe", "pipe"] });
+  const child: ChildProcess = spawn("setpriv", ["--pdeathsig", "KILL", registryProgram(TOP), "serve", file], { stdio: ["ignore", "pipe", "pipe"] });
   let log = "";
   child.stdout?.on("data", (chunk: Buffer) => (log += chunk.toString()));
   child.stderr?.on("data", (chunk: Buffer) => (log += chunk.toString()));
