@@ -39,7 +39,7 @@ function amount(name: "hosts" | "seed" | "minutes" | "seeds" | "from"): number |
   const text = values[name];
   if (text === undefined) return undefined;
   const isWhole = /^[1-9]\d{0,8}$/.test(text);
-  if (!isWhole && !(name === "minutes" && /^\d{1,4}\.\d{1,4}$/.test(text)))
+  if (!isWhole && !(name === "minutes" && /^\d{1,4}\.\d{1,4}$/.test(text) && Number(text) > 0))
     refuse(`--${name} ${text}: ${name === "minutes" ? "minutes above 0 are" : "a whole number from 1 on is"} needed`);
   return Number(text);
 }

@@ -14,8 +14,8 @@
  * changes nothing, nobody gets above a key by vouching for it, and a revocation is never undone. An admin/ record's id
  * contains the hash of what was signed: one request, one record, and nobody writes over another's. What users asked for is
  * judged by time instead (`user-records`): stamped before the key ended, it stays. `check-request` is the whole decision on an
- * incoming call, `nonces` what was already acted on, `act-journal` the same over a restart, `admission` the issuer's side of a join, `member-standing` what is left
- * of a certificate.
+ * incoming call, `nonces` what was already acted on, `act-journal` the same over a restart, `admission` the issuer's side of
+ * a join, `member-standing` what is left of a certificate.
  *
  * Effects are in `drivers/`, imported by the peer only: `tls` (key file and certificate), `invite-ledger` (fsynced uses),
  * `act-journal`.

@@ -45,7 +45,7 @@ t.test("seeds that found a fault hold", async (t) => {
 });
 
 t.test("what is no number of seeds, hosts or minutes is refused", async (t) => {
-  for (const words of [["--seed", "x"], ["--seeds", "0"], ["--hosts=-3"], ["--hosts", "41"], ["--minutes", "1e9"], ["--bogus"]]) {
+  for (const words of [["--seed", "x"], ["--seeds", "0"], ["--hosts=-3"], ["--hosts", "41"], ["--minutes", "1e9"], ["--minutes", "0.0"], ["--bogus"]]) {
     const { code, stdout } = await simulate(...words);
     t.equal(code, 2, words.join(" "));
     t.match(stdout, /usage: npm run simulate/);

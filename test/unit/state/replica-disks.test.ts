@@ -44,7 +44,7 @@ t.test("slow-pull: no other host gets a claim before it lies on its own host's d
   const writing = a.replica.write([a.draft("c1", "claimed")], { isClaim: true }).then(() => {
     isFsynced = true;
   });
-  void a.replica.write([a.draft("c2", "running")]).catch(() => undefined);
+  const other = a.replica.write([a.draft("c2", "running")]);
   await world.run(20_000);
   t.notOk(isFsynced);
   t.equal(b.text(a.key("phase", "c2")), "running", "anything else is told at once");
@@ -53,7 +53,7 @@ t.test("slow-pull: no other host gets a claim before it lies on its own host's d
   const fetched = await world.until(b.end.port.call(a.peer, "fetchRecords", { keys }, { timeoutMs: 1_000 }));
   t.equal(fetched.frames.length, 1, "nor where it is asked for");
   resolve();
-  await world.until(writing);
+  await world.until(Promise.all([writing, other]));
   await world.run(5_000);
   t.equal(b.text(a.key("phase", "c1")), "claimed");
   t.ok(world.equal());
