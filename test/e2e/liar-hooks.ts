@@ -33,7 +33,7 @@ const PATCHES: readonly Patch[] = [
       "return { key: globalThis.liar.about(key), final, content: toBinary(StampedRequestSchema, create(StampedRequestSchema, { request: globalThis.liar.request(caller.signed) })) };",
   },
   {
-    file: "nodes/peer/core/handlers/run.ts",
+    file: "nodes/peer/core/handlers/streams.ts",
     find: "create(StreamOpenSchema, { call, request: caller.signed, container: id })",
     replace: "create(StreamOpenSchema, { call, request: caller.signed, container: globalThis.liar.about(id) })",
   },
