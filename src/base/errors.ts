@@ -39,6 +39,7 @@ const TABLE = {
   IN_USE: "failed_precondition",
   STARTING: "unavailable",
   STORE_LOST: "unavailable",
+  VOLUME_DAMAGED: "data_loss",
   CONTAINER_FAILED: "internal",
   COMMAND_NOT_FOUND: "failed_precondition",
   COMMAND_NOT_EXECUTABLE: "failed_precondition",
