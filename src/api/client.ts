@@ -241,7 +241,7 @@ export function createCloudClient(parts: ClientParts, settings: ClientSettings):
       const isWrite = WRITE_CALLS.has(call);
       const token = isWrite ? { token: newToken() } : {};
       const reply = await withRetries(isWrite, async ({ connection, endpoint, peer, askedBefore }) => {
-        const asked = call === "Run" && askedBefore.length > 0 ? { askedBefore } : {};
+        const asked = TELLS_ASKED.has(call) && askedBefore.length > 0 ? { askedBefore } : {};
         const body = typeof request === "function" ? request(peer) : request;
         const answer = await exchange(clock, connection, endpoint, callPath(call), signBody(call, peer, { ...token, ...body, ...asked }));
         answeredBy = peer;
@@ -254,7 +254,7 @@ export function createCloudClient(parts: ClientParts, settings: ClientSettings):
       const isWrite = WRITE_CALLS.has(call);
       const token = isWrite ? { token: newToken() } : {};
       return await withRetries(isWrite, async ({ connection, endpoint, peer, askedBefore }) => {
-        const asked = call === "Run" && askedBefore.length > 0 ? { askedBefore } : {};
+        const asked = TELLS_ASKED.has(call) && askedBefore.length > 0 ? { askedBefore } : {};
         const signed = signBody(call, peer, { ...token, ...request, ...asked });
         // A stream ends its connection: the next call dials anew.
         if (kept?.connection === connection) kept = undefined;

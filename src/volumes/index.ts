@@ -7,4 +7,7 @@
  * Rejected: formatting when a volume is created (one that was never used takes no room and may go to another host);
  * counting its users in memory (a peer that returns has to know them).
  */
+export { inUse } from "./decide.ts";
 export * from "./driver.ts";
+export * from "./size.ts";
+export { VolumeHolder, type VolumeHolderParts } from "./volume-holder.ts";

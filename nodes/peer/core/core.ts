@@ -27,6 +27,7 @@ import {
   type ReplicaService,
   type View,
 } from "../../../src/state/index.ts";
+import { type VolumeDriver, VolumeHolder } from "../../../src/volumes/index.ts";
 import { createPhaseBoard, type PhaseBoard } from "../phase-board.ts";
 import { type Admitted, createAdmitted } from "./admitted.ts";
 import { createAskAround } from "./ask-around.ts";
@@ -39,10 +40,12 @@ import { keyHandlers } from "./handlers/keys.ts";
 import type { HandlerParts, HostFactsNow } from "./handlers/parts.ts";
 import { readHandlers } from "./handlers/reads.ts";
 import { runHandlers } from "./handlers/run.ts";
+import { volumeHandlers } from "./handlers/volumes.ts";
 import { createMeshTime } from "./mesh-time.ts";
 import { placementView } from "./placement-view.ts";
 import { withProgress } from "./pull-progress.ts";
 import { createRunRequests } from "./run-requests.ts";
+import { withVolumes } from "./with-volumes.ts";
 
 /** Everything that differs between a real host and a simulated one. */
 export type CoreParts = {
@@ -61,6 +64,7 @@ export type CoreParts = {
   readonly acts: ActJournal;
   readonly runtime: ContainerRuntime;
   readonly images: ImageStore;
+  readonly volumes: Pick<VolumeDriver, "list" | "create" | "remove" | "usage">;
   /** The network, made for a host whose members are known by these two. */
   readonly mesh: (
     members: Pick<Admitted, "has" | "peers" | "addressesOf"> & { readonly recordedAddresses: (peer: PeerId) => readonly string[] },
@@ -153,6 +157,18 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
   const authenticator = createAuthenticator({ ...checking, acts });
   const images = withProgress(parts.images, board, () => records.claimsOf(self).flatMap(({ id }) => records.container(id) ?? []));
   const desired = createDesired({ self, zone, view: records, replica, mayStart: (id) => placement.holder.mayStart(id), board, log });
+  const requests = createRunRequests(checking);
+  const volumes = new VolumeHolder({
+    replica,
+    mesh,
+    view: records,
+    requests,
+    signer,
+    verifier,
+    driver: parts.volumes,
+    clock,
+    log: log.child({ part: "volumes" }),
+  });
   const placement = createPlacement({
     mesh,
     liveness: observer,
@@ -162,7 +178,7 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
     logger: log.child({ part: "placement" }),
     signer,
     verifier,
-    requests: createRunRequests(checking),
+    requests,
     view: placementView(records),
     host: {
       capacity: parts.host.capacity,
@@ -174,8 +190,9 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
       hasImage: async (reference) => (await images.local(reference)) !== undefined,
     },
     yielding: desired,
+    volumes,
   });
-  const supervisor = createSupervisor({ runtime: parts.runtime, images, desired, clock, logger: log.child({ part: "containers" }) });
+  const supervisor = createSupervisor({ runtime: withVolumes(parts.runtime, volumes), images, desired, clock, logger: log.child({ part: "containers" }) });
   const admissions = new Admissions({ self, signer, rootPublicKey: certificate.rootPublicKey, ledger: parts.ledger, verifier });
   const handlerParts: HandlerParts = {
     self,
@@ -235,6 +252,7 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
     }
     // Stopped meanwhile: nothing begins that nobody would end.
     stopping.signal.throwIfAborted();
+    volumes.start();
     placement.start();
     await supervisor.start();
     void keepFacts();
@@ -259,6 +277,7 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
       ...hostHandlers(handlerParts),
       ...readHandlers(handlerParts, askAround),
       ...changeHandlers(handlerParts, askAround),
+      ...volumeHandlers(handlerParts, { holder: volumes, driver: parts.volumes }, askAround),
       createInvite,
       run,
     },
@@ -288,6 +307,7 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
     stop: async () => {
       stopping.abort();
       placement.stop();
+      volumes.stop();
       await supervisor.stop();
       desired.stop();
       time.stop();

@@ -4,6 +4,7 @@ import type { AskAround } from "../ask-around.ts";
 import { catchUp } from "../seen.ts";
 import { type ContainerStateInit, containerState } from "./container-state.ts";
 import type { HandlerParts, Some } from "./parts.ts";
+import { findVolumes } from "./volumes.ts";
 
 export type ItemErrorInit = { readonly item: string; readonly code: string; readonly message: string };
 
@@ -78,6 +79,11 @@ export function readHandlers(parts: HandlerParts, askAround: AskAround): Some<"l
             errors.push(one.error);
           }
         }
+      } else if (request.kind === "volume") {
+        const looked = await findVolumes(parts, askAround, request.names);
+        notAsked = looked.notAsked;
+        ids.push(...looked.found.map((one) => ("volume" in one ? one.volume.id : "")));
+        errors.push(...looked.found.flatMap((one) => ("error" in one ? [one.error] : [])));
       } else {
         for (const name of request.names) {
           const matches = request.kind === "host" ? hostsNamed(name) : keysNamed(name);
