@@ -28,3 +28,4 @@ export * from "./supervision.ts";
 export * from "./supervisor.ts";
 export * from "./supervisor-ports.ts";
 export * from "./user.ts";
+export * from "./volume-mounts.ts";

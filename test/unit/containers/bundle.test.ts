@@ -19,6 +19,7 @@ const input = {
   networkNamespace: "/n",
   cgroup: "/cc/x",
   etc: { hosts: "/d/hosts" },
+  volumes: [],
   init: undefined,
   nofileMax: 20_000,
   swapCounted: true,

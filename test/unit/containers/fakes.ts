@@ -71,6 +71,7 @@ export function aSpec(more: Partial<ContainerSpec> = {}): ContainerSpec {
     init: false,
     stopSignal: "",
     stdinOpen: false,
+    volumes: [],
     removeWhenEnded: false,
     ...more,
   };
