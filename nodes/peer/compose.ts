@@ -60,14 +60,12 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
   });
   await images.sweep();
   const volumeShell = createShellHelper();
-  const volumes = createVolumeService({
-    driver: await openLoopVolumes(
-      { clock: systemClock, logger: log.child({ part: "volumes" }), commands, shell: volumeShell },
-      { dataDir: files.volumes, runDir: files.runVolumes },
-    ),
-    clock: systemClock,
-    logger: log.child({ part: "volumes" }),
-  });
+  const volumeLog = log.child({ part: "volumes" });
+  const loopVolumes = await openLoopVolumes(
+    { clock: systemClock, logger: volumeLog, commands, shell: volumeShell },
+    { dataDir: files.volumes, runDir: files.runVolumes },
+  );
+  const volumes = createVolumeService({ driver: loopVolumes, clock: systemClock, logger: volumeLog });
   const shells = { disk: createShellHelper(), network: createShellHelper(), process: createShellHelper() };
   const runtime = await openCrunConmon(
     { clock: systemClock, logger: log.child({ part: "runtime" }), userNamespace: pin, ...shells, volumes },
@@ -95,6 +93,12 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
     acts: await ActJournalFolder.open(files.acts),
     runtime,
     images,
+    volumes: {
+      list: () => loopVolumes.list(),
+      remove: (id) => loopVolumes.remove(id),
+      usage: (id) => loopVolumes.usage(id),
+      ensureReady: (id, sizeBytes) => volumes.ensureReady(id, sizeBytes),
+    },
     mesh: async (members) => {
       network = await createLibp2pMesh({
         seed: identity.seed,

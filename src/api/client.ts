@@ -130,6 +130,9 @@ export async function callUnsigned<C extends UnsignedCall>(
   }
 }
 
+/** Calls whose retry at another peer has to know where it was tried before. */
+const TELLS_ASKED: ReadonlySet<string> = new Set(["Run", "CreateVolume"]);
+
 type Attempt = { readonly connection: Connection; readonly endpoint: Endpoint; readonly peer: ProvenPeer; readonly askedBefore: readonly string[] };
 
 export function createCloudClient(parts: ClientParts, settings: ClientSettings): CloudClient {

@@ -42,16 +42,16 @@ export function decideHandOver(known: KnownVolume, to: PeerId): Result<"sign" | 
 }
 
 /** Whether this holder may promise that a volume is deleted: nothing here uses it, or could when it is started again. */
-export function decideHold(known: Omit<KnownVolume, "isHeld">): Result<"hold" | "gone"> {
+export function decideHold(known: Omit<KnownVolume, "isHeld">, nameOfUser: (id: ContainerId) => string): Result<"hold" | "gone"> {
   const { volume, self, usersHere } = known;
   if (volume?.gone === true) return ok("gone");
   if (volume === undefined) return unknown(known.id);
   if (volume.holder !== self) return refuse("CONFLICT", `volume ${nameOf(volume)} was handed to another host meanwhile; try again`);
-  if (usersHere.length > 0) return refuse("IN_USE", inUse(volume, usersHere));
+  if (usersHere.length > 0) return refuse("IN_USE", inUse(volume, usersHere.map(nameOfUser)));
   return ok("hold");
 }
 
-export function inUse(volume: VolumeView, users: readonly string[]): string {
+function inUse(volume: VolumeView, users: readonly string[]): string {
   const shown = users.slice(0, 3).join(", ") + (users.length > 3 ? ` and ${users.length - 3} more` : "");
   return `volume ${nameOf(volume)} is in use by ${shown}; a container that has ended counts too, since it can be started again: remove it with cc rm first`;
 }

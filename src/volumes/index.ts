@@ -21,5 +21,5 @@ export * from "./driver.ts";
 export * from "./size.ts";
 export * from "./standing.ts";
 export * from "./superblock.ts";
+export { type VolumeFiles, VolumeHolder, type VolumeHolderParts } from "./volume-holder.ts";
 export * from "./volume-service.ts";
-export { VolumeHolder, type VolumeHolderParts } from "./volume-holder.ts";

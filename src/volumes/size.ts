@@ -17,7 +17,10 @@ export const VOLUME_SIZE = {
 export function volumeSize(bytes: number): Result<number> {
   const { minBytes, maxBytes, stepBytes } = VOLUME_SIZE;
   if (!Number.isInteger(bytes) || bytes < minBytes || bytes > maxBytes)
-    return refuse("BAD_SIZE", `a volume of ${bytes} bytes cannot be made; give whole bytes from ${minBytes} (${formatSize(minBytes)}) to ${formatSize(maxBytes)}`);
+    return refuse(
+      "BAD_SIZE",
+      `a volume of ${bytes} bytes cannot be made; give whole bytes from ${minBytes} (${formatSize(minBytes)}) to ${formatSize(maxBytes)}`,
+    );
   return ok(Math.min(Math.ceil(bytes / stepBytes) * stepBytes, maxBytes - stepBytes));
 }
 

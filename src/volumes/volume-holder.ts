@@ -1,6 +1,5 @@
-import { create, toBinary } from "@bufbuild/protobuf";
 import type { AwardRequest } from "../api/gen/cc/v1/mesh_pb.ts";
-import { HandOverTermsSchema, type RecordFrame, SignedHandOverSchema, type VolumeHolding, VolumeHoldingSchema } from "../api/gen/cc/v1/records_pb.ts";
+import type { RecordFrame } from "../api/gen/cc/v1/records_pb.ts";
 import {
   asCcError,
   CcError,
@@ -18,18 +17,24 @@ import {
 import type { Signer, Verifier } from "../identity/index.ts";
 import type { Mesh } from "../mesh/index.ts";
 import { openAward, type RunRequests, type VolumesHere, volumeUsesHere } from "../placement/index.ts";
-import { type Draft, handOverBytes, hostKey, parseRecordKey, type Replica, type StoredRecord, type View, type Written } from "../state/index.ts";
+import { type Draft, parseRecordKey, type Replica, type StoredRecord, type View, type Written } from "../state/index.ts";
 import { decideHandOver, decideHold, type KnownVolume, ownHolding, roomFor } from "./decide.ts";
 import type { VolumeDriver } from "./driver.ts";
+import { acceptedRecord, birthRecord, changedRecord, handedRecord } from "./holding-records.ts";
+import { LeftoverFiles } from "./leftover-files.ts";
+import type { VolumeService } from "./volume-service.ts";
+
+/** The files of volumes on this host, as their holder needs them. */
+export type VolumeFiles = Pick<VolumeDriver, "list" | "remove" | "usage"> & Pick<VolumeService, "ensureReady">;
 
 export type VolumeHolderParts = {
   readonly replica: Replica;
   readonly mesh: Mesh;
-  readonly view: Pick<View, "volume" | "volumes">;
+  readonly view: Pick<View, "volume" | "volumes" | "container">;
   readonly requests: RunRequests;
   readonly signer: Pick<Signer, "sign">;
   readonly verifier: Verifier;
-  readonly driver: Pick<VolumeDriver, "list" | "create" | "remove" | "usage">;
+  readonly files: VolumeFiles;
   readonly clock: Clock;
   readonly log: Logger;
 };
@@ -54,9 +59,7 @@ export class VolumeHolder implements VolumesHere {
   /** Hand-overs whose record is on its way to the disk. */
   readonly #handing = new Map<VolumeId, Promise<void>>();
   readonly #readying = new Map<VolumeId, Promise<void>>();
-  /** What was seen to lie on this host's disk. */
-  readonly #onDisk = new Set<VolumeId>();
-  readonly #named = new Set<VolumeId>();
+  readonly #leftover: LeftoverFiles;
   #uses: ReadonlyMap<VolumeId, readonly ContainerId[]> | undefined;
   #ring = (): void => undefined;
   #running: AbortController | undefined;
@@ -64,6 +67,7 @@ export class VolumeHolder implements VolumesHere {
 
   constructor(parts: VolumeHolderParts) {
     this.#parts = parts;
+    this.#leftover = new LeftoverFiles({ self: parts.mesh.self, ...parts });
     parts.mesh.handle("handOverVolume", async (message, from) => {
       if (!isVolumeId(message.volume) || message.award === undefined) throw new CcError("BAD_REQUEST", "this is not a hand-over's request");
       const given = await this.#asked(message.volume, message.award, from);
@@ -102,7 +106,7 @@ export class VolumeHolder implements VolumesHere {
   countedBytes(): number {
     let bytes = 0;
     for (const { id, holder, state, gone, sizeBytes } of this.#parts.view.volumes()) {
-      const isKept = holder === this.#self && (gone ? this.#onDisk.has(id) : state === "mounted");
+      const isKept = holder === this.#self && (gone ? this.#leftover.has(id) : state === "mounted");
       if (isKept || (!gone && this.usersHere(id).length > 0)) bytes += sizeBytes;
     }
     return bytes;
@@ -151,7 +155,7 @@ export class VolumeHolder implements VolumesHere {
     const held = this.#holdOf(id);
     if (held !== undefined && held.by !== by) return refuse("CONFLICT", `volume ${id} is being deleted by another request`);
     if (this.#handing.has(id)) return refuse("CONFLICT", `volume ${id} is being handed to the host of a container; try again`);
-    const decided = decideHold(this.#known(id));
+    const decided = decideHold(this.#known(id), (user) => this.#parts.view.container(user)?.name || user);
     if (!decided.ok) return decided;
     this.#holds.set(id, { by, untilMs: this.#parts.clock.monotonicMs() + HOLD_MS });
     return ok(true);
@@ -168,13 +172,13 @@ export class VolumeHolder implements VolumesHere {
     const drafts = ids.flatMap((id) => {
       const volume = this.#parts.view.volume(id);
       const own = ownHolding(this.#known(id));
-      return own === undefined || volume?.gone === true ? [] : [this.#draft({ ...own.holding, state: "gone" })];
+      return own === undefined || volume?.gone === true ? [] : [changedRecord(this.#parts.replica, own, "gone", this.#parts.clock.nowMs())];
     });
     // Nobody may get it while the disk is at it, however long that takes.
     for (const id of ids) this.#holds.set(id, { by, untilMs: Number.POSITIVE_INFINITY });
     try {
       const written = await this.#parts.replica.write(drafts, { beside, ...(signal && { signal }) });
-      await this.#clear(ids);
+      await this.#leftover.clear(ids, (id) => this.#readying.has(id));
       return ok(written);
     } finally {
       for (const id of ids) this.#holds.delete(id);
@@ -182,9 +186,9 @@ export class VolumeHolder implements VolumesHere {
     }
   }
 
-  /** A new volume's first record: this host, which took its create, holds it. `stamped` is that create. */
+  /** A new volume's first record. */
   birth(id: VolumeId, stamped: StoredRecord): Draft {
-    return this.#draft(create(VolumeHoldingSchema, { volume: id, epoch: 1, request: stamped.frame, state: "fresh", changedAtMs: this.#parts.clock.nowMs() }));
+    return birthRecord(this.#parts.replica, id, stamped, this.#parts.clock.nowMs());
   }
 
   get #self(): PeerId {
@@ -224,17 +228,8 @@ export class VolumeHolder implements VolumesHere {
     }
   }
 
-  /** The record that says so, where a hand-over to this host has none yet. */
   #accepted(id: VolumeId): Draft | undefined {
-    const volume = this.#parts.view.volume(id);
-    if (volume === undefined || volume.holder !== this.#self || volume.gone || ownHolding(this.#known(id)) !== undefined) return undefined;
-    const giver = volume.holdings.find(({ handedTo, epoch }) => handedTo === this.#self && epoch === volume.epoch - 1);
-    if (giver?.holding.handed === undefined) return undefined;
-    const { request, warrant, handed } = giver.holding;
-    const changedAtMs = this.#parts.clock.nowMs();
-    return this.#draft(
-      create(VolumeHoldingSchema, { volume: id, epoch: volume.epoch, ...(request && { request }), warrant: [...warrant, handed], state: "fresh", changedAtMs }),
-    );
+    return acceptedRecord(this.#parts.replica, this.#parts.view.volume(id), this.#parts.clock.nowMs());
   }
 
   /** Another host was awarded a container with this volume: it proves that by the award itself. */
@@ -258,15 +253,13 @@ export class VolumeHolder implements VolumesHere {
     if (decided.value === "done") return ok(true);
     if (own === undefined) return refuse("CONFLICT", `volume ${id} is not written to this host's name yet; try again`);
     const { signer, clock, replica } = this.#parts;
-    const terms = { volume: id, epoch: own.epoch + 1, from: this.#self, to, handedAtMs: clock.nowMs() };
-    const signed = toBinary(HandOverTermsSchema, create(HandOverTermsSchema, terms));
-    const handed = create(SignedHandOverSchema, { signed, signature: signer.sign(handOverBytes(signed)) });
+    const draft = handedRecord(replica, own, to, signer, clock.nowMs());
     // On this disk before anybody hears of it: a giver that forgot it would give it to another, too.
-    const done = replica.write([this.#draft({ ...own.holding, state: "handed", handed })], { copies: 1, isClaim: true }).then(() => undefined);
+    const done = replica.write([draft], { copies: 1, isClaim: true }).then(() => undefined);
     this.#handing.set(id, done);
     try {
       await done;
-      this.#parts.log.info({ volume: id, to, epoch: terms.epoch }, "volume handed over");
+      this.#parts.log.info({ volume: id, to, epoch: own.epoch + 1 }, "volume handed over");
       return ok(true);
     } finally {
       this.#handing.delete(id);
@@ -274,25 +267,19 @@ export class VolumeHolder implements VolumesHere {
   }
 
   async #makeReady(id: VolumeId): Promise<void> {
-    const { view, driver, replica } = this.#parts;
+    const { view, files, replica } = this.#parts;
     const volume = view.volume(id);
     const own = ownHolding(this.#known(id));
     if (volume === undefined || own === undefined || volume.gone || volume.holder !== this.#self)
       throw new CcError("CONFLICT", `this host does not hold volume ${volume?.name || id}${volume?.gone === true ? ", which was deleted" : ""}`);
     if (own.state === "mounted") {
-      if ((await driver.usage(id)) !== undefined) return;
+      if ((await files.usage(id)) !== undefined) return;
       throw new CcError("VOLUME_DAMAGED", `volume ${volume.name || id} was used on this host, but its files are not there; no empty one is made in its place`);
     }
-    await driver.create(id, volume.sizeBytes);
-    this.#onDisk.add(id);
+    await files.ensureReady(id, volume.sizeBytes);
+    this.#leftover.noteMade(id);
     // Before the first mount: from now on it stays here.
-    await replica.write([this.#draft({ ...own.holding, state: "mounted" })], { copies: 1, isClaim: true });
-  }
-
-  #draft(holding: VolumeHolding): Draft {
-    const { replica, clock } = this.#parts;
-    const content = toBinary(VolumeHoldingSchema, { ...holding, changedAtMs: clock.nowMs() });
-    return { key: hostKey(replica.self, replica.zone, "volume", holding.volume), content, final: holding.state === "gone" };
+    await replica.write([changedRecord(replica, own, "mounted", this.#parts.clock.nowMs())], { copies: 1, isClaim: true });
   }
 
   #frames(id: VolumeId): RecordFrame[] {
@@ -323,36 +310,11 @@ export class VolumeHolder implements VolumesHere {
     }
   }
 
-  /** Level-triggered: what was handed here is accepted, what is gone or was handed away is cleared, what is unknown is named and left. */
+  /** Level-triggered: what was handed here is accepted, what is gone or was handed away is cleared. */
   async #converge(): Promise<void> {
-    const { view, replica, driver, log } = this.#parts;
+    const { view, replica } = this.#parts;
     const accepted = view.volumes().flatMap(({ id }) => this.#accepted(id) ?? []);
     if (accepted.length > 0) await replica.write(accepted, { copies: 1, isClaim: true });
-    const lying = await driver.list();
-    this.#onDisk.clear();
-    for (const { id } of lying) this.#onDisk.add(id);
-    await this.#clear(lying.map(({ id }) => id));
-    for (const { id } of lying) {
-      if (view.volume(id) !== undefined || this.#named.has(id)) continue;
-      this.#named.add(id);
-      log.warn({ volume: id }, "a volume lies on this host that no record knows; it is left as it is");
-    }
-  }
-
-  /** Of these, what is deleted or was handed to another host before it was ever used goes from this disk. */
-  async #clear(ids: readonly VolumeId[]): Promise<void> {
-    for (const id of ids) {
-      const volume = this.#parts.view.volume(id);
-      if (volume === undefined || !this.#onDisk.has(id) || this.#readying.has(id)) continue;
-      const own = volume.holdings.find(({ holder }) => holder === this.#self);
-      if (!(volume.gone && volume.holder === this.#self) && own?.state !== "handed") continue;
-      try {
-        await this.#parts.driver.remove(id);
-        this.#onDisk.delete(id);
-      } catch (thrown) {
-        // A container that is being removed has it still; the loop comes back to it.
-        this.#parts.log.warn({ volume: id, code: asCcError(thrown).code }, "a deleted volume could not be cleared yet");
-      }
-    }
+    await this.#leftover.look((id) => this.#readying.has(id));
   }
 }

@@ -27,7 +27,7 @@ import {
   type ReplicaService,
   type View,
 } from "../../../src/state/index.ts";
-import { type VolumeDriver, VolumeHolder } from "../../../src/volumes/index.ts";
+import { type VolumeFiles, VolumeHolder } from "../../../src/volumes/index.ts";
 import { createPhaseBoard, type PhaseBoard } from "../phase-board.ts";
 import { type Admitted, createAdmitted } from "./admitted.ts";
 import { createAskAround } from "./ask-around.ts";
@@ -45,7 +45,6 @@ import { createMeshTime } from "./mesh-time.ts";
 import { placementView } from "./placement-view.ts";
 import { withProgress } from "./pull-progress.ts";
 import { createRunRequests } from "./run-requests.ts";
-import { withVolumes } from "./with-volumes.ts";
 
 /** Everything that differs between a real host and a simulated one. */
 export type CoreParts = {
@@ -64,7 +63,7 @@ export type CoreParts = {
   readonly acts: ActJournal;
   readonly runtime: ContainerRuntime;
   readonly images: ImageStore;
-  readonly volumes: Pick<VolumeDriver, "list" | "create" | "remove" | "usage">;
+  readonly volumes: VolumeFiles;
   /** The network, made for a host whose members are known by these two. */
   readonly mesh: (
     members: Pick<Admitted, "has" | "peers" | "addressesOf"> & { readonly recordedAddresses: (peer: PeerId) => readonly string[] },
@@ -156,7 +155,16 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
   const checking = { self, meshId, time, verifier, authority };
   const authenticator = createAuthenticator({ ...checking, acts });
   const images = withProgress(parts.images, board, () => records.claimsOf(self).flatMap(({ id }) => records.container(id) ?? []));
-  const desired = createDesired({ self, zone, view: records, replica, mayStart: (id) => placement.holder.mayStart(id), board, log });
+  const desired = createDesired({
+    self,
+    zone,
+    view: records,
+    replica,
+    mayStart: (id) => placement.holder.mayStart(id),
+    volumesReady: (ids) => volumes.ready(ids),
+    board,
+    log,
+  });
   const requests = createRunRequests(checking);
   const volumes = new VolumeHolder({
     replica,
@@ -165,7 +173,7 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
     requests,
     signer,
     verifier,
-    driver: parts.volumes,
+    files: parts.volumes,
     clock,
     log: log.child({ part: "volumes" }),
   });
@@ -192,7 +200,7 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
     yielding: desired,
     volumes,
   });
-  const supervisor = createSupervisor({ runtime: withVolumes(parts.runtime, volumes), images, desired, clock, logger: log.child({ part: "containers" }) });
+  const supervisor = createSupervisor({ runtime: parts.runtime, images, desired, clock, logger: log.child({ part: "containers" }) });
   const admissions = new Admissions({ self, signer, rootPublicKey: certificate.rootPublicKey, ledger: parts.ledger, verifier });
   const handlerParts: HandlerParts = {
     self,
@@ -277,7 +285,7 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
       ...hostHandlers(handlerParts),
       ...readHandlers(handlerParts, askAround),
       ...changeHandlers(handlerParts, askAround),
-      ...volumeHandlers(handlerParts, { holder: volumes, driver: parts.volumes }, askAround),
+      ...volumeHandlers(handlerParts, { holder: volumes, files: parts.volumes }, askAround),
       createInvite,
       run,
     },

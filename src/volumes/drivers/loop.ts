@@ -186,7 +186,10 @@ class LoopVolumes implements VolumeDriver {
       if (usage !== undefined && isWorthTrimming(usage))
         await this.#trim(id).catch((error: unknown) => this.#deps.logger.warn({ volume: id, error }, "a volume's free space could not be given back"));
       if (!(await this.#unmount(id)))
-        this.#deps.logger.warn({ volume: id }, "something on the host still uses a volume that no container has; it stays mounted until the next start of the peer");
+        this.#deps.logger.warn(
+          { volume: id },
+          "something on the host still uses a volume that no container has; it stays mounted until the next start of the peer",
+        );
     }
     await this.#users.drop(id, user);
     if (this.#users.of(id).length === 0) await this.#users.clear(id);

@@ -3,10 +3,9 @@ import type { ContainerView } from "../../../../src/state/index.ts";
 import type { AskAround } from "../ask-around.ts";
 import { catchUp } from "../seen.ts";
 import { type ContainerStateInit, containerState } from "./container-state.ts";
+import { findVolumes } from "./find-volumes.ts";
+import { type ItemErrorInit, withNotAsked } from "./item-error.ts";
 import type { HandlerParts, Some } from "./parts.ts";
-import { findVolumes } from "./volumes.ts";
-
-export type ItemErrorInit = { readonly item: string; readonly code: string; readonly message: string };
 
 const ENDED = new Set(["ended", "failed", "yielded"]);
 
@@ -111,10 +110,4 @@ export function readHandlers(parts: HandlerParts, askAround: AskAround): Some<"l
   function keysNamed(name: string): string[] {
     return isKeyId(name) ? [name] : [...view.authority().keys.values()].flatMap((key) => (key.name === name && key.state === "live" ? [key.keyId] : []));
   }
-}
-
-export function withNotAsked(error: ItemErrorInit, notAsked: readonly string[]): ItemErrorInit {
-  return notAsked.length === 0 || error.code !== "NOT_FOUND"
-    ? error
-    : { ...error, message: `${error.message}; these hosts could not be asked: ${notAsked.join(", ")}` };
 }

@@ -6,9 +6,9 @@ import { must } from "../../founding.ts";
 import { type OutputParts, serveAttached, serveLogs } from "../../streams/output.ts";
 import type { AskAround } from "../ask-around.ts";
 import { type RunRead, readRun } from "../run-requests.ts";
+import { mustHaveVolumes } from "./find-volumes.ts";
 import type { HandlerParts, Some } from "./parts.ts";
 import { containerStreams } from "./streams.ts";
-import { mustHaveVolumes } from "./volumes.ts";
 import { toWritten } from "./writes.ts";
 
 export type RunHandlers = Some<"run"> & { readonly stream: (call: StreamCall, caller: Caller, channel: FrameChannel, signal: AbortSignal) => Promise<void> };

@@ -1,18 +1,21 @@
 import { DeleteVolumesRequestSchema } from "../../../../src/api/gen/cc/v1/cloud_pb.ts";
 import type { RecordFrame, SignedRequest } from "../../../../src/api/gen/cc/v1/records_pb.ts";
 import { type Caller, decodeBody } from "../../../../src/api/index.ts";
-import { asCcError, CcError, isVolumeId, type PeerId, type VolumeId } from "../../../../src/base/index.ts";
+import { asCcError, CcError, isVolumeId, isZone, type PeerId, type VolumeId } from "../../../../src/base/index.ts";
 import { requestHash } from "../../../../src/identity/index.ts";
 import { userKey, type VolumeView } from "../../../../src/state/index.ts";
 import type { VolumeHolder } from "../../../../src/volumes/index.ts";
 import type { AskAround } from "../ask-around.ts";
+import { awaitContainers } from "./await-phase.ts";
+import { findVolumes } from "./find-volumes.ts";
+import type { ItemErrorInit } from "./item-error.ts";
 import type { HandlerParts, Some } from "./parts.ts";
-import type { ItemErrorInit } from "./reads.ts";
-import { findVolumes, zoneOfVolume } from "./volumes.ts";
 import { mustHaveToken, requestDraft, toWritten, type WrittenInit } from "./writes.ts";
 
 const VOLUMES_MAX = 256;
 const STEP_MS = 3_000;
+/** Longer than what an ended container with `--rm` is kept for its readers. */
+const LEAVING_MS_MAX = 8_000;
 
 type Step = { readonly request: SignedRequest; readonly volumes: readonly VolumeId[] };
 type StepReply = { readonly refused: readonly ItemErrorInit[]; readonly frames: readonly RecordFrame[] };
@@ -43,7 +46,11 @@ export function deleteVolumes(parts: HandlerParts, holder: VolumeHolder, askArou
   };
 
   /** At a holder: the user's own signature, checked here, once for each volume and step. */
-  const asked = async (message: { readonly request?: SignedRequest; readonly volumes: readonly string[] }, from: PeerId, step: string): Promise<Step> => {
+  const asked = async (
+    message: { readonly request?: SignedRequest | undefined; readonly volumes: readonly string[] },
+    from: PeerId,
+    step: string,
+  ): Promise<Step> => {
     const { request } = message;
     const volumes = message.volumes.filter(isVolumeId);
     if (request === undefined || volumes.length === 0 || volumes.length > VOLUMES_MAX || volumes.length !== message.volumes.length)
@@ -73,6 +80,7 @@ export function deleteVolumes(parts: HandlerParts, holder: VolumeHolder, askArou
       volumes.filter(({ state }) => state !== "lost"),
       (volume) => volume.holder,
     );
+    await untilLeft(volumes, signal);
     const errors = await holdAll(byHolder, caller);
     if (errors.length > 0) return { ...outcome, done: [], errors: [...errors, ...notDone(volumes, errors)], wrote: [] };
     const ended = await finishAll(byHolder, caller, signal);
@@ -86,7 +94,8 @@ export function deleteVolumes(parts: HandlerParts, holder: VolumeHolder, askArou
       ended.copies.push(written.copies);
     }
     const copies = ended.copies.length === 0 ? 0 : Math.min(...ended.copies);
-    return { ...outcome, done: [...outcome.done, ...ended.done], errors: ended.errors, wrote: ended.wrote, copies };
+    const done = new Set([...outcome.done, ...ended.done]);
+    return { ...outcome, done: ids.filter((id) => done.has(id)), errors: ended.errors, wrote: ended.wrote, copies };
   };
 
   function unreachable(volume: VolumeView): ItemErrorInit[] {
@@ -99,6 +108,13 @@ export function deleteVolumes(parts: HandlerParts, holder: VolumeHolder, askArou
         message: `volume ${volume.name || volume.id} is on ${host}, which cannot be reached; try again when it is back`,
       },
     ];
+  }
+
+  /** A container that removes itself and has ended is on its way out: whoever deletes its volume right after it need not try twice. */
+  async function untilLeft(volumes: readonly VolumeView[], signal: AbortSignal): Promise<void> {
+    const leaving = volumes.flatMap(({ id }) => view.usersOf(id)).filter(({ spec, phase }) => spec.removeWhenEnded && phase?.phase === "ended");
+    const ids = leaving.map(({ id }) => id);
+    await awaitContainers(parts, ids, (container) => container === undefined || container.gone || container.phase?.phase !== "ended", LEAVING_MS_MAX, signal);
   }
 
   /** First step, at all at once. When one refuses, the others are let go. */
@@ -156,7 +172,7 @@ export function deleteVolumes(parts: HandlerParts, holder: VolumeHolder, askArou
   }
 
   function wantedDraft(volume: VolumeView, caller: Caller) {
-    return requestDraft(userKey(zoneOfVolume(volume), "wanted", volume.id), caller, true);
+    return requestDraft(userKey(isZone(volume.zone) ? volume.zone : undefined, "wanted", volume.id), caller, true);
   }
 
   /** Of several, none is deleted when one cannot be: the others are named too. */

@@ -1,52 +1,30 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { VolumeStateSchema } from "../../../../src/api/gen/cc/v1/cloud_pb.ts";
 import type { Caller } from "../../../../src/api/index.ts";
-import { asCcError, CcError, isName, isPeerId, isVolumeId, isZone, type PeerId, type VolumeId } from "../../../../src/base/index.ts";
+import { asCcError, CcError, isName, isPeerId, isVolumeId, type PeerId } from "../../../../src/base/index.ts";
 import { userKey, type VolumeView, volumeIdOf } from "../../../../src/state/index.ts";
-import { type VolumeDriver, type VolumeHolder, volumeSize } from "../../../../src/volumes/index.ts";
+import { type VolumeFiles, type VolumeHolder, volumeSize } from "../../../../src/volumes/index.ts";
 import { must } from "../../founding.ts";
 import type { AskAround } from "../ask-around.ts";
 import { catchUp } from "../seen.ts";
+import { findVolumes } from "./find-volumes.ts";
+import { withNotAsked } from "./item-error.ts";
 import type { HandlerParts, Some } from "./parts.ts";
-import { type ItemErrorInit, withNotAsked } from "./reads.ts";
 import { deleteVolumes } from "./volume-delete.ts";
 import { createVolumeNames } from "./volume-names.ts";
 import { mustHaveToken, requestDraft, toWritten } from "./writes.ts";
 
-export type VolumeParts = { readonly holder: VolumeHolder; readonly driver: Pick<VolumeDriver, "usage"> };
+export type VolumeParts = { readonly holder: VolumeHolder; readonly files: Pick<VolumeFiles, "usage"> };
 type VolumeStateInit = MessageInitShape<typeof VolumeStateSchema>;
 
 const ASK_MS = 1_000;
 const ASKED_BEFORE_MAX = 8;
 const VOLUMES_MAX = 256;
 
-/** Finds one volume by id or unique name among what is known here. Deleted ones are not found. */
-export function findVolume(parts: Pick<HandlerParts, "view">, item: string): { readonly volume: VolumeView } | { readonly error: ItemErrorInit } {
-  const ids: readonly VolumeId[] = isVolumeId(item) ? [item] : parts.view.volumesByName(item);
-  const live = ids.flatMap((id) => parts.view.volume(id) ?? []).filter(({ gone }) => !gone);
-  const [first, second] = live;
-  if (first === undefined) return { error: { item, code: "NOT_FOUND", message: `there is no volume ${item}; cc volume list shows them` } };
-  if (second !== undefined)
-    return { error: { item, code: "NAME_AMBIGUOUS", message: `several volumes are named ${item}: ${live.map(({ id }) => id).join(", ")}; use the id` } };
-  return { volume: first };
-}
-
-/** The same after asking around for what is unknown. */
-export async function findVolumes(
-  parts: Pick<HandlerParts, "view">,
-  askAround: AskAround,
-  items: readonly string[],
-): Promise<{ readonly found: readonly ReturnType<typeof findVolume>[]; readonly notAsked: readonly string[] }> {
-  const isKnown = (item: string): boolean => (isVolumeId(item) ? parts.view.volume(item) !== undefined : parts.view.volumesByName(item).length > 0);
-  const unknown = items.filter((item) => !isKnown(item));
-  const notAsked = unknown.length > 0 ? await askAround(unknown, "volume") : [];
-  return { found: items.map((item) => findVolume(parts, item)), notAsked };
-}
-
 /** Volumes as users make, see and delete them. Ephemeral ones: each on one host. */
 export function volumeHandlers(
   parts: HandlerParts,
-  { holder, driver }: VolumeParts,
+  { holder, files }: VolumeParts,
   askAround: AskAround,
 ): Some<"createVolume" | "listVolumes" | "inspectVolumes" | "deleteVolumes"> {
   const { view, liveness, clock, mesh, replica } = parts;
@@ -55,7 +33,7 @@ export function volumeHandlers(
   mesh.handle("askVolumeUsage", async ({ volumes }) => ({ volumes: await usageHere(volumes.slice(0, VOLUMES_MAX)) }));
 
   async function usageHere(ids: readonly string[]): Promise<{ volume: string; usedBytes?: number; allocatedBytes: number }[]> {
-    const usages = await Promise.all(ids.filter(isVolumeId).map(async (id) => ({ id, usage: await driver.usage(id) })));
+    const usages = await Promise.all(ids.filter(isVolumeId).map(async (id) => ({ id, usage: await files.usage(id) })));
     return usages.flatMap(({ id, usage }) =>
       usage === undefined
         ? []
@@ -181,32 +159,3 @@ export function volumeHandlers(
     );
   }
 }
-
-/**
- * Whether a container's volumes can be had at all, before hosts are asked for bids: each exists, and one reachable host can have
- * them all. Throws CcError with what to do; hosts say for themselves what they lack.
- */
-export async function mustHaveVolumes(parts: HandlerParts, askAround: AskAround, ids: readonly VolumeId[]): Promise<void> {
-  if (ids.length === 0) return;
-  const { view, liveness } = parts;
-  const { found, notAsked } = await findVolumes(parts, askAround, ids);
-  let pinned: VolumeView | undefined;
-  for (const one of found) {
-    if ("error" in one) throw new CcError("NOT_FOUND", withNotAsked(one.error, notAsked).message);
-    const { volume } = one;
-    const name = volume.name || volume.id;
-    if (volume.state === "lost") throw new CcError("CONFLICT", `volume ${name} is lost: its host was removed from the mesh; delete it with cc volume delete`);
-    const host = view.member(volume.holder)?.name || volume.holder;
-    if (volume.holder !== parts.self && liveness.of(volume.holder).standing === "unreachable")
-      throw new CcError(
-        "HOST_UNREACHABLE",
-        `volume ${name} is on ${host}, which cannot be reached; what uses it runs there only: try again when the host is back`,
-      );
-    if (volume.state !== "mounted") continue;
-    if (pinned !== undefined && pinned.holder !== volume.holder)
-      throw new CcError("CONFLICT", `volumes ${pinned.name || pinned.id} and ${name} lie on different hosts; one container can use only what is on one host`);
-    pinned = volume;
-  }
-}
-
-export const zoneOfVolume = (volume: Pick<VolumeView, "zone">) => (isZone(volume.zone) ? volume.zone : undefined);
