@@ -18,7 +18,7 @@ import { isWorthTrimming } from "../size.ts";
 import { nextForFileSystem } from "../superblock.ts";
 import { absentIsFine, asNoRoom, sparseFile, superblockOf, syncFile } from "./loop/files.ts";
 import { Paths } from "./loop/paths.ts";
-import { BUSY_EXIT, checkCommand, formatScript, mountScript, unmountScript } from "./loop/scripts.ts";
+import { awaitScript, BUSY_EXIT, checkCommand, formatScript, mountScript, unmountScript } from "./loop/scripts.ts";
 import { VolumeUsers } from "./loop/users.ts";
 
 export type LoopVolumesDeps = {
@@ -52,6 +52,7 @@ export async function openLoopVolumes(deps: LoopVolumesDeps, settings: LoopVolum
   await mkdir(paths.runDir, { recursive: true, mode: 0o700 });
   const { users, unused } = await VolumeUsers.open(paths);
   const volumes = new LoopVolumes(deps, paths, users);
+  for (const id of [...users.volumes(), ...unused]) await volumes.awaitCommands(id);
   for (const id of unused) await volumes.putAway(id);
   return volumes;
 }
@@ -146,7 +147,6 @@ class LoopVolumes implements VolumeDriver {
       if (users.length > 0) throw new CcError("IN_USE", `volume ${id} is in use by ${users.join(", ")}; nothing was deleted`);
       if (!existsSync(folder)) return;
       if (!(await this.#unmount(id))) throw new CcError("IN_USE", `volume ${id} is mounted and in use by something on the host; nothing was deleted`);
-      await this.#users.clear(id);
       await rm(image, { force: true });
       await rm(folder, { recursive: true, force: true });
       await syncFolder(this.#paths.dataDir);
@@ -173,10 +173,18 @@ class LoopVolumes implements VolumeDriver {
     return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
   }
 
+  /** A command that the peer before had begun ends first: what is mounted now may be gone in a moment, and the other way round. */
+  async awaitCommands(id: VolumeId): Promise<void> {
+    const folder = this.#paths.folder(id);
+    if (!existsSync(folder)) return;
+    const { exitCode } = await this.#script(awaitScript(folder));
+    if (exitCode !== 0) this.#deps.logger.warn({ volume: id }, "a command of an earlier peer is still at work on a volume");
+  }
+
   /** Unmounts what nobody has: left by a peer that was killed. */
   putAway(id: VolumeId): Promise<void> {
     return this.#inTurn(id, async () => {
-      if (await this.#unmount(id)) await this.#users.clear(id);
+      await this.#unmount(id);
     });
   }
 
@@ -192,11 +200,11 @@ class LoopVolumes implements VolumeDriver {
         );
     }
     await this.#users.drop(id, user);
-    if (this.#users.of(id).length === 0) await this.#users.clear(id);
   }
 
   async #mount(id: VolumeId, folder: string, image: string): Promise<void> {
     let checked = false;
+    await this.#users.makeMountPoint(id);
     // Whoever holds its loop device has it mounted: then there is nothing to check.
     if ((await loopsOver(image)).length === 0 && nextForFileSystem(await superblockOf(image)) === "check") {
       await this.#check(id, folder, image);
@@ -244,7 +252,9 @@ class LoopVolumes implements VolumeDriver {
       const outcome = await this.#script(unmountScript(folder, mountPoint));
       if (outcome.exitCode !== 0) return false;
     }
-    // The mount namespace of a container that just ended, or is just being made, holds it for a moment.
+    // The kernel takes a mount away with its directory, in every mount namespace that has copied it.
+    await this.#users.clear(id);
+    // That of a container which just ended holds it for a moment.
     for (let tries = 1; (await loopsOver(image)).length > 0; tries += 1) {
       if (tries === FREED_TRIES) {
         this.#deps.logger.warn({ volume: id }, "another mount namespace holds a volume that is unmounted; it is freed when that ends");

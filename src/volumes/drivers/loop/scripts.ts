@@ -12,6 +12,11 @@ function locked(folder: string, lines: readonly string[]): string {
   return [`exec 9<${q(folder)} || exit 1`, `flock -w ${LOCK_WAIT_S} 9 || exit ${BUSY_EXIT}`, ...lines].join("\n");
 }
 
+/** Only waits for whoever has the lock. */
+export function awaitScript(folder: string): string {
+  return locked(folder, []);
+}
+
 /**
  * A sparse file becomes an ext4 file system. It holds zeros already, which spares writing inode tables and journal (529
  * MiB of 100 GiB). No share for root: the host's root writes nothing into it, a container's is none.

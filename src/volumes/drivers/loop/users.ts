@@ -31,6 +31,10 @@ export class VolumeUsers {
     return [...(this.#users.get(id) ?? [])].toSorted();
   }
 
+  volumes(): readonly VolumeId[] {
+    return [...this.#users.keys()];
+  }
+
   volumesOf(user: ContainerId): readonly VolumeId[] {
     return [...this.#users].flatMap(([id, users]) => (users.has(user) ? [id] : []));
   }
@@ -41,7 +45,7 @@ export class VolumeUsers {
 
   /** Before anything is mounted for it. */
   async add(id: VolumeId, user: ContainerId): Promise<void> {
-    await mkdir(this.#paths.mountPoint(id), { recursive: true, mode: 0o700 });
+    await mkdir(this.#paths.run(id), { recursive: true, mode: 0o700 });
     await writeFile(this.#paths.user(id, user), "");
     const users = this.#users.get(id) ?? new Set();
     this.#users.set(id, users.add(user));
@@ -52,10 +56,16 @@ export class VolumeUsers {
     await rm(this.#paths.user(id, user), { force: true });
     const users = this.#users.get(id);
     users?.delete(user);
-    if (users?.size === 0) this.#users.delete(id);
+    if (users?.size !== 0) return;
+    this.#users.delete(id);
+    await this.clear(id);
   }
 
-  /** Takes the volume's folder away where nothing is mounted and nobody has it. */
+  async makeMountPoint(id: VolumeId): Promise<void> {
+    await mkdir(this.#paths.mountPoint(id), { recursive: true, mode: 0o700 });
+  }
+
+  /** Takes the mount point away where nothing is mounted, and the folder where nobody has the volume. */
   async clear(id: VolumeId): Promise<void> {
     for (const folder of [this.#paths.mountPoint(id), this.#paths.run(id)]) {
       // Still mounted, or in use again: it stays.
