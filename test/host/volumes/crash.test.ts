@@ -8,7 +8,7 @@ import { mountsIn } from "../../../src/host/index.ts";
 import { type LoopScene, loopsIn, makeLoopScene } from "./harness.ts";
 import { codeOf, MIB, newUser, newVolume } from "./volume-contract.ts";
 
-const MOMENTS = Number(process.env["CRASH_MOMENTS"] ?? 6);
+const MOMENTS = Number(process.env["CRASH_MOMENTS"] ?? 5);
 
 let scene: LoopScene;
 t.before(async () => {
@@ -16,8 +16,8 @@ t.before(async () => {
 });
 t.teardown(() => scene.close());
 
-/** A child that goes through the life of `id` until it dies; gives all that it said. */
-async function lifeOf(id: VolumeId, user: string, words: readonly string[], killAfterMs: number | undefined): Promise<string> {
+/** A child that goes through the life of `id` until it dies, `ms` after a line that it said; gives all that it said. */
+async function lifeOf(id: VolumeId, user: string, words: readonly string[], kill: { readonly afterLines: number; readonly ms: number } | undefined): Promise<string> {
   const child: ChildProcessWithoutNullStreams = spawn(
     process.execPath,
     [fileURLToPath(new URL("./crash-child.ts", import.meta.url)), scene.folder, ...words],
@@ -29,9 +29,9 @@ async function lifeOf(id: VolumeId, user: string, words: readonly string[], kill
   let said = "";
   child.stdout.on("data", (chunk: Buffer) => {
     said += chunk.toString();
+    if (kill !== undefined && said.split("\n").length > kill.afterLines) setTimeout(() => child.kill("SIGKILL"), kill.ms);
   });
   child.stdin.write(`${id} ${user}\n`);
-  if (killAfterMs !== undefined) setTimeout(() => child.kill("SIGKILL"), killAfterMs);
   await exited;
   return said;
 }
@@ -77,11 +77,11 @@ t.test("killed around each of its commands", async (t) => {
   }
 });
 
-t.test(`killed at ${MOMENTS} moments of three lives`, async (t) => {
+t.test(`killed at ${MOMENTS} moments between what it says`, async (t) => {
   const seen = new Set<string>();
   for (let moment = 0; moment < MOMENTS; moment += 1) {
     const [id, user] = [newVolume(), newUser()];
-    const said = await lifeOf(id, user, [], 5 + moment * 83);
+    const said = await lifeOf(id, user, [], { afterLines: 1 + ((moment * 2) % 7), ms: (moment * 5) % 17 });
     seen.add(await converges(t, id, user, said));
   }
   t.comment([...seen].join("; "));

@@ -103,17 +103,17 @@ async function startProcess(context: Context, start: Start): Promise<void> {
     if (!existsSync(paths.network(id))) await writeFile(paths.network(id), "");
   });
   const mounted = start.fresh ? new Set<string>() : await mountsBelow(paths.bundle(id));
-  const attaching = spec.volumes.length === 0 ? [] : steps.of("volumes", () => attachVolumes(context.deps.volumes, spec));
-  const [log, mountedVolumes] = await Promise.all([
+  const parts = [
     history.prepareRun(),
-    attaching,
+    spec.volumes.length === 0 ? [] : steps.of("volumes", () => attachVolumes(context.deps.volumes, spec)),
     steps.of("disk", () => prepareDisk(context, start, mounted)),
     steps.of("network", () => prepareNetwork(context, id, mounted)),
     // Before the process may exist: whoever returns after a crash must know that this token was used.
     steps.of("record", () => context.stored.put(id, recordOf(context, start))),
-  ]).catch(async (error: unknown) => {
-    // One that went on after another step failed would be given back by nobody.
-    await Promise.allSettled([attaching]);
+  ] as const;
+  const [log, mountedVolumes] = await Promise.all(parts).catch(async (error: unknown) => {
+    // What still mounts while everything is taken down would stay.
+    await Promise.allSettled(parts);
     throw error;
   });
   signal.throwIfAborted();

@@ -5,7 +5,7 @@ import type { AttachedVolume, ContainerVolumes, VolumeOwner } from "../../../vol
 import type { BoundVolume } from "../../bundle.ts";
 import type { ContainerSpec, VolumeMount } from "../../spec.ts";
 import { inOrder, isKernels, ownerOfFresh } from "../../volume-mounts.ts";
-import type { RootFiles } from "./root-files.ts";
+import { RootFiles } from "./root-files.ts";
 
 export type MountedVolume = VolumeMount & AttachedVolume;
 
@@ -28,14 +28,14 @@ export type PlaceVolumes = {
 /**
  * Finds the place of each volume in the container's root file system, makes the directory where the image has none (in
  * the writable layer, which a read-only container has too), and gives fresh volumes their owners. Links of the image are
- * followed inside it only. What lies in another volume is left to crun, which follows links inside the root as well.
+ * followed inside it only.
  */
 export async function placeVolumes(input: PlaceVolumes): Promise<readonly BoundVolume[]> {
   const { volumes, mounted, root, user } = input;
   const placed: { readonly asked: string; readonly bound: BoundVolume }[] = [];
   for (const { id, path, mountPoint, readOnly, fresh } of mounted) {
     const around = placed.find(({ asked }) => path.startsWith(`${asked}/`));
-    const place = around === undefined ? await makePlace(input, path) : `${around.bound.path}${path.slice(around.asked.length)}`;
+    const place = around === undefined ? await makePlace(input, path) : await placeInVolume(around.bound, path.slice(around.asked.length));
     if (placed.some(({ bound }) => bound.path === place))
       throw new CcError("BAD_REQUEST", `two volumes come to lie at ${place} by links of the image; give each a path of its own`);
     if (fresh) await volumes.takeOwner(id, ownerOfFresh(around === undefined ? await ownerIn(input, root, place) : undefined, user));
@@ -50,6 +50,13 @@ async function makePlace({ root, uidMap, gidMap }: PlaceVolumes, path: string): 
   if (place !== undefined && isKernels(place)) throw new CcError("BAD_REQUEST", `a volume cannot lie at ${path}: in the image that is ${place}`);
   const owner = { uid: uidMap.hostId, gid: gidMap.hostId };
   return root.makeDirectory(path, { ...owner, rootUid: owner.uid, rootGid: owner.gid }, `the volume's path ${path}`);
+}
+
+/** crun makes the directory. What another container wrote there is to lead nowhere else. */
+async function placeInVolume(volume: BoundVolume, path: string): Promise<string> {
+  const place = `${volume.path}${path}`;
+  if ((await new RootFiles(volume.source).placeOf(path)) === path) return place;
+  throw new CcError("BAD_REQUEST", `a volume cannot lie at ${place}: a link or a file in the volume at ${volume.path} is in the way`);
 }
 
 /** Owner and mode of the image's directory, as the container sees them. */
