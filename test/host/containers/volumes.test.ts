@@ -53,10 +53,15 @@ async function nothingLeft(t: Test): Promise<void> {
 
 t.test("files outlive their container, have the right owners, and :ro is kept to", async (t) => {
   const id = await volume();
-  const wrote = await runShell(runtime, scene, "id -u; echo text >/data/file; mkdir /data/folder; stat -c '%u:%g %a' /data /data/file; mount | grep ' /data '", {
-    user: "alice",
-    volumes: [at(id, "/data")],
-  });
+  const wrote = await runShell(
+    runtime,
+    scene,
+    "id -u; echo text >/data/file; mkdir /data/folder; stat -c '%u:%g %a' /data /data/file; mount | grep ' /data '",
+    {
+      user: "alice",
+      volumes: [at(id, "/data")],
+    },
+  );
   t.equal(wrote.exitCode, 0, wrote.stderr);
   t.match(wrote.stdout, /^1000\n1000:1001 755\n1000:1001 644\n\/dev\/loop\d+ on \/data type ext4 \(rw,nosuid,nodev,/, "of uid 1000, in a fresh volume");
   await runtime.remove(wrote.id);
@@ -102,8 +107,14 @@ t.test("links of the image are followed inside it only", async (t) => {
   await runtime.remove(ran.id);
   const both = runShell(runtime, scene, "true", { volumes: [at(out, "/srv/out"), at(absolute, "/srv/absolute")] });
   t.match(await both.catch(asCcError), { code: "BAD_REQUEST", message: /two volumes come to lie at/ });
-  t.match(await runShell(runtime, scene, "true", { volumes: [at(id, "/srv/proc")] }).catch(asCcError), { code: "BAD_REQUEST", message: /in the image that is \/proc\/sys/ });
-  t.match(await runShell(runtime, scene, "true", { volumes: [at(id, "/srv/file")] }).catch(asCcError), { code: "BAD_REQUEST", message: /is a file in the image/ });
+  t.match(await runShell(runtime, scene, "true", { volumes: [at(id, "/srv/proc")] }).catch(asCcError), {
+    code: "BAD_REQUEST",
+    message: /in the image that is \/proc\/sys/,
+  });
+  t.match(await runShell(runtime, scene, "true", { volumes: [at(id, "/srv/file")] }).catch(asCcError), {
+    code: "BAD_REQUEST",
+    message: /is a file in the image/,
+  });
   // A volume's own content is as little to be trusted as an image.
   const links = await runShell(runtime, scene, `ln -s ${scene.folder}/host-canary /v/sub; ln -s /proc /v/proc`, { volumes: [at(id, "/v")] });
   t.equal(links.exitCode, 0, links.stderr);

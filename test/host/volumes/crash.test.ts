@@ -17,12 +17,15 @@ t.before(async () => {
 t.teardown(() => scene.close());
 
 /** A child that goes through the life of `id` until it dies, `ms` after a line that it said; gives all that it said. */
-async function lifeOf(id: VolumeId, user: string, words: readonly string[], kill: { readonly afterLines: number; readonly ms: number } | undefined): Promise<string> {
-  const child: ChildProcessWithoutNullStreams = spawn(
-    process.execPath,
-    [fileURLToPath(new URL("./crash-child.ts", import.meta.url)), scene.folder, ...words],
-    { stdio: "pipe" },
-  );
+async function lifeOf(
+  id: VolumeId,
+  user: string,
+  words: readonly string[],
+  kill: { readonly afterLines: number; readonly ms: number } | undefined,
+): Promise<string> {
+  const child: ChildProcessWithoutNullStreams = spawn(process.execPath, [fileURLToPath(new URL("./crash-child.ts", import.meta.url)), scene.folder, ...words], {
+    stdio: "pipe",
+  });
   child.stderr.pipe(process.stderr);
   const exited = once(child, "exit");
   await once(child.stdout, "data");

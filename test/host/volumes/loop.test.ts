@@ -211,14 +211,29 @@ t.test("a disk that others fill: said before anything breaks, and nothing synced
   const { mountPoint } = await service.attach(id, user);
   await writeSynced(mountPoint, "kept", TEXT);
   const tooLarge: unknown = await service.ensureReady(other, 512 * MIB).catch((error: unknown) => error);
-  t.match(tooLarge, { code: "NO_ROOM", message: /a volume of 512 MiB does not fit: .* MiB of .* MiB are free, .* promised to volumes, 32 MiB kept in reserve/ });
+  t.match(tooLarge, {
+    code: "NO_ROOM",
+    message: /a volume of 512 MiB does not fit: .* MiB of .* MiB are free, .* promised to volumes, 32 MiB kept in reserve/,
+  });
   t.match(await service.standing(), { kind: "ok" });
   t.match(await small.names(join(store, "volumes")), [id], "of a refused one nothing lies there");
 
   const filler = join(store, "filler");
   const fill = async (leftBytes: number): Promise<void> => {
     const { freeBytes } = await service.standing();
-    await command("fallocate", "-o", String(await stat(filler).then(({ size }) => size, () => 0)), "-l", String(freeBytes - leftBytes), filler);
+    await command(
+      "fallocate",
+      "-o",
+      String(
+        await stat(filler).then(
+          ({ size }) => size,
+          () => 0,
+        ),
+      ),
+      "-l",
+      String(freeBytes - leftBytes),
+      filler,
+    );
   };
   await fill(80 * MIB);
   t.match(await service.standing(), { kind: "short" });
