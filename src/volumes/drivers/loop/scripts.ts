@@ -29,7 +29,7 @@ export function formatScript(folder: string, image: string): string {
  * After an error of the disk below nothing more is written, data included: what was synced stays, what was not is
  * reported to whoever syncs it. Without `discard`: deleting stays fast, `fstrim` gives the space back.
  */
-export const MOUNT_OPTIONS = "loop,nosuid,nodev,errors=remount-ro,data_err=abort";
+const MOUNT_OPTIONS = "loop,nosuid,nodev,errors=remount-ro,data_err=abort";
 
 /** A loop device that another mount namespace still holds is used again by mount(8): two over one file would destroy it. */
 export function mountScript(folder: string, image: string, mountPoint: string): string {
