@@ -24,4 +24,5 @@ export { loopsOver, type MountPoint, mountsIn } from "./mounts.ts";
 export { systemRandom } from "./random.ts";
 export { redact } from "./redact.ts";
 export { createShellHelper } from "./shell-helper.ts";
+export { sparseFile } from "./sparse-file.ts";
 export { createUserNamespacePin, DEFAULT_ID_RANGE, type IdMap, type UserNamespaceInit, type UserNamespacePin } from "./user-namespace.ts";

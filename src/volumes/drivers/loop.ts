@@ -12,11 +12,11 @@ import {
   sleep,
   type VolumeId,
 } from "../../base/index.ts";
-import { loopsOver, makeFolderDurably, mountsIn, removeFileDurably, syncFolder } from "../../host/index.ts";
+import { loopsOver, makeFolderDurably, mountsIn, removeFileDurably, sparseFile, syncFolder } from "../../host/index.ts";
 import type { AttachedVolume, StoreRoom, VolumeDriver, VolumeOnHost, VolumeOwner, VolumeUsage } from "../driver.ts";
 import { isWorthTrimming } from "../size.ts";
 import { nextForFileSystem } from "../superblock.ts";
-import { absentIsFine, asNoRoom, sparseFile, superblockOf, syncFile } from "./loop/files.ts";
+import { absentIsFine, asNoRoom, superblockOf, syncFile } from "./loop/files.ts";
 import { Paths } from "./loop/paths.ts";
 import { awaitScript, BUSY_EXIT, checkCommand, formatScript, mountScript, unmountScript } from "./loop/scripts.ts";
 import { VolumeUsers } from "./loop/users.ts";

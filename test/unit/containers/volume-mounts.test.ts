@@ -2,8 +2,8 @@ import { create } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import t from "tap";
 import { ContainerSpecSchema } from "../../../src/api/gen/cc/v1/cloud_pb.ts";
-import { inOrder, isKernels, ociConfig, ownerOfFresh, specFromRequest, volumeMounts } from "../../../src/containers/index.ts";
-import { aSpec, ID } from "./fakes.ts";
+import { inOrder, isKernels, ownerOfFresh, specFromRequest, volumeMounts } from "../../../src/containers/index.ts";
+import { ID } from "./fakes.ts";
 
 const A = "vaaaaaaaaaaaaaaaaaaaa";
 const B = "vbbbbbbbbbbbbbbbbbbbb";
@@ -74,34 +74,4 @@ t.test("whose a fresh volume is", async (t) => {
   t.same(ownerOfFresh({ uid: 0, gid: 0, mode: 0o700 }, alice), { ...alice, mode: 0o700 });
   t.same(ownerOfFresh({ uid: 999, gid: 0, mode: 0o3777 }, alice), { uid: 999, gid: 0, mode: 0o3777 });
   t.same(ownerOfFresh({ uid: 0, gid: 5, mode: 0o755 }, { uid: 0, gid: 0 }), { uid: 0, gid: 0, mode: 0o755 });
-});
-
-t.test("in the bundle: mapped, without devices and setuid, below the files of /etc", async (t) => {
-  const config = ociConfig({
-    spec: aSpec(),
-    args: ["sh"],
-    env: [],
-    dir: "/",
-    user: { uid: 0, gid: 0, additionalGids: [], home: "/" },
-    hostname: "h",
-    seccomp: { kind: "compiled", bpfBase64: "AAAA" },
-    rootfs: "/r",
-    userNamespace: "/u",
-    networkNamespace: "/n",
-    cgroup: "/cc/x",
-    etc: { hosts: "/d/hosts" },
-    volumes: [
-      { source: "/m/1", path: "/etc", readOnly: false },
-      { source: "/m/2", path: "/ro", readOnly: true },
-    ],
-    init: undefined,
-    nofileMax: 20_000,
-    swapCounted: true,
-  });
-  const { mounts } = config as { mounts: { destination: string }[] };
-  t.match(mounts.slice(-3), [
-    { destination: "/etc", type: "bind", source: "/m/1", options: ["rbind", "rw", "nosuid", "nodev", "idmap"] },
-    { destination: "/ro", source: "/m/2", options: ["rbind", "ro", "nosuid", "nodev", "idmap"] },
-    { destination: "/etc/hosts" },
-  ]);
 });

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { chown, mkdir, rename, stat, writeFile } from "node:fs/promises";
 import { CcError, type ContainerId, type Result, sleep } from "../../../base/index.ts";
+import { sparseFile } from "../../../host/index.ts";
 import type { ImageOnHost } from "../../../images/index.ts";
 import { ociConfig } from "../../bundle.ts";
 import { segmentBytesMax } from "../../log-history.ts";
@@ -14,7 +15,6 @@ import { observe } from "./observe.ts";
 import { textOf, ticksIn } from "./processes.ts";
 import { RootFiles } from "./root-files.ts";
 import { diskScript, monitorScript, networkScript } from "./scripts.ts";
-import { sparseFile } from "./sparse-file.ts";
 import { commandNotExecutable, commandNotFound, startError } from "./start-error.ts";
 import type { Stored } from "./stored.ts";
 import { clearRun, releaseBundle, removeAll, settleRun } from "./teardown.ts";

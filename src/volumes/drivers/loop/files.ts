@@ -3,16 +3,6 @@ import { CcError, type VolumeId } from "../../../base/index.ts";
 import { errorCode } from "../../../host/index.ts";
 import { SUPERBLOCK } from "../../superblock.ts";
 
-/** A new file of this size that takes no room yet. */
-export async function sparseFile(path: string, sizeBytes: number): Promise<void> {
-  const file = await open(path, "wx", 0o600);
-  try {
-    await file.truncate(sizeBytes);
-  } finally {
-    await file.close();
-  }
-}
-
 export async function syncFile(path: string): Promise<void> {
   const file = await open(path, "r+");
   try {
