@@ -119,7 +119,7 @@ t.test("links of the image are followed inside it only", async (t) => {
   const links = await runShell(runtime, scene, `ln -s ${scene.folder}/host-canary /v/sub; ln -s /proc /v/proc`, { volumes: [at(id, "/v")] });
   t.equal(links.exitCode, 0, links.stderr);
   await runtime.remove(links.id);
-  for (const path of ["/v/sub", "/v/proc", "/v/proc/x"]) {
+  for (const path of ["/v/sub", "/v/proc/x"]) {
     const nested = await runShell(runtime, scene, "true", { volumes: [at(id, "/v"), at(absolute, path)] }).catch(asCcError);
     t.match(nested, { code: "BAD_REQUEST", message: /a link or a file in the volume at \/v is in the way/ });
   }

@@ -8,7 +8,7 @@ import { mountsIn } from "../../../src/host/index.ts";
 import { type LoopScene, loopsIn, makeLoopScene } from "./harness.ts";
 import { codeOf, MIB, newUser, newVolume } from "./volume-contract.ts";
 
-const MOMENTS = Number(process.env["CRASH_MOMENTS"] ?? 5);
+const MOMENTS = Number(process.env["CRASH_MOMENTS"] ?? 4);
 
 let scene: LoopScene;
 t.before(async () => {
