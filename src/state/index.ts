@@ -36,8 +36,6 @@ export {
   type CountedHolding,
   type HoldingState,
   handOverBytes,
-  openHandOver,
-  readVolumeCreate,
   VOLUME_EPOCH_MAX,
   type VolumeCreate,
 } from "./views/holdings.ts";

@@ -1,18 +1,7 @@
-import { create, toBinary } from "@bufbuild/protobuf";
-import { CertificateRecordSchema, HostFactsSchema } from "../../../src/api/gen/cc/v1/records_pb.ts";
 import type { Caller, FrameChannel, OpenHandlers, SignedHandlers, StreamCall } from "../../../src/api/index.ts";
-import { asCcError, type Clock, type Logger, type MeshId, type PeerId, type Random, sleep, type Zone } from "../../../src/base/index.ts";
+import { asCcError, type Clock, type Logger, type MeshId, type PeerId, type Random, type Zone } from "../../../src/base/index.ts";
 import { type ContainerRuntime, createSupervisor } from "../../../src/containers/index.ts";
-import {
-  type ActJournal,
-  Admissions,
-  encodeCertificate,
-  type HostCertificate,
-  type InviteLedger,
-  KeptActs,
-  type Signer,
-  type Verifier,
-} from "../../../src/identity/index.ts";
+import { type ActJournal, Admissions, type HostCertificate, type InviteLedger, KeptActs, type Signer, type Verifier } from "../../../src/identity/index.ts";
 import type { ImageStore } from "../../../src/images/index.ts";
 import { createObserver, type Liveness, type Mesh } from "../../../src/mesh/index.ts";
 import { createPlacement, type DeclaredCapacity, type UsedCapacity } from "../../../src/placement/index.ts";
@@ -20,7 +9,6 @@ import {
   createAdmissionCheck,
   createReplica,
   createView,
-  hostKey,
   type IdentityFile,
   type Member,
   type RecordStoreSlot,
@@ -42,6 +30,7 @@ import { readHandlers } from "./handlers/reads.ts";
 import { runHandlers } from "./handlers/run.ts";
 import { volumeHandlers } from "./handlers/volumes.ts";
 import { createMeshTime } from "./mesh-time.ts";
+import { createOwnRecords } from "./own-records.ts";
 import { placementView } from "./placement-view.ts";
 import { withProgress } from "./pull-progress.ts";
 import { createRunRequests } from "./run-requests.ts";
@@ -95,8 +84,6 @@ export type PeerCore = {
   /** Containers run on. */
   stop(): Promise<void>;
 };
-
-const FACTS_AGAIN_MS = 60_000;
 
 export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
   const { self, meshId, zone, signer, verifier, clock, random, log, certificate } = parts;
@@ -227,33 +214,12 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
   const { hello, admit, introduce, createInvite } = admission;
   const { stream, run } = runs;
 
-  /** This host's own facts, written when they differ from what its record says. */
-  const writeFacts = async (): Promise<void> => {
-    const { name, version, endpoints, addresses } = parts.facts();
-    const { memoryBytes, diskBytes, cpuShares, containersMax } = parts.host.capacity;
-    const facts = {
-      name,
-      version,
-      addresses: [...addresses],
-      endpoints: [...endpoints],
-      capacity: { memoryBytes, diskBytes, cpuShares, containersMax },
-      labels: { ...parts.host.labels },
-      startedAtMs,
-    };
-    const key = hostKey(self, zone, "facts", "self");
-    const content = toBinary(HostFactsSchema, create(HostFactsSchema, facts));
-    const stored = replica.get(key);
-    if (stored !== undefined && Buffer.from(stored.content).equals(content)) return;
-    await replica.write([{ key, content }], { copies: 1 });
-  };
+  const own = createOwnRecords({ ...parts, startedAtMs, replica });
 
   const becomeReady = async (): Promise<void> => {
     await replica.ready(stopping.signal);
-    const key = hostKey(self, zone, "certificate", "self");
-    const content = toBinary(CertificateRecordSchema, create(CertificateRecordSchema, { certificate: Buffer.from(encodeCertificate(certificate)) }));
-    const stored = replica.get(key);
-    if (stored === undefined || !Buffer.from(stored.content).equals(content)) await replica.write([{ key, content }], { copies: 1 });
-    await writeFacts();
+    await own.writeCertificate();
+    await own.writeFacts();
     for (const { spec } of desired.all()) {
       const last = desired.lastPhase(spec.id);
       if (last !== undefined) board.set(spec.id, toBoard(last));
@@ -263,19 +229,7 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
     volumes.start();
     placement.start();
     await supervisor.start();
-    void keepFacts();
-  };
-
-  /** Addresses change: a lease ends, a cable is moved. */
-  const keepFacts = async (): Promise<void> => {
-    while (!stopping.signal.aborted) {
-      try {
-        await sleep(clock, FACTS_AGAIN_MS, stopping.signal);
-        await writeFacts();
-      } catch (error) {
-        if (!stopping.signal.aborted) log.error({ err: asCcError(error) }, "this host's facts could not be written");
-      }
-    }
+    void own.keepFacts(stopping.signal);
   };
 
   let readiness: Promise<void> | undefined;

@@ -105,7 +105,7 @@ function readHolding(record: StoredRecord, verifier: Verifier): HoldingRead | un
 }
 
 /** A hand-over's terms, when its giver signed them; undefined for anything else. */
-export function openHandOver(
+function openHandOver(
   { signed, signature }: SignedHandOver,
   verifier: Verifier,
 ): (Omit<HandOverTerms, "from" | "to"> & { from: PeerId; to: PeerId }) | undefined {
