@@ -94,6 +94,11 @@ export class Machine {
     for (const [id, file] of to.volumes) this.#volumes.set(id, file);
   }
 
+  /** Somebody takes a file away. */
+  loseVolume(id: VolumeId): void {
+    this.#volumes.delete(id);
+  }
+
   volumeFiles(): ReadonlyMap<VolumeId, VolumeFile> {
     return this.#volumes;
   }
