@@ -35,10 +35,12 @@ import { createDesired, toBoard } from "./desired.ts";
 import { admissionHandlers } from "./handlers/admission.ts";
 import { changeHandlers } from "./handlers/changes.ts";
 import { hostHandlers } from "./handlers/hosts.ts";
+import { inspectHandlers } from "./handlers/inspect.ts";
 import { keyHandlers } from "./handlers/keys.ts";
 import type { HandlerParts, HostFactsNow } from "./handlers/parts.ts";
 import { readHandlers } from "./handlers/reads.ts";
 import { runHandlers } from "./handlers/run.ts";
+import { waitHandlers } from "./handlers/wait.ts";
 import { createMeshTime } from "./mesh-time.ts";
 import { placementView } from "./placement-view.ts";
 import { withProgress } from "./pull-progress.ts";
@@ -259,6 +261,8 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
       ...hostHandlers(handlerParts),
       ...readHandlers(handlerParts, askAround),
       ...changeHandlers(handlerParts, askAround),
+      ...inspectHandlers(handlerParts, askAround),
+      ...waitHandlers(handlerParts, askAround),
       createInvite,
       run,
     },

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file cc/v1/cloud.proto.
  */
 export const file_cc_v1_cloud: GenFile = /*@__PURE__*/
-  fileDesc("ChFjYy92MS9jbG91ZC5wcm90bxIFY2MudjEiVAoKQWRkcmVzc2luZxIMCgRjYWxsGAEgASgJEgwKBG1lc2gYAiABKAkSDAoEcGVlchgDIAEoCRIcCgRzZWVuGAQgAygLMg4uY2MudjEuV3JpdHRlbiJSCgdXcml0dGVuEgsKA2tleRgBIAEoCRIVCg12ZXJzaW9uX21ham9yGAIgASgBEhUKDXZlcnNpb25fbWlub3IYAyABKAESDAoEaG9zdBgEIAEoCSIOCgxIZWxsb1JlcXVlc3QiZgoKSGVsbG9SZXBseRIMCgRwZWVyGAEgASgJEgwKBG1lc2gYAiABKAkSDwoHdGltZV9tcxgDIAEoARIPCgd2ZXJzaW9uGAQgASgJEgwKBHpvbmUYBSABKAkSDAoEbmFtZRgGIAEoCSJLCgxBZG1pdFJlcXVlc3QSDgoGaW52aXRlGAEgASgJEgwKBHBlZXIYAiABKAkSDwoHYmluZGluZxgDIAEoCRIMCgRuYW1lGAQgASgJIkcKCkFkbWl0UmVwbHkSEwoLY2VydGlmaWNhdGUYASABKAkSJAoKbmVpZ2hib3VycxgCIAMoCzIQLmNjLnYxLk5laWdoYm91ciJUCglOZWlnaGJvdXISDAoEcGVlchgBIAEoCRIRCglhZGRyZXNzZXMYAiADKAkSEQoJZW5kcG9pbnRzGAMgAygJEhMKC2NlcnRpZmljYXRlGAQgASgJIjoKEEludHJvZHVjZVJlcXVlc3QSEwoLY2VydGlmaWNhdGUYASABKAkSEQoJYWRkcmVzc2VzGAIgAygJIjYKDkludHJvZHVjZVJlcGx5EiQKCm5laWdoYm91cnMYASADKAsyEC5jYy52MS5OZWlnaGJvdXIiLgoNV2hvQW1JUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmciUgoLV2hvQW1JUmVwbHkSCwoDa2V5GAEgASgJEgwKBHJvbGUYAiABKAkSDAoEbmFtZRgDIAEoCRIMCgRwZWVyGAQgASgJEgwKBG1lc2gYBSABKAkigAUKDUNvbnRhaW5lclNwZWMSDQoFaW1hZ2UYASABKAkSDAoEbmFtZRgCIAEoCRIPCgdjb21tYW5kGAMgAygJEioKA2VudhgEIAMoCzIdLmNjLnYxLkNvbnRhaW5lclNwZWMuRW52RW50cnkSDAoEdXNlchgFIAEoCRILCgNkaXIYBiABKAkSFAoMbWVtb3J5X2J5dGVzGAcgASgBEhIKCmNwdV9zaGFyZXMYCCABKAESEgoKZGlza19ieXRlcxgJIAEoARIwCgZsYWJlbHMYCiADKAsyIC5jYy52MS5Db250YWluZXJTcGVjLkxhYmVsc0VudHJ5EgwKBGhvc3QYCyABKAkSDAoEem9uZRgMIAEoCRIPCgdyZXN0YXJ0GA0gASgJEhEKCXJlYWRfb25seRgOIAEoCBIMCgRpbml0GA8gASgIEhMKC3N0b3Bfc2lnbmFsGBAgASgJEhcKD3N0b3BfdGltZW91dF9tcxgRIAEoARIZChFyZW1vdmVfd2hlbl9lbmRlZBgSIAEoCBIWCg5sb2dfZmlsZV9ieXRlcxgTIAEoARIRCglsb2dfZmlsZXMYFCABKA0SEgoKc3RkaW5fb3BlbhgVIAEoCBIQCghwaWRzX21heBgWIAEoDRIVCg1yZWdpc3RyeV91c2VyGBcgASgJEhkKEXJlZ2lzdHJ5X3Bhc3N3b3JkGBggASgJEhUKDWtlZXBfZW5kZWRfbXMYGSABKAEaKgoIRW52RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ARotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIpUBCgpSdW5SZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRIiCgRzcGVjGAMgASgLMhQuY2MudjEuQ29udGFpbmVyU3BlYxIOCgZhdHRhY2gYBCABKAgSDwoHZXhwbGFpbhgFIAEoCBIUCgxhc2tlZF9iZWZvcmUYBiADKAkiiAEKCFJ1blJlcGx5EgoKAmlkGAEgASgJEgwKBGhvc3QYAiABKAkSDgoGY29waWVzGAMgASgNEiEKB2Fuc3dlcnMYBCADKAsyEC5jYy52MS5CaWRBbnN3ZXISHQoFd3JvdGUYBSADKAsyDi5jYy52MS5Xcml0dGVuEhAKCHdhcm5pbmdzGAYgAygJIswBCglCaWRBbnN3ZXISDAoEaG9zdBgBIAEoCRIMCgRuYW1lGAIgASgJEgwKBHpvbmUYAyABKAkSDAoEa2luZBgEIAEoCRINCgVwcmljZRgFIAEoARIqCgV0ZXJtcxgGIAMoCzIbLmNjLnYxLkJpZEFuc3dlci5UZXJtc0VudHJ5Eg4KBnJlYXNvbhgHIAEoCRIOCgZjaG9zZW4YCCABKAgaLAoKVGVybXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAE6AjgBIqwBChVMaXN0Q29udGFpbmVyc1JlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEgsKA2FsbBgCIAEoCBI4CgZsYWJlbHMYAyADKAsyKC5jYy52MS5MaXN0Q29udGFpbmVyc1JlcXVlc3QuTGFiZWxzRW50cnkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJnChNMaXN0Q29udGFpbmVyc1JlcGx5EikKCmNvbnRhaW5lcnMYASADKAsyFS5jYy52MS5Db250YWluZXJTdGF0ZRITCgt1bnJlYWNoYWJsZRgCIAMoCRIQCghhc19vZl9tcxgDIAEoASKQBQoOQ29udGFpbmVyU3RhdGUSCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRINCgVpbWFnZRgDIAEoCRIUCgxpbWFnZV9kaWdlc3QYBCABKAkSDQoFcGhhc2UYBSABKAkSDgoGd2FudGVkGAYgASgJEgwKBGhvc3QYByABKAkSEQoJaG9zdF9uYW1lGAggASgJEgwKBHpvbmUYCSABKAkSDwoHYWRkcmVzcxgKIAEoCRIWCglleGl0X2NvZGUYCyABKAVIAIgBARIOCgZyZWFzb24YDCABKAkSEAoIcmVzdGFydHMYDSABKA0SFQoNY3JlYXRlZF9hdF9tcxgOIAEoARIVCg1zdGFydGVkX2F0X21zGA8gASgBEhMKC2VuZGVkX2F0X21zGBAgASgBEg8KB2NvbW1hbmQYESADKAkSMQoGbGFiZWxzGBIgAygLMiEuY2MudjEuQ29udGFpbmVyU3RhdGUuTGFiZWxzRW50cnkSKwoDZW52GBMgAygLMh4uY2MudjEuQ29udGFpbmVyU3RhdGUuRW52RW50cnkSFAoMbWVtb3J5X2J5dGVzGBQgASgBEhIKCmNwdV9zaGFyZXMYFSABKAESEgoKZGlza19ieXRlcxgWIAEoARIWCg5ob3N0X3JlYWNoYWJsZRgXIAEoCBITCgtoZWFyZF9hdF9tcxgYIAEoARIPCgdyZXN0YXJ0GBkgASgJEg0KBWVwb2NoGBogASgNGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaKgoIRW52RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIMCgpfZXhpdF9jb2RlIksKFkNvbnRhaW5lclN0YXR1c1JlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEhIKCmNvbnRhaW5lcnMYAiADKAkiYwoUQ29udGFpbmVyU3RhdHVzUmVwbHkSKQoKY29udGFpbmVycxgBIAMoCzIVLmNjLnYxLkNvbnRhaW5lclN0YXRlEiAKBmVycm9ycxgCIAMoCzIQLmNjLnYxLkl0ZW1FcnJvciI4CglJdGVtRXJyb3ISDAoEaXRlbRgBIAEoCRIMCgRjb2RlGAIgASgJEg8KB21lc3NhZ2UYAyABKAkiTAoOUmVzb2x2ZVJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEgwKBGtpbmQYAiABKAkSDQoFbmFtZXMYAyADKAkiUAoMUmVzb2x2ZVJlcGx5EgsKA2lkcxgBIAMoCRIgCgZlcnJvcnMYAiADKAsyEC5jYy52MS5JdGVtRXJyb3ISEQoJbm90X2Fza2VkGAMgAygJImMKC1N0b3BSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRISCgpjb250YWluZXJzGAMgAygJEhIKCnRpbWVvdXRfbXMYBCABKAEiUAoMU3RhcnRSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRISCgpjb250YWluZXJzGAMgAygJImYKDlJlc3RhcnRSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRISCgpjb250YWluZXJzGAMgAygJEhIKCnRpbWVvdXRfbXMYBCABKAEiYAoNUmVtb3ZlUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSDQoFdG9rZW4YAiABKAkSEgoKY29udGFpbmVycxgDIAMoCRINCgVmb3JjZRgEIAEoCCKQAQoLQ2hhbmdlUmVwbHkSDAoEZG9uZRgBIAMoCRIgCgZlcnJvcnMYAiADKAsyEC5jYy52MS5JdGVtRXJyb3ISHQoFd3JvdGUYAyADKAsyDi5jYy52MS5Xcml0dGVuEg4KBmNvcGllcxgEIAEoDRIRCglub3RfYXNrZWQYBSADKAkSDwoHcGVuZGluZxgGIAMoCSIxChBMaXN0SG9zdHNSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZyIxCg5MaXN0SG9zdHNSZXBseRIfCgVob3N0cxgBIAMoCzIQLmNjLnYxLkhvc3RTdGF0ZSLDAgoJSG9zdFN0YXRlEgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSDAoEem9uZRgDIAEoCRINCgVzdGF0ZRgEIAEoCRIQCghzaW5jZV9tcxgFIAEoARIPCgdzZWVuX2J5GAYgAygJEg8KB3ZlcnNpb24YByABKAkSIQoIY2FwYWNpdHkYCCABKAsyDy5jYy52MS5DYXBhY2l0eRIdCgR1c2VkGAkgASgLMg8uY2MudjEuQ2FwYWNpdHkSFwoPY2xvY2tfb2Zmc2V0X21zGAogASgBEgwKBHNlbGYYCyABKAgSEQoJZW5kcG9pbnRzGAwgAygJEhUKDWNsb2NrX3dhcm5pbmcYDSABKAgSEgoKbGFzdF9tYWpvchgOIAEoARISCgpsYXN0X21pbm9yGA8gASgBEhAKCGFkbWl0dGVkGBAgAygJIokBChNDcmVhdGVJbnZpdGVSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRIMCgR6b25lGAMgASgJEgwKBHVzZXMYBCABKA0SFAoMdmFsaWRfZm9yX21zGAUgASgBEhIKCnB1YmxpY19rZXkYBiABKAkidAoRQ3JlYXRlSW52aXRlUmVwbHkSCgoCaWQYASABKAkSEQoJYWRkcmVzc2VzGAIgAygJEhEKCWVuZHBvaW50cxgDIAMoCRIdCgV3cm90ZRgEIAMoCzIOLmNjLnYxLldyaXR0ZW4SDgoGY29waWVzGAUgASgNItMBChFSZW1vdmVIb3N0UmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSDQoFdG9rZW4YAiABKAkSDAoEaG9zdBgDIAEoCRINCgVmb3JjZRgEIAEoCBIXCg9jb3VudHNfdG9fbWFqb3IYBSABKAESFwoPY291bnRzX3RvX21pbm9yGAYgASgBEhkKEWNlcnRpZmljYXRlc19rZXB0GAcgAygJEhgKEGFsbF9jZXJ0aWZpY2F0ZXMYCCABKAgSDAoEaGVpchgJIAEoCSJACg9SZW1vdmVIb3N0UmVwbHkSHQoFd3JvdGUYASADKAsyDi5jYy52MS5Xcml0dGVuEg4KBmNvcGllcxgCIAEoDSJwChBDcmVhdGVLZXlSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRISCgpwdWJsaWNfa2V5GAMgASgJEgwKBHJvbGUYBCABKAkSDAoEbmFtZRgFIAEoCSJLCg5DcmVhdGVLZXlSZXBseRIKCgJpZBgBIAEoCRIdCgV3cm90ZRgCIAMoCzIOLmNjLnYxLldyaXR0ZW4SDgoGY29waWVzGAMgASgNIjAKD0xpc3RLZXlzUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmciLgoNTGlzdEtleXNSZXBseRIdCgRrZXlzGAEgAygLMg8uY2MudjEuS2V5U3RhdGUilAEKCEtleVN0YXRlEgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSDAoEcm9sZRgDIAEoCRIRCglzaWduZWRfYnkYBCABKAkSFQoNY3JlYXRlZF9hdF9tcxgFIAEoARIPCgdyZXZva2VkGAYgASgIEhUKDXJldm9rZWRfYXRfbXMYByABKAESDgoGc2lnbmVkGAggAygJIm0KEFJldm9rZUtleVJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEg0KBXRva2VuGAIgASgJEgsKA2tleRgDIAEoCRIMCgRrZWVwGAQgAygJEhAKCGtlZXBfYWxsGAUgASgIIk0KDlJldm9rZUtleVJlcGx5Eh0KBXdyb3RlGAEgAygLMg4uY2MudjEuV3JpdHRlbhIOCgZjb3BpZXMYAiABKA0SDAoEa2VwdBgDIAMoCSKDAQoLTG9nc1JlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEhEKCWNvbnRhaW5lchgCIAEoCRIOCgZmb2xsb3cYAyABKAgSEAoIc2luY2VfbXMYBCABKAESDAoEdGFpbBgFIAEoBRISCgp0aW1lc3RhbXBzGAYgASgIIlAKDUF0dGFjaFJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEhEKCWNvbnRhaW5lchgCIAEoCRINCgVzdGRpbhgDIAEoCDKaCAoFQ2xvdWQSLwoFSGVsbG8SEy5jYy52MS5IZWxsb1JlcXVlc3QaES5jYy52MS5IZWxsb1JlcGx5Ei8KBUFkbWl0EhMuY2MudjEuQWRtaXRSZXF1ZXN0GhEuY2MudjEuQWRtaXRSZXBseRI7CglJbnRyb2R1Y2USFy5jYy52MS5JbnRyb2R1Y2VSZXF1ZXN0GhUuY2MudjEuSW50cm9kdWNlUmVwbHkSMgoGV2hvQW1JEhQuY2MudjEuV2hvQW1JUmVxdWVzdBoSLmNjLnYxLldob0FtSVJlcGx5EikKA1J1bhIRLmNjLnYxLlJ1blJlcXVlc3QaDy5jYy52MS5SdW5SZXBseRJKCg5MaXN0Q29udGFpbmVycxIcLmNjLnYxLkxpc3RDb250YWluZXJzUmVxdWVzdBoaLmNjLnYxLkxpc3RDb250YWluZXJzUmVwbHkSTQoPQ29udGFpbmVyU3RhdHVzEh0uY2MudjEuQ29udGFpbmVyU3RhdHVzUmVxdWVzdBobLmNjLnYxLkNvbnRhaW5lclN0YXR1c1JlcGx5EjUKB1Jlc29sdmUSFS5jYy52MS5SZXNvbHZlUmVxdWVzdBoTLmNjLnYxLlJlc29sdmVSZXBseRIuCgRTdG9wEhIuY2MudjEuU3RvcFJlcXVlc3QaEi5jYy52MS5DaGFuZ2VSZXBseRIwCgVTdGFydBITLmNjLnYxLlN0YXJ0UmVxdWVzdBoSLmNjLnYxLkNoYW5nZVJlcGx5EjQKB1Jlc3RhcnQSFS5jYy52MS5SZXN0YXJ0UmVxdWVzdBoSLmNjLnYxLkNoYW5nZVJlcGx5EjIKBlJlbW92ZRIULmNjLnYxLlJlbW92ZVJlcXVlc3QaEi5jYy52MS5DaGFuZ2VSZXBseRI7CglMaXN0SG9zdHMSFy5jYy52MS5MaXN0SG9zdHNSZXF1ZXN0GhUuY2MudjEuTGlzdEhvc3RzUmVwbHkSRAoMQ3JlYXRlSW52aXRlEhouY2MudjEuQ3JlYXRlSW52aXRlUmVxdWVzdBoYLmNjLnYxLkNyZWF0ZUludml0ZVJlcGx5Ej4KClJlbW92ZUhvc3QSGC5jYy52MS5SZW1vdmVIb3N0UmVxdWVzdBoWLmNjLnYxLlJlbW92ZUhvc3RSZXBseRI7CglDcmVhdGVLZXkSFy5jYy52MS5DcmVhdGVLZXlSZXF1ZXN0GhUuY2MudjEuQ3JlYXRlS2V5UmVwbHkSOAoITGlzdEtleXMSFi5jYy52MS5MaXN0S2V5c1JlcXVlc3QaFC5jYy52MS5MaXN0S2V5c1JlcGx5EjsKCVJldm9rZUtleRIXLmNjLnYxLlJldm9rZUtleVJlcXVlc3QaFS5jYy52MS5SZXZva2VLZXlSZXBseWIGcHJvdG8z", [file_cc_v1_records]);
+  fileDesc("ChFjYy92MS9jbG91ZC5wcm90bxIFY2MudjEiVAoKQWRkcmVzc2luZxIMCgRjYWxsGAEgASgJEgwKBG1lc2gYAiABKAkSDAoEcGVlchgDIAEoCRIcCgRzZWVuGAQgAygLMg4uY2MudjEuV3JpdHRlbiJSCgdXcml0dGVuEgsKA2tleRgBIAEoCRIVCg12ZXJzaW9uX21ham9yGAIgASgBEhUKDXZlcnNpb25fbWlub3IYAyABKAESDAoEaG9zdBgEIAEoCSIOCgxIZWxsb1JlcXVlc3QiZgoKSGVsbG9SZXBseRIMCgRwZWVyGAEgASgJEgwKBG1lc2gYAiABKAkSDwoHdGltZV9tcxgDIAEoARIPCgd2ZXJzaW9uGAQgASgJEgwKBHpvbmUYBSABKAkSDAoEbmFtZRgGIAEoCSJLCgxBZG1pdFJlcXVlc3QSDgoGaW52aXRlGAEgASgJEgwKBHBlZXIYAiABKAkSDwoHYmluZGluZxgDIAEoCRIMCgRuYW1lGAQgASgJIkcKCkFkbWl0UmVwbHkSEwoLY2VydGlmaWNhdGUYASABKAkSJAoKbmVpZ2hib3VycxgCIAMoCzIQLmNjLnYxLk5laWdoYm91ciJUCglOZWlnaGJvdXISDAoEcGVlchgBIAEoCRIRCglhZGRyZXNzZXMYAiADKAkSEQoJZW5kcG9pbnRzGAMgAygJEhMKC2NlcnRpZmljYXRlGAQgASgJIjoKEEludHJvZHVjZVJlcXVlc3QSEwoLY2VydGlmaWNhdGUYASABKAkSEQoJYWRkcmVzc2VzGAIgAygJIjYKDkludHJvZHVjZVJlcGx5EiQKCm5laWdoYm91cnMYASADKAsyEC5jYy52MS5OZWlnaGJvdXIiLgoNV2hvQW1JUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmciUgoLV2hvQW1JUmVwbHkSCwoDa2V5GAEgASgJEgwKBHJvbGUYAiABKAkSDAoEbmFtZRgDIAEoCRIMCgRwZWVyGAQgASgJEgwKBG1lc2gYBSABKAkigAUKDUNvbnRhaW5lclNwZWMSDQoFaW1hZ2UYASABKAkSDAoEbmFtZRgCIAEoCRIPCgdjb21tYW5kGAMgAygJEioKA2VudhgEIAMoCzIdLmNjLnYxLkNvbnRhaW5lclNwZWMuRW52RW50cnkSDAoEdXNlchgFIAEoCRILCgNkaXIYBiABKAkSFAoMbWVtb3J5X2J5dGVzGAcgASgBEhIKCmNwdV9zaGFyZXMYCCABKAESEgoKZGlza19ieXRlcxgJIAEoARIwCgZsYWJlbHMYCiADKAsyIC5jYy52MS5Db250YWluZXJTcGVjLkxhYmVsc0VudHJ5EgwKBGhvc3QYCyABKAkSDAoEem9uZRgMIAEoCRIPCgdyZXN0YXJ0GA0gASgJEhEKCXJlYWRfb25seRgOIAEoCBIMCgRpbml0GA8gASgIEhMKC3N0b3Bfc2lnbmFsGBAgASgJEhcKD3N0b3BfdGltZW91dF9tcxgRIAEoARIZChFyZW1vdmVfd2hlbl9lbmRlZBgSIAEoCBIWCg5sb2dfZmlsZV9ieXRlcxgTIAEoARIRCglsb2dfZmlsZXMYFCABKA0SEgoKc3RkaW5fb3BlbhgVIAEoCBIQCghwaWRzX21heBgWIAEoDRIVCg1yZWdpc3RyeV91c2VyGBcgASgJEhkKEXJlZ2lzdHJ5X3Bhc3N3b3JkGBggASgJEhUKDWtlZXBfZW5kZWRfbXMYGSABKAEaKgoIRW52RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ARotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIpUBCgpSdW5SZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRIiCgRzcGVjGAMgASgLMhQuY2MudjEuQ29udGFpbmVyU3BlYxIOCgZhdHRhY2gYBCABKAgSDwoHZXhwbGFpbhgFIAEoCBIUCgxhc2tlZF9iZWZvcmUYBiADKAkiiAEKCFJ1blJlcGx5EgoKAmlkGAEgASgJEgwKBGhvc3QYAiABKAkSDgoGY29waWVzGAMgASgNEiEKB2Fuc3dlcnMYBCADKAsyEC5jYy52MS5CaWRBbnN3ZXISHQoFd3JvdGUYBSADKAsyDi5jYy52MS5Xcml0dGVuEhAKCHdhcm5pbmdzGAYgAygJIswBCglCaWRBbnN3ZXISDAoEaG9zdBgBIAEoCRIMCgRuYW1lGAIgASgJEgwKBHpvbmUYAyABKAkSDAoEa2luZBgEIAEoCRINCgVwcmljZRgFIAEoARIqCgV0ZXJtcxgGIAMoCzIbLmNjLnYxLkJpZEFuc3dlci5UZXJtc0VudHJ5Eg4KBnJlYXNvbhgHIAEoCRIOCgZjaG9zZW4YCCABKAgaLAoKVGVybXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAE6AjgBIqwBChVMaXN0Q29udGFpbmVyc1JlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEgsKA2FsbBgCIAEoCBI4CgZsYWJlbHMYAyADKAsyKC5jYy52MS5MaXN0Q29udGFpbmVyc1JlcXVlc3QuTGFiZWxzRW50cnkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJnChNMaXN0Q29udGFpbmVyc1JlcGx5EikKCmNvbnRhaW5lcnMYASADKAsyFS5jYy52MS5Db250YWluZXJTdGF0ZRITCgt1bnJlYWNoYWJsZRgCIAMoCRIQCghhc19vZl9tcxgDIAEoASKQBQoOQ29udGFpbmVyU3RhdGUSCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRINCgVpbWFnZRgDIAEoCRIUCgxpbWFnZV9kaWdlc3QYBCABKAkSDQoFcGhhc2UYBSABKAkSDgoGd2FudGVkGAYgASgJEgwKBGhvc3QYByABKAkSEQoJaG9zdF9uYW1lGAggASgJEgwKBHpvbmUYCSABKAkSDwoHYWRkcmVzcxgKIAEoCRIWCglleGl0X2NvZGUYCyABKAVIAIgBARIOCgZyZWFzb24YDCABKAkSEAoIcmVzdGFydHMYDSABKA0SFQoNY3JlYXRlZF9hdF9tcxgOIAEoARIVCg1zdGFydGVkX2F0X21zGA8gASgBEhMKC2VuZGVkX2F0X21zGBAgASgBEg8KB2NvbW1hbmQYESADKAkSMQoGbGFiZWxzGBIgAygLMiEuY2MudjEuQ29udGFpbmVyU3RhdGUuTGFiZWxzRW50cnkSKwoDZW52GBMgAygLMh4uY2MudjEuQ29udGFpbmVyU3RhdGUuRW52RW50cnkSFAoMbWVtb3J5X2J5dGVzGBQgASgBEhIKCmNwdV9zaGFyZXMYFSABKAESEgoKZGlza19ieXRlcxgWIAEoARIWCg5ob3N0X3JlYWNoYWJsZRgXIAEoCBITCgtoZWFyZF9hdF9tcxgYIAEoARIPCgdyZXN0YXJ0GBkgASgJEg0KBWVwb2NoGBogASgNGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaKgoIRW52RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIMCgpfZXhpdF9jb2RlIksKFkNvbnRhaW5lclN0YXR1c1JlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEhIKCmNvbnRhaW5lcnMYAiADKAkiYwoUQ29udGFpbmVyU3RhdHVzUmVwbHkSKQoKY29udGFpbmVycxgBIAMoCzIVLmNjLnYxLkNvbnRhaW5lclN0YXRlEiAKBmVycm9ycxgCIAMoCzIQLmNjLnYxLkl0ZW1FcnJvciI4CglJdGVtRXJyb3ISDAoEaXRlbRgBIAEoCRIMCgRjb2RlGAIgASgJEg8KB21lc3NhZ2UYAyABKAkiTAoOUmVzb2x2ZVJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEgwKBGtpbmQYAiABKAkSDQoFbmFtZXMYAyADKAkiUAoMUmVzb2x2ZVJlcGx5EgsKA2lkcxgBIAMoCRIgCgZlcnJvcnMYAiADKAsyEC5jYy52MS5JdGVtRXJyb3ISEQoJbm90X2Fza2VkGAMgAygJImMKC1N0b3BSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRISCgpjb250YWluZXJzGAMgAygJEhIKCnRpbWVvdXRfbXMYBCABKAEiUAoMU3RhcnRSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRISCgpjb250YWluZXJzGAMgAygJImYKDlJlc3RhcnRSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRISCgpjb250YWluZXJzGAMgAygJEhIKCnRpbWVvdXRfbXMYBCABKAEiYAoNUmVtb3ZlUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSDQoFdG9rZW4YAiABKAkSEgoKY29udGFpbmVycxgDIAMoCRINCgVmb3JjZRgEIAEoCCKQAQoLQ2hhbmdlUmVwbHkSDAoEZG9uZRgBIAMoCRIgCgZlcnJvcnMYAiADKAsyEC5jYy52MS5JdGVtRXJyb3ISHQoFd3JvdGUYAyADKAsyDi5jYy52MS5Xcml0dGVuEg4KBmNvcGllcxgEIAEoDRIRCglub3RfYXNrZWQYBSADKAkSDwoHcGVuZGluZxgGIAMoCSIxChBMaXN0SG9zdHNSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZyIxCg5MaXN0SG9zdHNSZXBseRIfCgVob3N0cxgBIAMoCzIQLmNjLnYxLkhvc3RTdGF0ZSLDAgoJSG9zdFN0YXRlEgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSDAoEem9uZRgDIAEoCRINCgVzdGF0ZRgEIAEoCRIQCghzaW5jZV9tcxgFIAEoARIPCgdzZWVuX2J5GAYgAygJEg8KB3ZlcnNpb24YByABKAkSIQoIY2FwYWNpdHkYCCABKAsyDy5jYy52MS5DYXBhY2l0eRIdCgR1c2VkGAkgASgLMg8uY2MudjEuQ2FwYWNpdHkSFwoPY2xvY2tfb2Zmc2V0X21zGAogASgBEgwKBHNlbGYYCyABKAgSEQoJZW5kcG9pbnRzGAwgAygJEhUKDWNsb2NrX3dhcm5pbmcYDSABKAgSEgoKbGFzdF9tYWpvchgOIAEoARISCgpsYXN0X21pbm9yGA8gASgBEhAKCGFkbWl0dGVkGBAgAygJIokBChNDcmVhdGVJbnZpdGVSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRIMCgR6b25lGAMgASgJEgwKBHVzZXMYBCABKA0SFAoMdmFsaWRfZm9yX21zGAUgASgBEhIKCnB1YmxpY19rZXkYBiABKAkidAoRQ3JlYXRlSW52aXRlUmVwbHkSCgoCaWQYASABKAkSEQoJYWRkcmVzc2VzGAIgAygJEhEKCWVuZHBvaW50cxgDIAMoCRIdCgV3cm90ZRgEIAMoCzIOLmNjLnYxLldyaXR0ZW4SDgoGY29waWVzGAUgASgNItMBChFSZW1vdmVIb3N0UmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSDQoFdG9rZW4YAiABKAkSDAoEaG9zdBgDIAEoCRINCgVmb3JjZRgEIAEoCBIXCg9jb3VudHNfdG9fbWFqb3IYBSABKAESFwoPY291bnRzX3RvX21pbm9yGAYgASgBEhkKEWNlcnRpZmljYXRlc19rZXB0GAcgAygJEhgKEGFsbF9jZXJ0aWZpY2F0ZXMYCCABKAgSDAoEaGVpchgJIAEoCSJACg9SZW1vdmVIb3N0UmVwbHkSHQoFd3JvdGUYASADKAsyDi5jYy52MS5Xcml0dGVuEg4KBmNvcGllcxgCIAEoDSJwChBDcmVhdGVLZXlSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRISCgpwdWJsaWNfa2V5GAMgASgJEgwKBHJvbGUYBCABKAkSDAoEbmFtZRgFIAEoCSJLCg5DcmVhdGVLZXlSZXBseRIKCgJpZBgBIAEoCRIdCgV3cm90ZRgCIAMoCzIOLmNjLnYxLldyaXR0ZW4SDgoGY29waWVzGAMgASgNIjAKD0xpc3RLZXlzUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmciLgoNTGlzdEtleXNSZXBseRIdCgRrZXlzGAEgAygLMg8uY2MudjEuS2V5U3RhdGUilAEKCEtleVN0YXRlEgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSDAoEcm9sZRgDIAEoCRIRCglzaWduZWRfYnkYBCABKAkSFQoNY3JlYXRlZF9hdF9tcxgFIAEoARIPCgdyZXZva2VkGAYgASgIEhUKDXJldm9rZWRfYXRfbXMYByABKAESDgoGc2lnbmVkGAggAygJIm0KEFJldm9rZUtleVJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEg0KBXRva2VuGAIgASgJEgsKA2tleRgDIAEoCRIMCgRrZWVwGAQgAygJEhAKCGtlZXBfYWxsGAUgASgIIk0KDlJldm9rZUtleVJlcGx5Eh0KBXdyb3RlGAEgAygLMg4uY2MudjEuV3JpdHRlbhIOCgZjb3BpZXMYAiABKA0SDAoEa2VwdBgDIAMoCSKDAQoLTG9nc1JlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEhEKCWNvbnRhaW5lchgCIAEoCRIOCgZmb2xsb3cYAyABKAgSEAoIc2luY2VfbXMYBCABKAESDAoEdGFpbBgFIAEoBRISCgp0aW1lc3RhbXBzGAYgASgIIlAKDUF0dGFjaFJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEhEKCWNvbnRhaW5lchgCIAEoCRINCgVzdGRpbhgDIAEoCCLQAQoLRXhlY1JlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEhEKCWNvbnRhaW5lchgCIAEoCRIPCgdjb21tYW5kGAMgAygJEigKA2VudhgEIAMoCzIbLmNjLnYxLkV4ZWNSZXF1ZXN0LkVudkVudHJ5EgwKBHVzZXIYBSABKAkSCwoDZGlyGAYgASgJEg0KBXN0ZGluGAcgASgIGioKCEVudkVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiQwoOSW5zcGVjdFJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEhIKCmNvbnRhaW5lcnMYAiADKAkiVwoMSW5zcGVjdFJlcGx5EiUKCmNvbnRhaW5lcnMYASADKAsyES5jYy52MS5JbnNwZWN0aW9uEiAKBmVycm9ycxgCIAMoCzIQLmNjLnYxLkl0ZW1FcnJvciLBAQoKSW5zcGVjdGlvbhIlCgZzdGF0dXMYASABKAsyFS5jYy52MS5Db250YWluZXJTdGF0ZRIiCgRzcGVjGAIgASgLMhQuY2MudjEuQ29udGFpbmVyU3BlYxIiCgdjcmVhdGVkGAMgASgLMhEuY2MudjEuQXNrZWRTdGF0ZRIhCgZ3YW50ZWQYBCABKAsyES5jYy52MS5Bc2tlZFN0YXRlEiEKBmNsYWltcxgFIAMoCzIRLmNjLnYxLkNsYWltU3RhdGUiZAoKQXNrZWRTdGF0ZRIMCgRjYWxsGAEgASgJEgsKA2tleRgCIAEoCRIQCghrZXlfbmFtZRgDIAEoCRIVCg1zdGFtcGVkX2F0X21zGAQgASgBEhIKCnN0YW1wZWRfYnkYBSABKAkigwEKCkNsYWltU3RhdGUSDAoEaG9zdBgBIAEoCRIRCglob3N0X25hbWUYAiABKAkSDQoFZXBvY2gYAyABKA0SDwoHd2FycmFudBgEIAEoCRIVCg1jbGFpbWVkX2F0X21zGAUgASgBEg0KBXBoYXNlGAYgASgJEg4KBmNvdW50cxgHIAEoCCJRCgtXYWl0UmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSEgoKY29udGFpbmVycxgCIAMoCRIPCgd3YWl0X21zGAMgASgBIlMKCVdhaXRSZXBseRIkCgVlbmRlZBgBIAMoCzIVLmNjLnYxLkNvbnRhaW5lclN0YXRlEiAKBmVycm9ycxgCIAMoCzIQLmNjLnYxLkl0ZW1FcnJvcjL/CAoFQ2xvdWQSLwoFSGVsbG8SEy5jYy52MS5IZWxsb1JlcXVlc3QaES5jYy52MS5IZWxsb1JlcGx5Ei8KBUFkbWl0EhMuY2MudjEuQWRtaXRSZXF1ZXN0GhEuY2MudjEuQWRtaXRSZXBseRI7CglJbnRyb2R1Y2USFy5jYy52MS5JbnRyb2R1Y2VSZXF1ZXN0GhUuY2MudjEuSW50cm9kdWNlUmVwbHkSMgoGV2hvQW1JEhQuY2MudjEuV2hvQW1JUmVxdWVzdBoSLmNjLnYxLldob0FtSVJlcGx5EikKA1J1bhIRLmNjLnYxLlJ1blJlcXVlc3QaDy5jYy52MS5SdW5SZXBseRJKCg5MaXN0Q29udGFpbmVycxIcLmNjLnYxLkxpc3RDb250YWluZXJzUmVxdWVzdBoaLmNjLnYxLkxpc3RDb250YWluZXJzUmVwbHkSTQoPQ29udGFpbmVyU3RhdHVzEh0uY2MudjEuQ29udGFpbmVyU3RhdHVzUmVxdWVzdBobLmNjLnYxLkNvbnRhaW5lclN0YXR1c1JlcGx5EjUKB1Jlc29sdmUSFS5jYy52MS5SZXNvbHZlUmVxdWVzdBoTLmNjLnYxLlJlc29sdmVSZXBseRIuCgRTdG9wEhIuY2MudjEuU3RvcFJlcXVlc3QaEi5jYy52MS5DaGFuZ2VSZXBseRIwCgVTdGFydBITLmNjLnYxLlN0YXJ0UmVxdWVzdBoSLmNjLnYxLkNoYW5nZVJlcGx5EjQKB1Jlc3RhcnQSFS5jYy52MS5SZXN0YXJ0UmVxdWVzdBoSLmNjLnYxLkNoYW5nZVJlcGx5EjIKBlJlbW92ZRIULmNjLnYxLlJlbW92ZVJlcXVlc3QaEi5jYy52MS5DaGFuZ2VSZXBseRI7CglMaXN0SG9zdHMSFy5jYy52MS5MaXN0SG9zdHNSZXF1ZXN0GhUuY2MudjEuTGlzdEhvc3RzUmVwbHkSRAoMQ3JlYXRlSW52aXRlEhouY2MudjEuQ3JlYXRlSW52aXRlUmVxdWVzdBoYLmNjLnYxLkNyZWF0ZUludml0ZVJlcGx5Ej4KClJlbW92ZUhvc3QSGC5jYy52MS5SZW1vdmVIb3N0UmVxdWVzdBoWLmNjLnYxLlJlbW92ZUhvc3RSZXBseRI7CglDcmVhdGVLZXkSFy5jYy52MS5DcmVhdGVLZXlSZXF1ZXN0GhUuY2MudjEuQ3JlYXRlS2V5UmVwbHkSOAoITGlzdEtleXMSFi5jYy52MS5MaXN0S2V5c1JlcXVlc3QaFC5jYy52MS5MaXN0S2V5c1JlcGx5EjsKCVJldm9rZUtleRIXLmNjLnYxLlJldm9rZUtleVJlcXVlc3QaFS5jYy52MS5SZXZva2VLZXlSZXBseRI1CgdJbnNwZWN0EhUuY2MudjEuSW5zcGVjdFJlcXVlc3QaEy5jYy52MS5JbnNwZWN0UmVwbHkSLAoEV2FpdBISLmNjLnYxLldhaXRSZXF1ZXN0GhAuY2MudjEuV2FpdFJlcGx5YgZwcm90bzM", [file_cc_v1_records]);
 
 /**
  * First field of every signed body.
@@ -1735,6 +1735,297 @@ export const AttachRequestSchema: GenMessage<AttachRequest> = /*@__PURE__*/
   messageDesc(file_cc_v1_cloud, 43);
 
 /**
+ * One more process in a running container. Standard input goes by a window: see src/api/streams.ts.
+ *
+ * @generated from message cc.v1.ExecRequest
+ */
+export type ExecRequest = Message<"cc.v1.ExecRequest"> & {
+  /**
+   * @generated from field: cc.v1.Addressing to = 1;
+   */
+  to?: Addressing | undefined;
+
+  /**
+   * @generated from field: string container = 2;
+   */
+  container: string;
+
+  /**
+   * @generated from field: repeated string command = 3;
+   */
+  command: string[];
+
+  /**
+   * over the container's own
+   *
+   * @generated from field: map<string, string> env = 4;
+   */
+  env: { [key: string]: string };
+
+  /**
+   * empty: the container's own
+   *
+   * @generated from field: string user = 5;
+   */
+  user: string;
+
+  /**
+   * empty: the container's own
+   *
+   * @generated from field: string dir = 6;
+   */
+  dir: string;
+
+  /**
+   * @generated from field: bool stdin = 7;
+   */
+  stdin: boolean;
+};
+
+/**
+ * Describes the message cc.v1.ExecRequest.
+ * Use `create(ExecRequestSchema)` to create a new message.
+ */
+export const ExecRequestSchema: GenMessage<ExecRequest> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 44);
+
+/**
+ * @generated from message cc.v1.InspectRequest
+ */
+export type InspectRequest = Message<"cc.v1.InspectRequest"> & {
+  /**
+   * @generated from field: cc.v1.Addressing to = 1;
+   */
+  to?: Addressing | undefined;
+
+  /**
+   * ids or names
+   *
+   * @generated from field: repeated string containers = 2;
+   */
+  containers: string[];
+};
+
+/**
+ * Describes the message cc.v1.InspectRequest.
+ * Use `create(InspectRequestSchema)` to create a new message.
+ */
+export const InspectRequestSchema: GenMessage<InspectRequest> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 45);
+
+/**
+ * @generated from message cc.v1.InspectReply
+ */
+export type InspectReply = Message<"cc.v1.InspectReply"> & {
+  /**
+   * @generated from field: repeated cc.v1.Inspection containers = 1;
+   */
+  containers: Inspection[];
+
+  /**
+   * @generated from field: repeated cc.v1.ItemError errors = 2;
+   */
+  errors: ItemError[];
+};
+
+/**
+ * Describes the message cc.v1.InspectReply.
+ * Use `create(InspectReplySchema)` to create a new message.
+ */
+export const InspectReplySchema: GenMessage<InspectReply> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 46);
+
+/**
+ * @generated from message cc.v1.Inspection
+ */
+export type Inspection = Message<"cc.v1.Inspection"> & {
+  /**
+   * @generated from field: cc.v1.ContainerState status = 1;
+   */
+  status?: ContainerState | undefined;
+
+  /**
+   * as it was signed, but for the registry's password; environment and registry user for operators only
+   *
+   * @generated from field: cc.v1.ContainerSpec spec = 2;
+   */
+  spec?: ContainerSpec | undefined;
+
+  /**
+   * @generated from field: cc.v1.AskedState created = 3;
+   */
+  created?: AskedState | undefined;
+
+  /**
+   * the last change that was asked for; missing: none since it was created
+   *
+   * @generated from field: cc.v1.AskedState wanted = 4;
+   */
+  wanted?: AskedState | undefined;
+
+  /**
+   * the one that counts first
+   *
+   * @generated from field: repeated cc.v1.ClaimState claims = 5;
+   */
+  claims: ClaimState[];
+};
+
+/**
+ * Describes the message cc.v1.Inspection.
+ * Use `create(InspectionSchema)` to create a new message.
+ */
+export const InspectionSchema: GenMessage<Inspection> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 47);
+
+/**
+ * @generated from message cc.v1.AskedState
+ */
+export type AskedState = Message<"cc.v1.AskedState"> & {
+  /**
+   * Run | Stop | Start | Restart | Remove
+   *
+   * @generated from field: string call = 1;
+   */
+  call: string;
+
+  /**
+   * @generated from field: string key = 2;
+   */
+  key: string;
+
+  /**
+   * @generated from field: string key_name = 3;
+   */
+  keyName: string;
+
+  /**
+   * @generated from field: double stamped_at_ms = 4;
+   */
+  stampedAtMs: number;
+
+  /**
+   * the peer that took the request
+   *
+   * @generated from field: string stamped_by = 5;
+   */
+  stampedBy: string;
+};
+
+/**
+ * Describes the message cc.v1.AskedState.
+ * Use `create(AskedStateSchema)` to create a new message.
+ */
+export const AskedStateSchema: GenMessage<AskedState> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 48);
+
+/**
+ * @generated from message cc.v1.ClaimState
+ */
+export type ClaimState = Message<"cc.v1.ClaimState"> & {
+  /**
+   * @generated from field: string host = 1;
+   */
+  host: string;
+
+  /**
+   * @generated from field: string host_name = 2;
+   */
+  hostName: string;
+
+  /**
+   * @generated from field: uint32 epoch = 3;
+   */
+  epoch: number;
+
+  /**
+   * award
+   *
+   * @generated from field: string warrant = 4;
+   */
+  warrant: string;
+
+  /**
+   * @generated from field: double claimed_at_ms = 5;
+   */
+  claimedAtMs: number;
+
+  /**
+   * @generated from field: string phase = 6;
+   */
+  phase: string;
+
+  /**
+   * this host has it
+   *
+   * @generated from field: bool counts = 7;
+   */
+  counts: boolean;
+};
+
+/**
+ * Describes the message cc.v1.ClaimState.
+ * Use `create(ClaimStateSchema)` to create a new message.
+ */
+export const ClaimStateSchema: GenMessage<ClaimState> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 49);
+
+/**
+ * @generated from message cc.v1.WaitRequest
+ */
+export type WaitRequest = Message<"cc.v1.WaitRequest"> & {
+  /**
+   * @generated from field: cc.v1.Addressing to = 1;
+   */
+  to?: Addressing | undefined;
+
+  /**
+   * ids
+   *
+   * @generated from field: repeated string containers = 2;
+   */
+  containers: string[];
+
+  /**
+   * at most 10,000
+   *
+   * @generated from field: double wait_ms = 3;
+   */
+  waitMs: number;
+};
+
+/**
+ * Describes the message cc.v1.WaitRequest.
+ * Use `create(WaitRequestSchema)` to create a new message.
+ */
+export const WaitRequestSchema: GenMessage<WaitRequest> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 50);
+
+/**
+ * @generated from message cc.v1.WaitReply
+ */
+export type WaitReply = Message<"cc.v1.WaitReply"> & {
+  /**
+   * those of the asked that have ended for good
+   *
+   * @generated from field: repeated cc.v1.ContainerState ended = 1;
+   */
+  ended: ContainerState[];
+
+  /**
+   * @generated from field: repeated cc.v1.ItemError errors = 2;
+   */
+  errors: ItemError[];
+};
+
+/**
+ * Describes the message cc.v1.WaitReply.
+ * Use `create(WaitReplySchema)` to create a new message.
+ */
+export const WaitReplySchema: GenMessage<WaitReply> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 51);
+
+/**
  * @generated from service cc.v1.Cloud
  */
 export const Cloud: GenService<{
@@ -1887,6 +2178,24 @@ export const Cloud: GenService<{
     methodKind: "unary";
     input: typeof RevokeKeyRequestSchema;
     output: typeof RevokeKeyReplySchema;
+  },
+  /**
+   * @generated from rpc cc.v1.Cloud.Inspect
+   */
+  inspect: {
+    methodKind: "unary";
+    input: typeof InspectRequestSchema;
+    output: typeof InspectReplySchema;
+  },
+  /**
+   * answers when one has ended for good, at the latest after wait_ms
+   *
+   * @generated from rpc cc.v1.Cloud.Wait
+   */
+  wait: {
+    methodKind: "unary";
+    input: typeof WaitRequestSchema;
+    output: typeof WaitReplySchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_cc_v1_cloud, 0);
