@@ -55,6 +55,7 @@ const APPLETS = [
   "find",
   "swapon",
   "reboot",
+  "ln",
 ];
 
 /** Everything a host test of containers needs, in folders of its own. */
