@@ -131,5 +131,5 @@ export class User {
   }
 }
 
-const READS: ReadonlySet<string> = new Set(["WhoAmI", "ListContainers", "ContainerStatus", "Resolve", "ListHosts", "ListKeys"]);
+const READS: ReadonlySet<string> = new Set(["WhoAmI", "ListContainers", "ContainerStatus", "Resolve", "ListHosts", "ListKeys", "Inspect", "Wait"]);
 const isWrite = (call: SignedCall): boolean => !READS.has(call);

@@ -117,7 +117,7 @@ export class Execs {
   }
 }
 
-export function notRunning(id: ContainerId): CcError {
+function notRunning(id: ContainerId): CcError {
   return new CcError("NOT_RUNNING", `container ${id} is not running; cc start ${id} starts it`);
 }
 
