@@ -1,15 +1,7 @@
-import {
-  Channel,
-  decodeFrame,
-  decodeJson,
-  encodeFrame,
-  encodeJsonFrame,
-  FRAME_BYTES_MAX,
-  type FrameChannel,
-  INPUT_WINDOW_BYTES,
-} from "../../../src/api/index.ts";
+import { Channel, decodeFrame, encodeFrame, encodeJsonFrame, FRAME_BYTES_MAX, type FrameChannel, INPUT_WINDOW_BYTES } from "../../../src/api/index.ts";
 import { CcError, type ContainerId } from "../../../src/base/index.ts";
-import { type ContainerRuntime, type ExecProcess, type ExecSpec, signalName } from "../../../src/containers/index.ts";
+import type { ContainerRuntime, ExecProcess, ExecSpec } from "../../../src/containers/index.ts";
+import { signalIn } from "./signals.ts";
 
 /** So much of its input is taken before it is said, or all that there is. */
 const TOOK_BYTES = INPUT_WINDOW_BYTES / 4;
@@ -60,12 +52,8 @@ async function untilGone(process: ExecProcess, exec: ExecSpec, channel: FrameCha
   const input = createInput(process, channel, over);
   for await (const bytes of channel.frames()) {
     const frame = decodeFrame(bytes);
-    if (frame.channel === Channel.control) {
-      const wanted = decodeJson(frame.payload)["signal"];
-      const name = typeof wanted === "string" ? signalName(wanted) : undefined;
-      if (name === undefined) throw new CcError("BAD_REQUEST", "a control frame names a signal");
-      await process.kill(name);
-    } else if (exec.stdin && frame.channel === Channel.stdin) input.push(frame.payload);
+    if (frame.channel === Channel.control) await process.kill(signalIn(frame.payload));
+    else if (exec.stdin && frame.channel === Channel.stdin) input.push(frame.payload);
     else if (exec.stdin && frame.channel === Channel.stdinEnd) input.end();
   }
   throw new CcError("CANCELLED", "the user has left, and the command is ended");
