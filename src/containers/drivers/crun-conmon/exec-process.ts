@@ -191,7 +191,8 @@ export class RunningExec implements ExecProcess {
 
   async #outcome(exitCode: number): Promise<ExecExit> {
     const complaint = exitCode === 0 ? "" : this.#complaint();
-    const stillRuns = await this.#containerRuns(exitCode, complaint);
+    // Where that cannot be found out (the runtime is closing), the process has ended all the same.
+    const stillRuns = await this.#containerRuns(exitCode, complaint).catch(() => true);
     this.#close();
     if (complaint !== "")
       throw stillRuns ? execError(complaint, this.#parts.word) : new CcError("NOT_RUNNING", `container ${this.#parts.id} ended before the command began`);
