@@ -44,6 +44,7 @@ export const COMMANDS: { readonly [id: string]: () => Promise<{ readonly default
   "vpc:create": () => import("./commands/vpc/create.ts"),
   "vpc:delete": () => import("./commands/vpc/delete.ts"),
   "vpc:list": () => import("./commands/vpc/list.ts"),
+  wait: () => import("./commands/wait.ts"),
 };
 
 export const TOPICS: { readonly [name: string]: { readonly description: string } } = {

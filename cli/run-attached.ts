@@ -5,14 +5,9 @@ import type { StreamEvent } from "../src/api/streams.ts";
 import { CcError } from "../src/base/index.ts";
 import { ExitCode } from "./failure.ts";
 import { createGatheringSink, createOutputSink } from "./output-sink.ts";
+import { passInput, passingSignals, signalExit } from "./passed-signals.ts";
 
-/** Passed on to the container's process, as Docker does it. */
-const PASSED_ON = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"] as const;
 const ENDING = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
-/** So many Ctrl-C within that time leave the container to itself: a first process without a handler ignores them. */
-const DETACH_PRESSES = 3;
-const DETACH_WITHIN_MS = 2_000;
-const SIGNAL_EXIT: Readonly<Record<string, number>> = { SIGHUP: 129, SIGINT: 130, SIGQUIT: 131, SIGUSR1: 138, SIGUSR2: 140, SIGTERM: 143 };
 
 export type Shown = {
   readonly note: (text: string) => void;
@@ -22,19 +17,10 @@ export type Shown = {
   readonly json: (value: unknown) => void;
 };
 
-async function passInput(handle: StreamHandle): Promise<void> {
-  try {
-    for await (const chunk of process.stdin) await handle.input(Buffer.from(chunk));
-  } catch {
-    // A terminal that went away or a file that cannot be read: for the container both are the end of its input.
-  }
-  handle.inputEnd();
-}
-
 /** Nobody to pass a signal on to yet. The request may have been sent: it is then carried out. */
 function leaveUnplaced(signal: NodeJS.Signals, note: (text: string) => void): never {
   note(`${signal} before the container was placed; if it was asked for already it still starts: look with cc ps`);
-  process.exit(SIGNAL_EXIT[signal] ?? ExitCode.cloudFailed);
+  process.exit(signalExit(signal));
 }
 
 /** While `work` places a container that nobody will be attached to: what an interruption leaves open is said. */
@@ -57,19 +43,6 @@ export async function runAttached(
 ): Promise<number> {
   let handle: StreamHandle | undefined;
   let placed: { readonly id: string; readonly host: string } | undefined;
-  const presses: number[] = [];
-
-  const onSignal = (signal: NodeJS.Signals): void => {
-    if (handle === undefined) return leaveUnplaced(signal, shown.note);
-    if (signal === "SIGINT") {
-      presses.push(options.nowMs());
-      const recent = presses.filter((atMs) => options.nowMs() - atMs <= DETACH_WITHIN_MS);
-      if (recent.length >= DETACH_PRESSES) return handle.detach();
-    }
-    handle.signal(signal);
-  };
-  for (const signal of PASSED_ON) process.on(signal, onSignal);
-
   const onEvent = (event: StreamEvent): void => {
     if (event.type === "explain") shown.answers(decodeAnswers(Array.isArray(event.answers) ? event.answers : []));
     if (event.type !== "placed") return;
@@ -87,10 +60,12 @@ export async function runAttached(
   const output = createOutputSink(hooks);
 
   try {
-    const end = await client.stream("Run", { ...request, attach: true }, options.json ? gathering.sink : output.sink);
+    const end = await passingSignals({ handle: () => handle, early: (signal) => leaveUnplaced(signal, shown.note), nowMs: options.nowMs }, () =>
+      client.stream("Run", { ...request, attach: true }, options.json ? gathering.sink : output.sink),
+    );
     if (end.detached === true) {
       shown.note(`detached; ${placed?.id ?? "the container"} goes on: cc logs -f ${placed?.id ?? ""} follows it, cc stop ${placed?.id ?? ""} ends it`);
-      return SIGNAL_EXIT["SIGINT"] ?? ExitCode.cloudFailed;
+      return signalExit("SIGINT");
     }
     if (end.reason !== undefined && end.reason !== "") shown.note(`the container ended: ${end.reason}`);
     if (options.json) {
@@ -114,7 +89,5 @@ export async function runAttached(
       );
     }
     throw error;
-  } finally {
-    for (const signal of PASSED_ON) process.off(signal, onSignal);
   }
 }

@@ -3,6 +3,7 @@ import { CcError, type ContainerId, type VolumeId } from "../../src/base/index.t
 import type { ContainerRuntime, ContainerSpec, Exit, Found } from "../../src/containers/index.ts";
 import type { ImageOnHost, ImageStore } from "../../src/images/index.ts";
 import type { VolumeFiles } from "../../src/volumes/index.ts";
+import { simulatedExec } from "./exec.ts";
 import type { SeededRandom } from "./random.ts";
 import type { HostClock, MachineTime, Timeline } from "./timeline.ts";
 
@@ -176,6 +177,18 @@ export class Machine {
       },
       readers: () => 0,
       stdin: () => Promise.reject(new CcError("NOT_RUNNING", "the simulated container reads nothing")),
+      exec: async (id, exec) => {
+        const bundle = this.bundles.get(id);
+        const isRunning = (): boolean => bundle?.state === "running";
+        if (!isRunning()) throw new CcError("NOT_RUNNING", `container ${id} is not running`);
+        const refusal = startRefusal(exec.command[0] ?? "");
+        if (refusal !== undefined) throw refusal;
+        const onChange = (listener: () => void): (() => void) => {
+          this.#waiting.add(listener);
+          return () => this.#waiting.delete(listener);
+        };
+        return simulatedExec(exec, clock, { isRunning, onChange });
+      },
     };
   }
 

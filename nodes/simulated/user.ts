@@ -140,5 +140,7 @@ const READS: ReadonlySet<string> = new Set([
   "Resolve",
   "ListHosts",
   "ListKeys",
+  "Inspect",
+  "Wait",
 ]);
 const isWrite = (call: SignedCall): boolean => !READS.has(call);

@@ -24,6 +24,7 @@ export type ItemError = Plain<wire.ItemError>;
 export type BidAnswer = Plain<wire.BidAnswer>;
 export type ChangeReply = Plain<wire.ChangeReply>;
 export type VolumeState = Plain<wire.VolumeState>;
+export type Inspection = Plain<wire.Inspection>;
 
 type Calls = {
   Hello: [wire.HelloRequest, wire.HelloReply];
@@ -48,18 +49,22 @@ type Calls = {
   CreateKey: [wire.CreateKeyRequest, wire.CreateKeyReply];
   ListKeys: [wire.ListKeysRequest, wire.ListKeysReply];
   RevokeKey: [wire.RevokeKeyRequest, wire.RevokeKeyReply];
+  Inspect: [wire.InspectRequest, wire.InspectReply];
+  Wait: [wire.WaitRequest, wire.WaitReply];
 };
 
 export type CallName = keyof Calls;
 export type UnsignedCall = "Hello" | "Admit" | "Introduce";
 export type SignedCall = Exclude<CallName, UnsignedCall>;
-export type StreamCall = "Run" | "Logs" | "Attach";
+export type StreamCall = "Run" | "Logs" | "Attach" | "Exec";
 /** A request as its caller fills it: what is left out is empty; addressing and token are the client's business. */
 export type RequestOf<C extends CallName> = Given<Omit<Plain<Calls[C][0]>, "to">>;
 export type ReplyOf<C extends CallName> = Plain<Calls[C][1]>;
 export type LogsRequest = Partial<Omit<Plain<wire.LogsRequest>, "to">>;
 export type AttachRequest = Partial<Omit<Plain<wire.AttachRequest>, "to">>;
-export type StreamRequestOf<C extends StreamCall> = C extends "Run" ? RequestOf<"Run"> : C extends "Logs" ? LogsRequest : AttachRequest;
+export type ExecRequest = Partial<Omit<Plain<wire.ExecRequest>, "to">>;
+type StreamRequests = { Run: RequestOf<"Run">; Logs: LogsRequest; Attach: AttachRequest; Exec: ExecRequest };
+export type StreamRequestOf<C extends StreamCall> = StreamRequests[C];
 
 /** Calls that change something: they carry the client's token, and what they wrote is remembered. */
 export const WRITE_CALLS: ReadonlySet<string> = new Set([
@@ -148,6 +153,12 @@ const VOLUME: VolumeState = {
 const ANSWER: BidAnswer = { host: "", name: "", zone: "", kind: "", price: 0, terms: NUMBERS, reason: "", chosen: false };
 const CHANGE: ChangeReply = { done: [""], errors: [ITEM_ERROR], wrote: [WRITTEN], copies: 0, notAsked: [""], pending: [""] };
 
+const ASKED: NonNullable<Inspection["wanted"]> = { call: "", key: "", keyName: "", stampedAtMs: 0, stampedBy: "" };
+const CLAIM: Inspection["claims"][number] = { host: "", hostName: "", epoch: 0, warrant: "", claimedAtMs: 0, phase: "", counts: false };
+/** Shown as it came: what later versions add to a spec is not lost on the way to who reads it. */
+const AS_IT_CAME = {} as ContainerSpecMessage;
+const INSPECTION: Inspection = { status: CONTAINER, spec: AS_IT_CAME, created: ASKED, wanted: ASKED, claims: [CLAIM] };
+
 const SHAPES: { readonly [C in CallName]: ReplyOf<C> } = {
   Hello: { peer: "", mesh: "", timeMs: 0, version: "", zone: "", name: "" },
   Admit: { certificate: "", neighbours: [NEIGHBOUR] },
@@ -171,6 +182,8 @@ const SHAPES: { readonly [C in CallName]: ReplyOf<C> } = {
   CreateKey: { id: "", wrote: [WRITTEN], copies: 0 },
   ListKeys: { keys: [KEY] },
   RevokeKey: { wrote: [WRITTEN], copies: 0, kept: [""] },
+  Inspect: { containers: [INSPECTION], errors: [ITEM_ERROR] },
+  Wait: { ended: [CONTAINER], errors: [ITEM_ERROR] },
 };
 /** Fields without a value of their own in the shapes: present only where the peer sent them. */
 const OPTIONAL_NUMBERS: ReadonlySet<string> = new Set(["exitCode", "usedBytes", "allocatedBytes"]);
@@ -205,6 +218,7 @@ function fill(shape: unknown, value: unknown, path: string): unknown {
   }
   if (value !== undefined && value !== null && !isObject(value)) throw malformed(path);
   const given = value ?? {};
+  if (shape === AS_IT_CAME) return given;
   const example = shape === MAP ? "" : shape === NUMBERS ? 0 : undefined;
   if (example !== undefined) return Object.fromEntries(Object.entries(given).map(([key, item]) => [key, fill(example, item, `${path}.${key}`)]));
   const filled: Record<string, unknown> = {};

@@ -49,6 +49,15 @@ export type SignedBody = { readonly body: Uint8Array; readonly headers: Readonly
 
 const WEBSOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
+export type StreamCallMade = {
+  readonly path: string;
+  readonly host: string;
+  readonly request: SignedBody;
+  readonly commitsOnUpgrade: boolean;
+  /** So much input may be under way that was not taken yet; undefined: as much as the connection takes. */
+  readonly inputWindowBytes?: number | undefined;
+};
+
 /**
  * One WebSocket call from the upgrade to its last frame. `commitsOnUpgrade` is for calls that only read: they have
  * taken effect once the peer agreed. Throws the peer's refusal as CcError, ConnectionLost otherwise.
@@ -56,7 +65,7 @@ const WEBSOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 export function runStream(
   parts: { readonly clock: Clock; readonly random: Pick<Random, "bytes"> },
   connection: Connection,
-  call: { readonly path: string; readonly host: string; readonly request: SignedBody; readonly commitsOnUpgrade: boolean },
+  call: StreamCallMade,
   sink: StreamSink,
 ): Promise<StreamEnd> {
   return new Promise((resolve, reject) => {
@@ -77,6 +86,8 @@ export function runStream(
     let committed = false;
     let unanswered = 0;
     let paused = false;
+    let window = call.inputWindowBytes ?? Number.POSITIVE_INFINITY;
+    let widened: (() => void) | undefined;
     let cancelTimer = parts.clock.after(UPGRADE_MS_MAX, () => lose("the peer did not answer the upgrade in time"));
 
     const send = (opcode: number, payload: Uint8Array): boolean => connection.write(encodeClientFrame(opcode, payload, parts.random.bytes(4)));
@@ -84,6 +95,7 @@ export function runStream(
       if (phase === "over") return;
       const wasOpen = phase === "open";
       phase = "over";
+      widened?.();
       cancelTimer();
       if (wasOpen) send(Opcode.close, Buffer.from([0x03, 0xe8]));
       connection.close();
@@ -94,8 +106,17 @@ export function runStream(
 
     const handle: StreamHandle = {
       async input(bytes) {
-        for (let at = 0; at < bytes.length && phase === "open"; at += FRAME_BYTES_MAX) {
-          if (!send(Opcode.binary, encodeFrame(Channel.stdin, bytes.subarray(at, at + FRAME_BYTES_MAX)))) await connection.drained();
+        for (let at = 0; at < bytes.length && phase === "open"; ) {
+          if (window <= 0) {
+            await new Promise<void>((resolve) => {
+              widened = resolve;
+            });
+            continue;
+          }
+          const part = bytes.subarray(at, at + Math.min(FRAME_BYTES_MAX, window));
+          at += part.length;
+          window -= part.length;
+          if (!send(Opcode.binary, encodeFrame(Channel.stdin, part))) await connection.drained();
         }
       },
       inputEnd: () => void (phase === "open" && send(Opcode.binary, encodeFrame(Channel.stdinEnd, new Uint8Array()))),
@@ -122,6 +143,12 @@ export function runStream(
       if (type === "error") {
         const code: ErrorCode = typeof event["code"] === "string" && isErrorCode(event["code"]) ? event["code"] : "INTERNAL";
         fail(new CcError(code, String(event["message"] ?? "the peer gave no reason"), { details: stringDetails(event["details"]) }));
+        return;
+      }
+      if (type === "took") {
+        const { bytes } = event;
+        if (typeof bytes === "number" && bytes > 0) window += bytes;
+        widened?.();
         return;
       }
       if (type === "placed") commit();

@@ -13,6 +13,7 @@ import {
   type Written,
 } from "./client-messages.ts";
 import { ConnectionLost, runStream, type SignedBody, type StreamEnd, type StreamSink } from "./client-stream.ts";
+import { INPUT_WINDOW_BYTES } from "./streams.ts";
 
 /**
  * The light client of a peer's API: the contract's JSON form over one connection that has proven its peer, without
@@ -261,7 +262,15 @@ export function createCloudClient(parts: ClientParts, settings: ClientSettings):
         const signed = signBody(call, peer, { ...token, ...request, ...asked });
         // A stream ends its connection: the next call dials anew.
         if (kept?.connection === connection) kept = undefined;
-        return await runStream(parts, connection, { path: callPath(call), host: hostHeader(endpoint), request: signed, commitsOnUpgrade: !isWrite }, sink);
+        const made = { path: callPath(call), host: hostHeader(endpoint), request: signed, commitsOnUpgrade: !isWrite };
+        if (call !== "Exec") return await runStream(parts, connection, made, sink);
+        try {
+          return await runStream(parts, connection, { ...made, inputWindowBytes: INPUT_WINDOW_BYTES }, sink);
+        } catch (error) {
+          // A command has no token to be known again by: it is not asked for twice.
+          if (!(error instanceof ConnectionLost) || error.committed) throw error;
+          throw new CcError("OUTCOME_UNKNOWN", `whether the command began is unknown (${error.message}); if it did, it was ended`);
+        }
       });
     },
     get answeredBy() {

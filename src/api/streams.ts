@@ -24,6 +24,12 @@ export const FRAME_BYTES_MAX = 64 * 1024;
 /** A request in the upgrade's header, base64url: above this it travels as the first frame (Node's limit for all headers is 16 KiB). */
 export const HEADER_REQUEST_BYTES_MAX = 8 * 1024;
 
+/**
+ * Exec's standard input: the user's side has at most so many bytes under way that the process's host has not said it took
+ * (`took`). So nobody in between has to stop reading, and what stands behind the input still arrives.
+ */
+export const INPUT_WINDOW_BYTES = 1024 * 1024;
+
 /** What the user's side may ask of the process. */
 export type StreamControl = { readonly signal: string };
 
@@ -40,6 +46,8 @@ export type StreamEvent =
   | { readonly type: "progress"; readonly text: string }
   | { readonly type: "started"; readonly id: string }
   | { readonly type: "warning"; readonly text: string }
+  /** So much more of the input was taken. */
+  | { readonly type: "took"; readonly bytes: number }
   /** Last frame of a stream that ended well. `exitCode` is missing for logs. */
   | { readonly type: "end"; readonly exitCode?: number; readonly reason?: string }
   /** Last frame of a stream that failed. */

@@ -26,6 +26,7 @@ const TABLE = {
   NO_ROOM: "resource_exhausted",
   RATE_LIMITED: "resource_exhausted",
   TOO_LARGE: "resource_exhausted",
+  LIMIT: "resource_exhausted",
   IMAGE_NOT_FOUND: "not_found",
   IMAGE_DENIED: "permission_denied",
   IMAGE_PULL_FAILED: "unavailable",

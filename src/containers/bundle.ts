@@ -78,9 +78,6 @@ type Mount = { readonly destination: string; readonly type: string; readonly sou
 /** The OCI runtime configuration (config.json of a bundle) of a container. */
 export function ociConfig(input: BundleInput): object {
   const { spec, user } = input;
-  const bounding = [...CAPABILITIES];
-  // Only root has them to begin with; others could still gain them from a file's, but for noNewPrivileges.
-  const held = user.uid === 0 ? bounding : [];
   const nofile = Math.min(input.nofileMax, NOFILE_MAX);
   return {
     ociVersion: "1.0.2",
@@ -88,12 +85,12 @@ export function ociConfig(input: BundleInput): object {
     root: { path: input.rootfs, readonly: spec.readOnly },
     process: {
       terminal: false,
-      user: { uid: user.uid, gid: user.gid, umask: 0o022, additionalGids: user.additionalGids },
+      user: ociUser(user),
       args: spec.init ? [INIT_PATH, "--", ...input.args] : input.args,
       env: input.env,
       cwd: input.dir,
       noNewPrivileges: true,
-      capabilities: { bounding, effective: held, permitted: held, inheritable: [], ambient: [] },
+      capabilities: capabilitiesOf(user.uid),
       rlimits: [
         { type: "RLIMIT_NOFILE", soft: nofile, hard: nofile },
         // A core file would go where the host's core_pattern says.
@@ -125,6 +122,17 @@ export function ociConfig(input: BundleInput): object {
       ...(input.seccomp.kind === "rules" ? { seccomp: input.seccomp.rules } : {}),
     },
   };
+}
+
+export function ociUser(user: ResolvedUser): object {
+  return { uid: user.uid, gid: user.gid, umask: 0o022, additionalGids: user.additionalGids };
+}
+
+/** Only root has them to begin with; others could still gain them from a file's, but for noNewPrivileges. */
+export function capabilitiesOf(uid: number): object {
+  const bounding = [...CAPABILITIES];
+  const held = uid === 0 ? bounding : [];
+  return { bounding, effective: held, permitted: held, inheritable: [], ambient: [] };
 }
 
 function mountsOf(input: BundleInput): readonly Mount[] {

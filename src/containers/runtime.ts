@@ -1,5 +1,6 @@
 import type { ContainerId } from "../base/index.ts";
 import type { ImageOnHost } from "../images/index.ts";
+import type { ExecSpec } from "./exec.ts";
 import type { ContainerSpec } from "./spec.ts";
 
 /** How a process of a container ended. */
@@ -41,6 +42,29 @@ export type ReadLogs = {
 /** Standard input of a container. `write` resolves when there is room for more; both throw NOT_RUNNING when nobody reads any more. */
 export type ContainerInput = { write(data: Uint8Array): Promise<void>; end(): Promise<void> };
 
+export type ExecChunk = { readonly stream: "stdout" | "stderr"; readonly data: Uint8Array };
+
+/** `withContainer`: it was ended because its container was. */
+export type ExecExit = { readonly exitCode: number; readonly withContainer: boolean };
+
+/** One more process in a container. It is its caller's: `end` must be called when nobody needs it any more. */
+export interface ExecProcess {
+  /**
+   * Its output as it comes, for one reader; a slow one stops the process once a pipe (64 KiB) is full. Ends after the last
+   * byte when the process has ended; what it left running in the background keeps nothing open.
+   */
+  output(): AsyncIterable<ExecChunk>;
+  /** Resolves when there is room for more. What comes after its end is dropped. */
+  write(data: Uint8Array): Promise<void>;
+  endInput(): Promise<void>;
+  /** Sends a signal to the process alone, as soon as there is one. */
+  kill(signalName: string): Promise<void>;
+  /** Rejects when it never began: COMMAND_NOT_FOUND, COMMAND_NOT_EXECUTABLE, BAD_REQUEST (no such directory), NOT_RUNNING, CONTAINER_FAILED. */
+  readonly exit: Promise<ExecExit>;
+  /** Ends it and what it began, with HUP and after a grace with KILL; resolves when that is done. Fine when it has ended. */
+  end(): Promise<void>;
+}
+
 /**
  * Runs containers on this host: the driver interface (crun under conmon; a fake in the simulator). Every call may be
  * repeated: what is already so stays so. Containers outlive the process that started them.
@@ -71,4 +95,9 @@ export interface ContainerRuntime {
   readers(id: ContainerId): number;
   /** Writes to the process's standard input; `end` closes it. Only for specs with `stdinOpen`. */
   stdin(id: ContainerId): Promise<ContainerInput>;
+  /**
+   * Starts one more process in a running container, as contained as its first. It ends with the container, and with this process.
+   * Throws CcError: NOT_RUNNING, BAD_REQUEST (unknown user), LIMIT (EXECS_MAX at once).
+   */
+  exec(id: ContainerId, exec: ExecSpec, signal: AbortSignal): Promise<ExecProcess>;
 }

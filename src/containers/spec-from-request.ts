@@ -1,12 +1,11 @@
 import { toBinary } from "@bufbuild/protobuf";
 import { ContainerSpecSchema, type ContainerSpec as SpecMessage } from "../api/gen/cc/v1/cloud_pb.ts";
 import { type ContainerId, formatSize, isName, ok, type Refusal, type Result, refuse } from "../base/index.ts";
+import { refuseProcess } from "./process-words.ts";
 import { shown } from "./shown.ts";
 import { type ContainerSpec, type RestartPolicy, SPEC_DEFAULTS, SPEC_LIMITS, signalName } from "./spec.ts";
-import { parseUser } from "./user.ts";
 import { volumeMounts } from "./volume-mounts.ts";
 
-const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_.-]*$/;
 const LABEL_KEY = /^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$/;
 const CONTROL = /[\u0000-\u001f\u007f]/;
 const RESTARTS: ReadonlySet<string> = new Set<RestartPolicy>(["no", "on-failure", "always"]);
@@ -24,7 +23,7 @@ export function specFromRequest(id: ContainerId, message: SpecMessage): Result<C
       `the request describes the container in ${formatSize(bytes)}, at most ${formatSize(SPEC_LIMITS.bytesMax)} fit; put large values into the image or a file`,
     );
   }
-  const refusal = refuseTexts(message) ?? refuseEnv(message.env) ?? refuseLabels(message.labels);
+  const refusal = refuseTexts(message) ?? refuseLabels(message.labels);
   if (refusal !== undefined) return refusal;
 
   const numbers = {
@@ -74,7 +73,7 @@ function restartPolicy(text: string): RestartPolicy {
 }
 
 function refuseTexts(message: SpecMessage): Refusal | undefined {
-  const { image, name, command, user, dir, restart, stopSignal } = message;
+  const { image, name, restart, stopSignal } = message;
   if (image === "") return refuse("BAD_REQUEST", "no image was given; say which with --image, for example --image alpine");
   if (Buffer.byteLength(image) > SPEC_LIMITS.imageBytesMax || /\s/.test(image) || CONTROL.test(image)) {
     return refuse(
@@ -88,33 +87,11 @@ function refuseTexts(message: SpecMessage): Refusal | undefined {
       `"${shown(name)}" is not a name; use up to 63 lower-case letters, digits and hyphens, beginning and ending with a letter or digit`,
     );
   }
-  if (command.length > SPEC_LIMITS.commandWordsMax)
-    return refuse("BAD_REQUEST", `the command has ${command.length} words, at most ${SPEC_LIMITS.commandWordsMax} are allowed`);
-  if (command.some((word) => word.includes("\0"))) return refuse("BAD_REQUEST", "a word of the command contains a zero byte, which no program can be given");
-  if (command[0] === "") return refuse("BAD_REQUEST", "the command's first word is empty; give a program, or nothing to run the image's own");
-  const badUser = parseUser(user);
-  if (!badUser.ok) return badUser;
-  if (dir !== "" && !dir.startsWith("/")) return refuse("BAD_REQUEST", `--dir "${shown(dir)}" is not absolute; begin it with /`);
-  if (dir.includes("\0") || Buffer.byteLength(dir) > SPEC_LIMITS.dirBytesMax)
-    return refuse("BAD_REQUEST", `--dir has a zero byte or more than ${SPEC_LIMITS.dirBytesMax} bytes`);
-  if (dir.split("/").some((part) => part === "..")) return refuse("BAD_REQUEST", `--dir "${shown(dir)}" contains ".."; give the path that is meant`);
+  const badProcess = refuseProcess(message);
+  if (badProcess !== undefined) return badProcess;
   if (restart !== "" && !RESTARTS.has(restart)) return refuse("BAD_REQUEST", `--restart "${shown(restart)}" is unknown; use no, on-failure or always`);
   if (stopSignal !== "" && signalName(stopSignal) === undefined)
     return refuse("BAD_REQUEST", `"${shown(stopSignal)}" is not a signal; use for example SIGTERM, INT or 15`);
-  return undefined;
-}
-
-function refuseEnv(env: Readonly<Record<string, string>>): Refusal | undefined {
-  const entries = Object.entries(env);
-  if (entries.length > SPEC_LIMITS.envMax)
-    return refuse("BAD_REQUEST", `${entries.length} environment variables were given, at most ${SPEC_LIMITS.envMax} are allowed`);
-  for (const [name, value] of entries) {
-    if (!ENV_NAME.test(name) || name.length > SPEC_LIMITS.envNameBytesMax) {
-      return refuse("BAD_REQUEST", `"${shown(name)}" is not a name of an environment variable; use letters, digits and _ . -, not beginning with a digit`);
-    }
-    // Only the name: values may be secrets.
-    if (value.includes("\0")) return refuse("BAD_REQUEST", `the value of the environment variable ${name} contains a zero byte`);
-  }
   return undefined;
 }
 

@@ -1,4 +1,4 @@
-export const PARTS = ["run", "startup", "placement", "pull", "volume", "idle", "ps1000"] as const;
+export const PARTS = ["run", "exec", "startup", "placement", "pull", "volume", "idle", "ps1000"] as const;
 export type PartName = (typeof PARTS)[number];
 
 export type BenchOptions = {
@@ -19,6 +19,7 @@ Measures the budgets of DESIGN side by side with other engines and prints Markdo
 It needs root, and a machine on which nothing else runs: the load before it began is printed too.
 
   run        command to first output of a cached image on three hosts, against docker and podman; cc run step by step
+  exec       a command in a running container, against docker and podman
   startup    cc --version and cc ps against node -e 0
   placement  request to award and to acknowledgement, at the peer that was asked
   pull       pull and unpack of an image of 100 MB from the lab's registry, cold each time, against podman and docker

@@ -14,6 +14,7 @@ import { type BenchOptions, type PartName, parseArguments, USAGE } from "./argum
 import { BenchLab, TOP } from "./bench-lab.ts";
 import { Cleanup } from "./cleanup.ts";
 import { machineReport } from "./machine-report.ts";
+import { benchExec } from "./parts/exec.ts";
 import { benchIdle } from "./parts/idle.ts";
 import { benchManyRecords } from "./parts/many-records.ts";
 import { benchPlacement } from "./parts/placement.ts";
@@ -25,7 +26,7 @@ import { benchVolume } from "./parts/volume.ts";
 import { markdown, type Result } from "./report.ts";
 import { installRivals, Rivals } from "./rivals.ts";
 
-const WITH_RIVALS: readonly PartName[] = ["run", "pull"];
+const WITH_RIVALS: readonly PartName[] = ["run", "exec", "pull"];
 /** A pull takes seconds: fewer turns say as much. */
 const PULL_RUNS_MAX = 5;
 
@@ -68,6 +69,8 @@ async function measure(part: PartName, options: BenchOptions, lab: BenchLab, riv
       const image = await lab.image("bench/hello:1");
       return [await benchRun(lab, rivals, image, runs, signal), await benchRunSteps(lab, image, runs, signal)];
     }
+    case "exec":
+      return [await benchExec(lab, rivals, await lab.image("bench/hello:1"), runs, signal)];
     case "startup":
       return [await benchStartup(lab, runs, signal)];
     case "placement":

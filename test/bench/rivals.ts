@@ -71,13 +71,21 @@ export class Rivals {
   }
 
   podmanRun(image: string, network: Network, command: readonly string[]): Command {
-    const cgroup = ["--cgroup-parent", `/${this.#layout.cgroup}/podman`];
-    return this.podman(["run", "--rm", ...PODMAN_LIMITS, ...cgroup, ...(network === "none" ? ["--network", "none"] : []), image, ...command]);
+    return this.podman(["run", "--rm", ...PODMAN_LIMITS, ...this.#podmanCgroup, ...(network === "none" ? ["--network", "none"] : []), image, ...command]);
+  }
+
+  /** One that stays until the namespaces go. */
+  podmanDetached(name: string, image: string, command: readonly string[]): Command {
+    return this.podman(["run", "--detach", "--name", name, ...PODMAN_LIMITS, ...this.#podmanCgroup, image, ...command]);
   }
 
   /** Argv that does nothing but go where podman runs: what podman's times have on top. */
   podmanEntrance(): Command {
     return { argv: [...this.#inside(), "true"] };
+  }
+
+  get #podmanCgroup(): readonly string[] {
+    return ["--cgroup-parent", `/${this.#layout.cgroup}/podman`];
   }
 
   get #socket(): string {

@@ -13,6 +13,7 @@ type Container = {
   readonly restarts: number;
   readonly env: Readonly<Record<string, string>>;
 };
+type Inspection = { readonly status: Container; readonly spec: object; readonly created: object; readonly claims: readonly object[] };
 type Host = { readonly id: string; readonly name: string; readonly state: string };
 const HOSTS = [1, 2, 3];
 const FOREVER = ["--", "sh", "-c", "trap 'exit 0' TERM; echo begun; while :; do sleep 0.2; done"];
@@ -36,7 +37,23 @@ withLab("every command through each of three peers", { hosts: 3, zones: "a,a,b" 
       t.match(await eventually("its output", async () => (await lab.cc(["logs", name], { host })).stdout), /^begun$/m);
       t.match((await lab.cc(["logs", "--timestamps", "--tail", "1", name], { host })).stdout, /^\d{4}-\d\d-\d\dT[\d:.]+Z begun$/m);
 
+      const script = "echo $COLOUR $MORE $(id -u) $(pwd); echo err >&2; exit 3";
+      const ran2 = await lab.cc(["exec", "--env", "MORE=yes", "--user", "1000", "--dir", "/tmp", name, "--", "sh", "-c", script], { host });
+      t.match(ran2, { code: 3, stdout: "blue yes 1000 /tmp\n", stderr: "err\n" });
+      t.match(await lab.cc(["exec", "-i", id, "wc", "-c"], { host, input: "x".repeat(3_000_000) }), { code: 0, stdout: "3000000\n" });
+      t.match(await lab.cc(["exec", name, "no-such"], { host }), { code: 127, stdout: "", stderr: /^Error \[COMMAND_NOT_FOUND\]: [^\n]+\n$/ });
+      t.match(await lab.cc(["exec", name, "/etc/passwd"], { host }), { code: 126, stdout: "", stderr: /^Error \[COMMAND_NOT_EXECUTABLE\]: [^\n]+\n$/ });
+      t.match(await lab.cc(["exec", "--dir", "/none", name, "true"], { host }), { code: 125, stderr: /^Error \[BAD_REQUEST\]: --dir [^\n]+\n$/ });
+      t.match(await lab.cc(["exec", "-t", name, "sh"], { host }), { code: 125, stderr: /^Error \[NOT_YET\]: [^\n]+\n$/ });
+      t.equal((await lab.cc(["exec", name], { host })).code, 2);
+      const [inspected] = await lab.json<Inspection[]>(["inspect", name], { host });
+      t.match(inspected, { status: { id, phase: "running" }, spec: { image, env: { COLOUR: "blue" }, labels: { team: "web" } } });
+      t.match(inspected, { created: { call: "Run", keyName: "admin" }, claims: [{ epoch: 1, warrant: "award", counts: true }] });
+
+      const waiting = lab.cc(["wait", name], { host });
       t.equal((await lab.cc(["stop", name], { host })).stdout, `${name}\n`);
+      t.match(await waiting, { code: 0, stdout: "0\n" }, "its end is waited for");
+      t.match(await lab.cc(["exec", name, "true"], { host }), { code: 125, stderr: /^Error \[NOT_RUNNING\]: [^\n]+cc start/ });
       const stopped = await only(id, host);
       t.match(stopped, { phase: "ended", wanted: "stopped", exitCode: 0 }, "the process had its TERM");
       t.equal((await lab.cc(["stop", name], { host })).code, 0, "stopping twice is stopping once");
@@ -88,6 +105,29 @@ withLab("every command through each of three peers", { hosts: 3, zones: "a,a,b" 
     t.equal(code, 5);
   });
 
+  await t.test("whoever leaves a command that was run in a container, the command ends", async (t) => {
+    t.equal((await lab.cc(["run", "--detach", "--name", "left", "--host", "h2", "--image", image, ...FOREVER])).code, 0);
+    await eventually("it runs", async () => (await only("left", 1))?.phase === "running");
+    const running = async (): Promise<boolean> => (await lab.cc(["exec", "left", "sh", "-c", "ps | grep -q 'sleep 77[7]'"], { host: 2 })).code === 0;
+    for (const host of HOSTS) {
+      // A signal is for the process alone; who leaves takes all with it.
+      const script = host === 2 ? "exec sleep 777" : "sleep 777 & sleep 777";
+      const child = await lab.start(["exec", "-i", "left", "--", "sh", "-c", script], { host });
+      const code = new Promise((resolve) => child.on("close", resolve));
+      // More than anything on the way holds: what stands behind it has to come through all the same.
+      child.stdin?.on("error", () => undefined);
+      child.stdin?.write(Buffer.alloc(8_000_000));
+      await eventually("it is there", running);
+      if (host === 1) child.kill("SIGKILL");
+      else if (host === 2) child.kill("SIGTERM");
+      else await lab.must("restart", "3");
+      t.match(await code, host === 1 ? null : host === 2 ? 143 : 125, `through host ${host}`);
+      await eventually("it is gone", async () => !(await running()), 15_000);
+    }
+    t.match(await lab.cc(["wait", "left", "--timeout", "1s"], { host: 3 }), { code: 1, stdout: "", stderr: /^Error \[TIMEOUT\]: left / });
+    t.equal((await lab.cc(["rm", "--force", "left"])).code, 0);
+  });
+
   await t.test("what a container is given", async (t) => {
     const folder = mkdtempSync(join(tmpdir(), "cc-e2e-"));
     writeFileSync(join(folder, "env"), "# a comment\nFROM_FILE=yes\n");
@@ -126,6 +166,7 @@ withLab("every command through each of three peers", { hosts: 3, zones: "a,a,b" 
     const settings = Object.fromEntries([...made.stdout.matchAll(/(CC_\w+)=(\S+)/g)].map(([, name = "", value = ""]) => [name, value]));
     for (const host of HOSTS) {
       await eventually(`her key is known at host ${host}`, async () => (await lab.cc(["ps"], { host, env: settings })).code === 0);
+      t.match(await lab.cc(["exec", "x", "true"], { host, env: settings }), { code: 125, stderr: /^Error \[FORBIDDEN\]: .*operator/ });
       const refused = await lab.cc(["run", "--image", image, "true"], { host, env: settings });
       t.equal(refused.code, 125);
       t.match(refused.stderr, /^Error \[FORBIDDEN\]: .*operator/m);
@@ -137,7 +178,7 @@ withLab("every command through each of three peers", { hosts: 3, zones: "a,a,b" 
   });
 
   await t.test("what is not there yet says so in one line", async (t) => {
-    for (const words of [["vpc", "list"], ["exec", "x", "true"], ["metrics", "x"], ["events"], ["doctor"]]) {
+    for (const words of [["vpc", "list"], ["metrics", "x"], ["events"], ["doctor"]]) {
       const outcome = await lab.cc(words);
       t.equal(outcome.code, 1, words.join(" "));
       t.match(outcome.stderr, /^Error \[NOT_YET\]: [^\n]+\n$/, words.join(" "));

@@ -24,11 +24,13 @@ import { createDesired, toBoard } from "./desired.ts";
 import { admissionHandlers } from "./handlers/admission.ts";
 import { changeHandlers } from "./handlers/changes.ts";
 import { hostHandlers } from "./handlers/hosts.ts";
+import { inspectHandlers } from "./handlers/inspect.ts";
 import { keyHandlers } from "./handlers/keys.ts";
 import type { HandlerParts, HostFactsNow } from "./handlers/parts.ts";
 import { readHandlers } from "./handlers/reads.ts";
 import { runHandlers } from "./handlers/run.ts";
 import { volumeHandlers } from "./handlers/volumes.ts";
+import { waitHandlers } from "./handlers/wait.ts";
 import { createMeshTime } from "./mesh-time.ts";
 import { createOwnRecords } from "./own-records.ts";
 import { placementView } from "./placement-view.ts";
@@ -240,6 +242,8 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
       ...readHandlers(handlerParts, askAround),
       ...changeHandlers(handlerParts, askAround),
       ...volumeHandlers(handlerParts, { holder: volumes, files: parts.volumes }, askAround),
+      ...inspectHandlers(handlerParts, askAround),
+      ...waitHandlers(handlerParts, askAround),
       createInvite,
       run,
     },

@@ -1,7 +1,8 @@
-import { Channel, decodeFrame, decodeJson, encodeFrame, encodeJsonFrame, FRAME_BYTES_MAX, type FrameChannel } from "../../../src/api/index.ts";
+import { Channel, decodeFrame, encodeFrame, encodeJsonFrame, FRAME_BYTES_MAX, type FrameChannel } from "../../../src/api/index.ts";
 import { CcError, type ContainerId } from "../../../src/base/index.ts";
-import { type ContainerInput, type ContainerRuntime, type OutputChunk, signalName } from "../../../src/containers/index.ts";
+import type { ContainerInput, ContainerRuntime, OutputChunk } from "../../../src/containers/index.ts";
 import type { PhaseBoard, PhaseNow } from "../phase-board.ts";
+import { signalIn } from "./signals.ts";
 import { createTimestamper } from "./timestamps.ts";
 
 export type OutputParts = { readonly runtime: ContainerRuntime; readonly board: PhaseBoard };
@@ -109,9 +110,7 @@ async function passInput(parts: OutputParts, id: ContainerId, stdin: boolean, ch
   for await (const bytes of channel.frames()) {
     const frame = decodeFrame(bytes);
     if (frame.channel === Channel.control) {
-      const wanted = decodeJson(frame.payload)["signal"];
-      const name = typeof wanted === "string" ? signalName(wanted) : undefined;
-      if (name === undefined) throw new CcError("BAD_REQUEST", "a control frame names a signal");
+      const name = signalIn(frame.payload);
       await parts.board.until(id, (now) => hasStarted(now) || isOver(now), signal);
       await parts.runtime.kill(id, name);
     } else if (stdin && frame.channel === Channel.stdin) {

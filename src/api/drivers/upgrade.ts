@@ -22,7 +22,7 @@ export function createUpgradeListener(parts: ApiServerParts, stopping: AbortSign
   async function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
     const path = request.url ?? "";
     const call = path.startsWith(SERVICE_PATH) ? path.slice(SERVICE_PATH.length) : "";
-    if (!isStreamCall(call)) throw new CcError("NOT_FOUND", `there is no stream ${path} here; streams are ${SERVICE_PATH}Run, Logs and Attach`);
+    if (!isStreamCall(call)) throw new CcError("NOT_FOUND", `there is no stream ${path} here; streams are ${SERVICE_PATH}Run, Logs, Attach and Exec`);
     const headers = signatureHeaders(request);
     const carried = request.headers["cc-request"];
     // A request in the header is refused with a status; one in the first frame can only be refused by an event.

@@ -1,9 +1,12 @@
 import { CcError, type ContainerId, shellQuote } from "../../base/index.ts";
 import type { ImageOnHost } from "../../images/index.ts";
-import type { ContainerInput, ContainerRuntime, Exit, Found, OutputChunk, ReadLogs, StartTimings } from "../runtime.ts";
+import type { ExecSpec } from "../exec.ts";
+import type { ContainerInput, ContainerRuntime, ExecProcess, Exit, Found, OutputChunk, ReadLogs, StartTimings } from "../runtime.ts";
 import { type ContainerSpec, SPEC_DEFAULTS } from "../spec.ts";
 import { Cgroup } from "./crun-conmon/cgroups.ts";
 import { type Context, historyOf, openContext } from "./crun-conmon/context.ts";
+import { Execs } from "./crun-conmon/exec.ts";
+import { endStrays } from "./crun-conmon/exec-members.ts";
 import { awaitBells, type Bell } from "./crun-conmon/exit-watch.ts";
 import { openInput } from "./crun-conmon/input.ts";
 import { launch } from "./crun-conmon/launch.ts";
@@ -39,12 +42,15 @@ class Driver implements CrunConmon {
   readonly #closing = new AbortController();
   readonly #keepers = new Map<ContainerId, Promise<void>>();
   readonly #readers = new Map<ContainerId, number>();
+  readonly #execs: Execs;
 
   constructor(context: Context) {
     this.#context = context;
+    this.#execs = new Execs(context);
   }
 
   async adopt(): Promise<void> {
+    await this.#execs.clear();
     const ids = await this.list();
     // Of a container of which nothing is here any more nobody else would give them back.
     const { volumes } = this.#context.deps;
@@ -53,7 +59,11 @@ class Driver implements CrunConmon {
       const stored = await this.#context.stored.get(id).catch((error: unknown) => {
         this.#context.deps.logger.error({ container: id, error }, "a container's record cannot be read; it is left as it is");
       });
-      if (stored !== undefined && stored.ended === undefined && stored.life === this.#context.life) this.#keepLog(id, false);
+      if (stored === undefined || stored.ended !== undefined || stored.life !== this.#context.life) continue;
+      this.#keepLog(id, false);
+      await endStrays(this.#context, id).catch((error: unknown) =>
+        this.#context.deps.logger.error({ container: id, error }, "what was run in a container through the peer before could not be ended"),
+      );
     }
   }
 
@@ -137,7 +147,12 @@ class Driver implements CrunConmon {
     return openInput(`${this.#context.paths.bundle(id)}/attach`);
   }
 
+  exec(id: ContainerId, exec: ExecSpec, signal: AbortSignal): Promise<ExecProcess> {
+    return this.#execs.start(id, exec, signal);
+  }
+
   async close(): Promise<void> {
+    await this.#execs.close();
     this.#closing.abort(new CcError("CANCELLED", "the runtime is closed"));
     this.#context.exits.close();
     for (const history of this.#context.histories.values()) history.ring();

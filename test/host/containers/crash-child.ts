@@ -2,7 +2,7 @@ import { makeScene } from "./harness.ts";
 
 /**
  * A peer that will be killed: takes orders as lines on its standard input (`start ID TOKEN SCRIPT`, `stop ID`,
- * `settle ID`, `remove ID`), works on all of them at once, and says `done ...` after each.
+ * `settle ID`, `remove ID`, `exec ID - SCRIPT`), works on all of them at once, and says `done ...` after each.
  */
 const [folder = ""] = process.argv.slice(2);
 const scene = await makeScene({ folder });
@@ -23,6 +23,8 @@ async function order(line: string): Promise<void> {
     if (what === "start") await runtime.start(container, scene.image, token, new AbortController().signal);
     if (what === "stop") await runtime.kill(container.id, "SIGKILL");
     if (what === "settle") await runtime.settle(container.id);
+    if (what === "exec")
+      await runtime.exec(container.id, { command: ["sh", "-c", words.join(" ")], env: {}, user: "", dir: "", stdin: true }, new AbortController().signal);
     if (what === "remove") await runtime.remove(container.id);
     process.stdout.write(`done ${what} ${id}\n`);
   } catch (error) {

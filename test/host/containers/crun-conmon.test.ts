@@ -1,7 +1,8 @@
+import { describeContainerExec } from "./exec-contract.ts";
 import { leftovers, makeScene, newId } from "./harness.ts";
-import { describeContainerRuntime } from "./runtime-contract.ts";
+import { describeContainerRuntime, type RuntimeUnderTest } from "./runtime-contract.ts";
 
-describeContainerRuntime("crun under conmon", async () => {
+async function crunUnderConmon(): Promise<RuntimeUnderTest> {
   const scene = await makeScene();
   let last: { close(): Promise<void> } | undefined;
   return {
@@ -26,4 +27,7 @@ describeContainerRuntime("crun under conmon", async () => {
     leftovers: () => leftovers(scene),
     close: () => scene.close(),
   };
-});
+}
+
+describeContainerRuntime("crun under conmon", crunUnderConmon);
+describeContainerExec("crun under conmon", crunUnderConmon);

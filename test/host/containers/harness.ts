@@ -57,6 +57,7 @@ const APPLETS = [
   "find",
   "swapon",
   "reboot",
+  "ln",
 ];
 
 /** Everything a host test of containers needs, in folders of its own. */
@@ -229,6 +230,7 @@ export async function leftovers(scene: Scene): Promise<readonly string[]> {
   for (const folder of [scene.runDir, scene.stateDir])
     left.push(...(await readdir(folder).catch(() => [])).filter((name) => !name.startsWith(".")).map((name) => `file ${folder}/${name}`));
   left.push(
+    ...(await readdir(join(scene.runDir, ".execs")).catch(() => [])).map((name) => `exec ${name}`),
     ...(await readdir(join(scene.runDir, ".exits")).catch(() => [])).map((name) => `exit ${name}`),
     // crun 1.9 and later keep a cache of filters there.
     ...(await readdir(join(scene.runDir, ".crun")).catch(() => [])).filter((name) => name !== ".cache").map((name) => `crun ${name}`),

@@ -162,6 +162,9 @@ class FakeRuntime implements ContainerRuntime {
   stdin(): Promise<never> {
     return Promise.reject(new CcError("NOT_RUNNING", "no input"));
   }
+  exec(): Promise<never> {
+    return Promise.reject(new CcError("NOT_RUNNING", "no further process"));
+  }
 }
 
 class FakeImages implements ImageStore {

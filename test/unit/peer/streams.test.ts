@@ -2,7 +2,7 @@ import fc from "fast-check";
 import t from "tap";
 import { relay } from "../../../nodes/peer/streams/relay.ts";
 import { createTimestamper } from "../../../nodes/peer/streams/timestamps.ts";
-import type { FrameChannel } from "../../../src/api/index.ts";
+import { End, turns } from "./stream-end.ts";
 
 const AT = "1970-01-01T00:00:01.000Z ";
 
@@ -28,54 +28,6 @@ t.test("without its times the output is what it was", async () => {
     }),
   );
 });
-
-/** One end of a stream: what comes from its user is pushed, what goes to it is kept; it takes only when told to. */
-class End implements FrameChannel {
-  readonly got: string[] = [];
-  ended = false;
-  aborted: unknown;
-  room = Number.POSITIVE_INFINITY;
-  readonly #frames: (string | undefined)[] = [];
-  #wake: (() => void) | undefined;
-
-  push(...frames: (string | undefined)[]): void {
-    this.#frames.push(...frames);
-    this.#wake?.();
-  }
-
-  async send(frame: Uint8Array): Promise<void> {
-    while (this.got.length >= this.room) await new Promise<void>((resolve) => setImmediate(resolve));
-    this.got.push(Buffer.from(frame).toString("utf8"));
-  }
-
-  async *frames(): AsyncGenerator<Uint8Array> {
-    for (;;) {
-      if (this.aborted !== undefined) throw this.aborted;
-      if (this.#frames.length === 0) {
-        await new Promise<void>((resolve) => {
-          this.#wake = resolve;
-        });
-        continue;
-      }
-      const frame = this.#frames.shift();
-      if (frame === undefined) return;
-      yield Buffer.from(frame);
-    }
-  }
-
-  async end(): Promise<void> {
-    this.ended = true;
-  }
-
-  abort(reason: unknown): void {
-    this.aborted ??= reason;
-    this.#wake?.();
-  }
-}
-
-const turns = async (count = 20): Promise<void> => {
-  for (let at = 0; at < count; at += 1) await new Promise((resolve) => setImmediate(resolve));
-};
 
 t.test("frames go both ways until the far side has ended", async (t) => {
   const [near, far] = [new End(), new End()];

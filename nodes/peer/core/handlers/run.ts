@@ -1,8 +1,10 @@
-import { AttachRequestSchema, LogsRequestSchema } from "../../../../src/api/gen/cc/v1/cloud_pb.ts";
+import { AttachRequestSchema, ExecRequestSchema, LogsRequestSchema } from "../../../../src/api/gen/cc/v1/cloud_pb.ts";
 import { type Caller, Channel, decodeBody, encodeJsonFrame, type FrameChannel, type StreamCall } from "../../../../src/api/index.ts";
 import { CcError } from "../../../../src/base/index.ts";
+import { execFromRequest } from "../../../../src/containers/index.ts";
 import { containerIdOf, type PlacementOutcome } from "../../../../src/placement/index.ts";
 import { must } from "../../founding.ts";
+import { serveExec } from "../../streams/exec.ts";
 import { type OutputParts, serveAttached, serveLogs } from "../../streams/output.ts";
 import type { AskAround } from "../ask-around.ts";
 import { type RunRead, readRun } from "../run-requests.ts";
@@ -16,6 +18,7 @@ export type RunHandlers = Some<"run"> & { readonly stream: (call: StreamCall, ca
 /** Runs, and the byte streams of what runs, wherever it runs. */
 export function runHandlers(parts: HandlerParts, output: OutputParts, askAround: AskAround): RunHandlers {
   const attachOf = (caller: Caller) => decodeBody(AttachRequestSchema, caller.signed.body);
+  const execOf = (caller: Caller) => decodeBody(ExecRequestSchema, caller.signed.body);
   const logsOf = (caller: Caller) => decodeBody(LogsRequestSchema, caller.signed.body);
 
   const streams = containerStreams(
@@ -35,6 +38,15 @@ export function runHandlers(parts: HandlerParts, output: OutputParts, askAround:
       Logs: {
         asked: logsOf,
         serve: (id, caller, channel, signal) => serveLogs(output, id, logsOf(caller), channel, signal),
+      },
+      Exec: {
+        asked: (caller) => {
+          const exec = execOf(caller);
+          // What cannot be run anywhere is said before anybody is asked.
+          must(execFromRequest(exec));
+          return exec;
+        },
+        serve: (id, caller, channel, signal) => serveExec(output.runtime, id, must(execFromRequest(execOf(caller))), channel, signal),
       },
     },
     askAround,

@@ -131,6 +131,34 @@ export function monitorScript(input: MonitorScript): string {
   ].join("\n");
 }
 
+export type ExecScript = {
+  /** Its own, with process.json in it: pipes, crun's log and the process's pid come beside that. */
+  readonly folder: string;
+  readonly crun: string;
+  readonly crunRoot: string;
+  readonly id: string;
+  readonly stdin: boolean;
+};
+
+/**
+ * Leaves one more process of a container in the background, its input and output in named pipes: Node's own are sockets, which
+ * no program can open by /dev/stdout, and its spawn would hold up the loop. They may be opened by every user of the container, who
+ * has no way to the folder. `said` gets crun's pid and then the exit code; both ends are opened by one side at once, so it never waits.
+ */
+export function execScript(input: ExecScript): string {
+  const crun = [input.crun, "--root", input.crunRoot, "--log", "log", "--log-format", "json"];
+  const exec = ["exec", "--process", "process.json", "--pid-file", "pid", input.id];
+  return [
+    `cd ${q(input.folder)} && umask 0 && mkfifo said out err${input.stdin ? " in" : ""} && umask 077 || exit 1`,
+    "{",
+    "exec 4<>said",
+    // A shell's background ignores INT and QUIT, and so would all that comes after it. A session of its own tells its members.
+    `env --default-signal setsid ${[...crun, ...exec].map(q).join(" ")} <${input.stdin ? "in" : "/dev/null"} >out 2>err 4>&- &`,
+    'echo "crun $!" >&4; wait $!; echo "exit $?" >&4',
+    "} </dev/null >/dev/null 2>&1 &",
+  ].join("\n");
+}
+
 /** The wrapper for hybrid cgroups: crun refuses to create where the unified hierarchy has controllers. Only these two calls look. */
 export function wrapperText(crun: string): string {
   return [

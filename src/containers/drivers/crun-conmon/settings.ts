@@ -82,6 +82,11 @@ export class Paths {
     return `${this.runDir}/.seccomp`;
   }
 
+  /** A folder for each exec, as long as it lasts. */
+  get execs(): string {
+    return `${this.runDir}/.execs`;
+  }
+
   state(id: string): string {
     return `${this.#stateDir}/${id}`;
   }

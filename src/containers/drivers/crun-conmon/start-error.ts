@@ -23,3 +23,14 @@ export function commandNotExecutable(word: string): CcError {
     `"${word}" is in the image but cannot be executed; is it a program for this machine, with the right to execute?`,
   );
 }
+
+/** The same about one more process in a running container. */
+export function execError(output: string, word: string): CcError {
+  const text = output.replace(/\s+/g, " ").trim();
+  if (/^chdir\b/i.test(text)) return new CcError("BAD_REQUEST", "--dir names no directory of the container; give one that it has");
+  if (/Argument list too long/i.test(text)) return new CcError("TOO_LARGE", "the command and its environment are longer than a program can be given");
+  const error = startError(text, word);
+  return error.code === "CONTAINER_FAILED"
+    ? new CcError("CONTAINER_FAILED", `the command could not be started in the container: ${text.slice(0, 500)}`)
+    : error;
+}
