@@ -10,8 +10,9 @@ import { build } from "esbuild";
 const top = join(import.meta.dirname, "../..");
 
 await build({
-  entryPoints: [join(top, "nodes/peer/main.ts")],
-  outfile: join(top, "dist/nodes/peer/cc-peer.js"),
+  // The peer starts the second one for each pull, as a process of its own.
+  entryPoints: { "cc-peer": join(top, "nodes/peer/main.ts"), "layer-unpacker": join(top, "src/images/drivers/layer-unpacker.ts") },
+  outdir: join(top, "dist/nodes/peer"),
   bundle: true,
   platform: "node",
   format: "esm",

@@ -1,11 +1,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { PassThrough, type Readable } from "node:stream";
+import type { Readable } from "node:stream";
 import { CcError, type CommandOptions, type CommandOutcome, type CommandRunner } from "../base/index.ts";
 import { BoundedOutput } from "./bounded-output.ts";
 import { commandEnvironment } from "./command-environment.ts";
 
 const TIMEOUT_MS = 30_000;
-const FILTER_STDERR_BYTES_MAX = 4_096;
 const OUTPUT_BYTES_MAX = 1024 * 1024;
 /** A daemon that a command left behind may hold its pipes open for ever; what it wrote before is read within this. */
 const PIPES_DRAIN_MS = 300;
@@ -21,12 +20,6 @@ export interface StreamingCommandRunner extends CommandRunner {
    * outcome like any other.
    */
   feed(argv: readonly string[], source: Readable, options?: Omit<CommandOptions, "input">): Promise<CommandOutcome>;
-  /**
-   * As `run`, but gives what the program writes on standard output as a stream; `source` is its standard input. The
-   * stream fails (CcError INTERNAL with the end of stderr) when the program does not end with 0, and destroying it
-   * kills the program.
-   */
-  filter(argv: readonly string[], source: Readable): Readable;
 }
 
 /**
@@ -38,7 +31,6 @@ export function createCommandRunner(): StreamingCommandRunner {
   return {
     run: (argv, options = {}) => runCommand(argv, options, undefined),
     feed: (argv, source, options = {}) => runCommand(argv, options, source),
-    filter,
   };
 }
 
@@ -107,36 +99,6 @@ function runCommand(argv: readonly string[], options: CommandOptions, source: Re
       resolve({ exitCode: code ?? SIGNAL_BASE + (SIGNAL_NUMBERS[signalName ?? ""] ?? 0), stdout: stdout.text(), stderr: stderr.text() });
     });
   });
-}
-
-function filter(argv: readonly string[], source: Readable): Readable {
-  const [program = "", ...args] = argv;
-  const child = spawn(program, args, { env: commandEnvironment(process.env), stdio: "pipe", detached: true });
-  const stderr = new BoundedOutput(FILTER_STDERR_BYTES_MAX);
-  child.stderr.on("data", (chunk: Buffer) => stderr.push(chunk));
-  const output = new PassThrough({
-    destroy(error, callback) {
-      source.destroy();
-      killGroup(child);
-      callback(error);
-    },
-  });
-  source.once("error", (error) => output.destroy(error));
-  child.stdin.on("error", () => source.destroy());
-  child.once("error", (error) =>
-    output.destroy(
-      new CcError("INTERNAL", `${program} cannot be run on this host (${errorCode(error)}); is it installed? scripts/setup installs what is missing`, {
-        cause: error,
-      }),
-    ),
-  );
-  child.once("close", (code) => {
-    if (code === 0) output.end();
-    else output.destroy(new CcError("INTERNAL", `${program} failed: ${stderr.text().trim()}`));
-  });
-  source.pipe(child.stdin);
-  child.stdout.pipe(output, { end: false });
-  return output;
 }
 
 /** Kills a child that was spawned `detached`, with everything that stayed in its group. Gone already is fine. */

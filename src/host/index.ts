@@ -5,6 +5,7 @@
  * time and output. `createShellHelper` keeps one /bin/sh and feeds it scripts, because spawn blocks Node's loop while
  * it copies page tables (1 ms at 50 MB, 38 ms at 1 GB), a kept shell costs 1 ms at any size. Both pass on a
  * short list of environment variables only, so that a secret in the peer's environment reaches no other program.
+ * `startChildProgram` runs a module of ours in a process of its own and asks it things.
  * Files: `writeFileDurably` replaces a file so that a power cut leaves the old or the new one.
  * User namespace: one per host for all its containers, made once and pinned by a bind mount of its ns file, so that
  * layers are unpacked with the owners that containers see, and a returning peer finds the namespace of running ones.
@@ -16,6 +17,7 @@
  * would leave one more each time), a user namespace per container (each would
  * need its own copy or idmapped view of every layer), lock files (level locks the data folder of a peer already).
  */
+export { answerParent, type ChildProgram, startChildProgram } from "./child-program.ts";
 export { systemClock } from "./clock.ts";
 export { createCommandRunner, errorCode, type StreamingCommandRunner } from "./command-runner.ts";
 export { makeFolderDurably, removeFileDurably, syncFolder, writeFileDurably } from "./durable-file.ts";

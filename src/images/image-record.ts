@@ -7,14 +7,17 @@ import { type Digest, isDigest } from "./reference.ts";
 /** What the host keeps of an image beside its layers. */
 export type ImageRecord = {
   readonly digest: Digest;
-  /** Lowest first, none twice, as an overlay stacks them. */
+  /** Keys of layers, lowest first, none twice, as an overlay stacks them. */
   readonly stack: readonly Digest[];
   readonly layers: readonly LayerRecord[];
   readonly config: ImageConfig;
 };
 
-/** A compressed layer of a manifest with the digest and bytes of what is in it: known without asking the registry again. */
-export type LayerRecord = { readonly blob: Digest; readonly diffId: Digest; readonly bytes: number };
+/**
+ * A compressed layer of a manifest with the digest and bytes of what is in it: known without asking the registry again.
+ * `key` where it is not the digest: a layer that takes something from those below it.
+ */
+export type LayerRecord = { readonly blob: Digest; readonly diffId: Digest; readonly bytes: number; readonly key?: Digest | undefined };
 
 /** What a complete reference led to when it was last pulled. */
 export type ReferenceRecord = { readonly reference: string; readonly digest: Digest };
@@ -28,7 +31,7 @@ const imageSchema = z.object({
   version: z.literal(VERSION),
   digest,
   stack: z.array(digest).min(1).max(LAYERS_MAX),
-  layers: z.array(z.object({ blob: digest, diffId: digest, bytes: z.number().int().min(0) })).max(LAYERS_MAX),
+  layers: z.array(z.object({ blob: digest, diffId: digest, bytes: z.number().int().min(0), key: digest.optional() })).max(LAYERS_MAX),
   config: z.object({
     entrypoint: strings,
     cmd: strings,

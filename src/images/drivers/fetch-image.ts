@@ -1,22 +1,24 @@
 import { createHash } from "node:crypto";
-import { chown, mkdir, readdir, stat, statfs, writeFile } from "node:fs/promises";
+import { chown, mkdir, readdir, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { CcError, type Clock, formatSize, sleep } from "../../base/index.ts";
-import { errorCode, type StreamingCommandRunner, type UserNamespacePin } from "../../host/index.ts";
-import { parseImageConfig } from "../image-config.ts";
+import { CcError, type Clock, sleep } from "../../base/index.ts";
+import type { UserNamespacePin } from "../../host/index.ts";
+import { type ParsedConfig, parseImageConfig } from "../image-config.ts";
 import type { ImageRecord, LayerRecord } from "../image-record.ts";
 import type { PullProgress } from "../image-store.ts";
 import type { Manifest, Platform } from "../manifest.ts";
 import { checkPlatform } from "../platform.ts";
-import { EMPTY_LAYER, type LayerPlan, type PullPlan, planPull } from "../pull-plan.ts";
+import { EMPTY_LAYER, keyOfLayer, type LayerPlan, type PullPlan, planPull } from "../pull-plan.ts";
 import type { Digest, ImageReference } from "../reference.ts";
+import { badLayer } from "../tar-member.ts";
 import type { ImageShelf, UnpackedLayer } from "./image-shelf.ts";
+import { createWatch, demandRoom } from "./pull-watch.ts";
 import type { RegistrySession } from "./skopeo.ts";
-import { unpackLayer } from "./unpack-layer.ts";
+import type { UnpackResult } from "./unpack-layer.ts";
+import { startUnpacker, type Unpacker } from "./unpacker.ts";
 import { valueOf } from "./value-of.ts";
 
 export type FetchTools = {
-  readonly commands: StreamingCommandRunner;
   readonly clock: Clock;
   readonly pin: UserNamespacePin;
   readonly shelf: ImageShelf;
@@ -25,6 +27,9 @@ export type FetchTools = {
   readonly unpacks: number;
   /** A pull that leaves less than this on the disk is given up. */
   readonly freeBytesMin: number;
+  /** Of all layers of an image, uncompressed. */
+  readonly imageBytesMax: number;
+  readonly imageFilesMax: number;
 };
 
 export type FetchTask = {
@@ -40,57 +45,66 @@ export type FetchTask = {
 
 export type Fetched = { readonly record: ImageRecord; readonly layers: readonly UnpackedLayer[] };
 
+type Pull = FetchTask & { readonly tools: FetchTools; readonly arrived: string; readonly unpacker: Unpacker };
+type Unpacked = UnpackResult & { readonly folder: string };
+
 const LOOK_MS = 40;
-const REPORT_MS = 200;
-/** A download without a byte for so long is given up. */
-const STALL_MS = 60_000;
 
 /**
  * Fetches what is missing of an image and unpacks each layer as soon as it has arrived, while others are on their way.
  * Layers that are here already lie as empty files where skopeo looks for them, so that it does not fetch them.
  */
 export async function fetchImage(tools: FetchTools, task: FetchTask): Promise<Fetched> {
-  const { shelf } = tools;
   const { manifest, session, reference, folder } = task;
   const stop = new AbortController();
   const signal = AbortSignal.any([task.signal, stop.signal]);
   const arrived = join(folder, "b", "sha256");
   await mkdir(arrived, { recursive: true, mode: 0o700 });
-  const seeds = manifest.layers.filter(({ digest }) => {
-    const diffId = shelf.diffIdOf(digest);
-    return diffId !== undefined && shelf.hasLayer(diffId);
-  });
-  for (const { digest } of seeds) await writeFile(join(arrived, hexOf(digest)), "");
-  const seeded = new Set(seeds.map(({ digest }) => digest));
-  await demandRoom(
-    tools,
-    folder,
-    manifest.layers.reduce((sum, layer) => (seeded.has(layer.digest) ? sum : sum + layer.sizeBytes), 0),
-  );
+  const seeds = knownLayers(tools.shelf, manifest);
+  for (const digest of seeds.keys()) await writeFile(join(arrived, hexOf(digest)), "");
+  const fetchBytes = manifest.layers.reduce((sum, layer) => (seeds.has(layer.digest) ? sum : sum + layer.sizeBytes), 0);
+  await demandRoom(folder, fetchBytes, tools.freeBytesMin);
 
+  const unpacker = startUnpacker(Math.min(tools.unpacks, new Set(manifest.layers.map(({ digest }) => digest)).size));
   const copied = session.blobs(reference, join(folder, "b"), join(folder, "o"), signal);
   try {
     const text = await Promise.race([session.config(reference, signal), failureOf(copied)]);
-    if (`sha256:${createHash("sha256").update(text).digest("hex")}` !== manifest.config.digest)
-      throw new CcError("IMAGE_PULL_FAILED", `${reference.registry} gave another configuration than the image's digest says; try again`);
-    const config = valueOf(parseImageConfig(text));
-    valueOf(checkPlatform(config, tools.platform));
-    const plan = valueOf(planPull(manifest, config.diffIds, (diffId) => shelf.hasLayer(diffId)));
-    const unpacked = await unpackAsTheyArrive(tools, { ...task, signal }, plan, arrived, copied);
+    const config = checkedConfig(text, task, tools.platform);
+    const plan = valueOf(planPull(manifest, config.diffIds, (key) => tools.shelf.hasLayer(key)));
+    for (const { blob, diffId } of plan.layers) if ((seeds.get(blob.digest) ?? diffId) !== diffId) throw notAsConfigured(diffId);
+    const pull: Pull = { ...task, signal, tools, arrived, unpacker };
+    const unpacked = await unpackAsTheyArrive(pull, plan, copied);
     await copied;
-    const bytes = new Map(unpacked.map((layer) => [layer.diffId, layer.bytes]));
-    const layers = manifest.layers.flatMap((blob, at): LayerRecord[] => {
-      const diffId = config.diffIds[at];
-      return diffId === undefined ? [] : [{ blob: blob.digest, diffId, bytes: bytes.get(diffId) ?? shelf.layerBytes(diffId) }];
-    });
-    return { record: { digest: reference.digest, stack: plan.stack, layers, config: config.config }, layers: unpacked };
+    return await stackLayers(pull, plan, config, unpacked);
   } catch (error) {
     stop.abort(error);
     // Its own failure is the one that was thrown, or follows from it.
     await copied.catch(() => undefined);
     task.signal.throwIfAborted();
     throw error;
+  } finally {
+    await unpacker.close();
   }
+}
+
+/** The manifest's layers that are here by what was learned from earlier pulls, with the digests of what is in them. */
+function knownLayers(shelf: ImageShelf, { layers }: FetchTask["manifest"]): ReadonlyMap<Digest, Digest> {
+  const diffIds = layers.map(({ digest }) => shelf.diffIdOf(digest));
+  const known = new Map<Digest, Digest>();
+  for (const [at, { digest }] of layers.entries()) {
+    const diffId = diffIds[at];
+    if (diffId !== undefined && keyOfLayer(diffIds.slice(0, at + 1), (key) => shelf.hasLayer(key)) !== undefined) known.set(digest, diffId);
+  }
+  return known;
+}
+
+function checkedConfig(text: string, { manifest, reference }: FetchTask, platform: Platform): ParsedConfig {
+  const { digest } = manifest.config;
+  if (`sha256:${createHash("sha256").update(text).digest("hex")}` !== digest)
+    throw new CcError("IMAGE_PULL_FAILED", `${reference.registry} gave another configuration than the image's digest says; try again`);
+  const config = valueOf(parseImageConfig(text));
+  valueOf(checkPlatform(config, platform));
+  return config;
 }
 
 /** Never resolves; rejects as `work` does. */
@@ -98,16 +112,19 @@ function failureOf(work: Promise<void>): Promise<never> {
   return work.then(() => new Promise<never>(() => undefined));
 }
 
-type Unpacked = UnpackedLayer & { readonly bytes: number };
+const notAsConfigured = (diffId: Digest): CcError =>
+  new CcError("IMAGE_PULL_FAILED", `a layer of the image is not what its configuration says (${diffId}); build and push the image again`);
 
-async function unpackAsTheyArrive(tools: FetchTools, task: FetchTask, plan: PullPlan, arrived: string, copied: Promise<void>): Promise<readonly Unpacked[]> {
-  const { clock, pin, commands } = tools;
-  const done: Unpacked[] = [];
-  const waiting = new Set<LayerPlan>(plan.missing);
+async function unpackAsTheyArrive(pull: Pull, plan: PullPlan, copied: Promise<void>): Promise<ReadonlyMap<LayerPlan, Unpacked>> {
+  const { tools, folder, arrived } = pull;
+  const missing = plan.layers.filter(({ key }) => key === undefined);
+  const done = new Map<LayerPlan, Unpacked>();
+  const waiting = new Set(missing);
   const running = new Set<Promise<void>>();
   const stop = new AbortController();
-  const signal = AbortSignal.any([task.signal, stop.signal]);
-  const watch = createWatch(tools, task, plan, arrived);
+  const signal = AbortSignal.any([pull.signal, stop.signal]);
+  const sizes = new Map(missing.map(({ blob }) => [hexOf(blob.digest), blob.sizeBytes]));
+  const watch = createWatch({ ...tools, registry: pull.reference.registry, folder, arrived, sizes, report: pull.report });
   let copyEnded = false;
   const ended = copied.then(() => {
     copyEnded = true;
@@ -116,10 +133,10 @@ async function unpackAsTheyArrive(tools: FetchTools, task: FetchTask, plan: Pull
   ended.catch(() => undefined);
 
   async function unpack(layer: LayerPlan): Promise<void> {
-    const folder = join(task.folder, `l${plan.missing.indexOf(layer)}`);
-    const bytes = await unpackLayer({ layer, blobFile: join(arrived, hexOf(layer.blob.digest)), folder, pin, commands, signal });
-    done.push({ diffId: layer.diffId, folder, bytes });
-    task.report({ step: "unpacking", layer: done.length, layers: plan.missing.length });
+    done.set(layer, await unpackOne(pull, layer, join(folder, `l${missing.indexOf(layer)}`), leftOf(tools, done.values()), signal));
+    leftOf(tools, done.values());
+    tools.shelf.writeBehind();
+    pull.report({ step: "unpacking", layer: done.size, layers: missing.length });
   }
 
   try {
@@ -136,13 +153,7 @@ async function unpackAsTheyArrive(tools: FetchTools, task: FetchTask, plan: Pull
       }
       if (wasLast && running.size === 0 && waiting.size > 0) throw new CcError("INTERNAL", "skopeo ended well without a layer that it should have fetched");
       await watch(running.size > 0 || copyEnded);
-      if (waiting.size > 0 || running.size > 0) await Promise.race([...running, ...(copyEnded ? [] : [ended]), sleep(clock, LOOK_MS, signal)]);
-    }
-    if (plan.stack.includes(EMPTY_LAYER) && !tools.shelf.hasLayer(EMPTY_LAYER) && !plan.missing.some(({ diffId }) => diffId === EMPTY_LAYER)) {
-      const folder = join(task.folder, "empty");
-      await mkdir(folder, { mode: 0o755 });
-      await chown(folder, pin.uidMap.hostId, pin.gidMap.hostId);
-      done.push({ diffId: EMPTY_LAYER, folder, bytes: 0 });
+      if (waiting.size > 0 || running.size > 0) await Promise.race([...running, ...(copyEnded ? [] : [ended]), sleep(pull.tools.clock, LOOK_MS, signal)]);
     }
     return done;
   } catch (error) {
@@ -152,52 +163,61 @@ async function unpackAsTheyArrive(tools: FetchTools, task: FetchTask, plan: Pull
   }
 }
 
-/** Reports progress, and throws when the disk fills up or the download stands still. */
-function createWatch(tools: FetchTools, task: FetchTask, plan: PullPlan, arrived: string): (busy: boolean) => Promise<void> {
-  const { clock } = tools;
-  const sizes = new Map(plan.missing.map(({ blob }) => [hexOf(blob.digest), blob.sizeBytes]));
-  let reportedAtMs = Number.NEGATIVE_INFINITY;
-  let lastBytes = -1;
-  let movedAtMs = clock.monotonicMs();
-  return async (busy) => {
-    const nowMs = clock.monotonicMs();
-    if (nowMs - reportedAtMs < REPORT_MS) return;
-    reportedAtMs = nowMs;
-    await demandRoom(tools, task.folder, 0);
-    let doneBytes = 0;
-    for (const name of await readdir(arrived)) doneBytes += sizes.get(name) ?? 0;
-    for (const name of await readdir(join(task.folder, "o")).catch(noNames)) doneBytes += await sizeOf(join(task.folder, "o", name));
-    if (doneBytes !== lastBytes || busy) movedAtMs = nowMs;
-    lastBytes = doneBytes;
-    if (doneBytes < plan.fetchBytes) task.report({ step: "fetching", doneBytes, totalBytes: plan.fetchBytes });
-    if (nowMs - movedAtMs > STALL_MS) throw new CcError("REGISTRY_UNREACHABLE", `${task.reference.registry} stopped sending; try again later`);
-  };
+async function unpackOne(pull: Pull, layer: LayerPlan, folder: string, left: { bytesMax: number; entriesMax: number }, signal: AbortSignal): Promise<Unpacked> {
+  const { pin } = pull.tools;
+  const blobFile = join(pull.arrived, hexOf(layer.blob.digest));
+  const task = { blobFile, blobBytes: layer.blob.sizeBytes, diffId: layer.diffId, folder, userns: pin.path, rootUid: pin.uidMap.hostId, rootGid: pin.gidMap.hostId };
+  const limits = { ...left, idsMax: Math.min(pin.uidMap.size, pin.gidMap.size) };
+  const result = await pull.unpacker.unpack({ ...task, limits }, signal);
+  // Its bytes need not reach the disk any more; its name keeps skopeo from fetching it again.
+  await truncate(blobFile);
+  return { ...result, folder };
 }
 
-async function demandRoom(tools: FetchTools, folder: string, neededBytes: number): Promise<void> {
-  const disk = await statfs(folder);
-  const freeBytes = disk.bavail * disk.bsize;
-  if (freeBytes - neededBytes >= tools.freeBytesMin) return;
-  throw new CcError(
-    "NO_ROOM",
-    `the image does not fit on the disk of this host (${formatSize(freeBytes)} free, ${formatSize(tools.freeBytesMin)} stay free); free some room, or choose another host`,
-  );
+/** What the image may still have; throws when it has more than it may. */
+function leftOf(tools: FetchTools, done: Iterable<UnpackResult>): { readonly bytesMax: number; readonly entriesMax: number } {
+  let bytesMax = tools.imageBytesMax;
+  let entriesMax = tools.imageFilesMax;
+  for (const { bytes, entries } of done) {
+    bytesMax -= bytes;
+    entriesMax -= entries;
+  }
+  if (bytesMax < 0) throw badLayer(`the image has more than ${tools.imageBytesMax} bytes once it is unpacked`);
+  if (entriesMax < 0) throw badLayer(`the image has more than ${tools.imageFilesMax} files`);
+  return { bytesMax, entriesMax };
 }
 
-async function sizeOf(file: string): Promise<number> {
-  return stat(file).then(
-    ({ size, mode }) => ((mode & 0o170000) === 0o100000 ? size : 0),
-    (error: unknown) => {
-      // Renamed into place since it was listed.
-      if (errorCode(error) === "ENOENT") return 0;
-      throw error;
-    },
-  );
-}
+/** From the lowest up, since a layer that takes something from those below it needs them as they will be. */
+async function stackLayers(pull: Pull, plan: PullPlan, config: ParsedConfig, unpacked: ReadonlyMap<LayerPlan, Unpacked>): Promise<Fetched> {
+  const { manifest, reference, unpacker, signal } = pull;
+  const { shelf, pin } = pull.tools;
+  const folders: string[] = [];
+  const records = new Map<Digest, { key: Digest; bytes: number }>();
+  const fresh: UnpackedLayer[] = [];
+  for (const layer of plan.layers) {
+    const own = unpacked.get(layer);
+    const key = layer.key ?? (own?.needs === undefined ? layer.diffId : layer.boundKey);
+    if (own?.needs !== undefined) await unpacker.bind({ folder: own.folder, needs: own.needs, below: [...folders], userns: pin.path }, signal);
+    if (own !== undefined) fresh.push({ key, folder: own.folder });
+    folders.push(own?.folder ?? shelf.layerPath(key));
+    records.set(layer.diffId, { key, bytes: own?.bytes ?? shelf.layerBytes(key) });
+  }
+  const layers = manifest.layers.flatMap((blob, at): LayerRecord[] => {
+    const diffId = config.diffIds[at];
+    const record = diffId === undefined ? undefined : records.get(diffId);
+    if (diffId === undefined || record === undefined) return [];
+    return [{ blob: blob.digest, diffId, bytes: record.bytes, ...(record.key === diffId ? {} : { key: record.key }) }];
+  });
+  const stack = plan.layers.flatMap(({ diffId }) => records.get(diffId)?.key ?? []);
+  if (stack.length > 0) return { record: { digest: reference.digest, stack, layers, config: config.config }, layers: fresh };
 
-function noNames(error: unknown): string[] {
-  if (errorCode(error) === "ENOENT") return [];
-  throw error;
+  if (!shelf.hasLayer(EMPTY_LAYER)) {
+    const folder = join(pull.folder, "empty");
+    await mkdir(folder, { mode: 0o755 });
+    await chown(folder, pin.uidMap.hostId, pin.gidMap.hostId);
+    fresh.push({ key: EMPTY_LAYER, folder });
+  }
+  return { record: { digest: reference.digest, stack: [EMPTY_LAYER], layers, config: config.config }, layers: fresh };
 }
 
 const hexOf = (digest: Digest): string => digest.slice("sha256:".length);

@@ -17,7 +17,7 @@ export type ShelfInit = {
 };
 
 /** An unpacked layer, ready to be put on the shelf. */
-export type UnpackedLayer = { readonly diffId: Digest; readonly folder: string };
+export type UnpackedLayer = { readonly key: Digest; readonly folder: string };
 
 const RECORDS_MAX = 100_000;
 const SYNC_MS_MAX = 600_000;
@@ -31,9 +31,10 @@ export class ImageShelf {
   readonly #init: ShelfInit;
   readonly #images = new Map<Digest, ImageRecord>();
   readonly #references = new Map<string, Digest>();
-  /** Bytes of each unpacked layer. */
+  /** Bytes of each unpacked layer, by its key. */
   readonly #layers = new Map<Digest, number>();
   readonly #diffIds = new Map<Digest, Digest>();
+  #behind: Promise<void> | undefined;
   #opened: Promise<void> | undefined;
   /** Commits and sweeps go one after another. */
   #last: Promise<unknown> = Promise.resolve();
@@ -59,9 +60,9 @@ export class ImageShelf {
     return {
       digest,
       reference,
-      layers: record.stack.map((diffId) => this.#layerPath(diffId)),
+      layers: record.stack.map((key) => this.layerPath(key)),
       config: record.config,
-      sizeBytes: record.stack.reduce((sum, diffId) => sum + this.layerBytes(diffId), 0),
+      sizeBytes: record.stack.reduce((sum, key) => sum + this.layerBytes(key), 0),
     };
   }
 
@@ -70,12 +71,12 @@ export class ImageShelf {
     return this.#references.get(reference);
   }
 
-  hasLayer(diffId: Digest): boolean {
-    return this.#layers.has(diffId);
+  hasLayer(key: Digest): boolean {
+    return this.#layers.has(key);
   }
 
-  layerBytes(diffId: Digest): number {
-    return this.#layers.get(diffId) ?? 0;
+  layerBytes(key: Digest): number {
+    return this.#layers.get(key) ?? 0;
   }
 
   /** The uncompressed digest of a compressed layer that was unpacked here before. */
@@ -89,19 +90,32 @@ export class ImageShelf {
     return [...this.#images.keys()].flatMap((digest) => this.image(digest, names.get(digest) ?? digest) ?? []);
   }
 
+  /** Has what was unpacked so far written to the disk, so that little is left to be waited for at the end. */
+  writeBehind(): void {
+    // That it failed is seen when it counts.
+    this.#behind ??= this.#sync()
+      .catch(() => undefined)
+      .finally(() => {
+        this.#behind = undefined;
+      });
+  }
+
+  /** One syncfs in place of an fsync of each of thousands of files. */
+  async #sync(): Promise<void> {
+    const synced = await this.#init.commands.run(["sync", "-f", this.#init.dataDir], { timeoutMs: SYNC_MS_MAX });
+    if (synced.exitCode !== 0) throw new CcError("INTERNAL", `the layers of an image cannot be written to the disk: ${synced.stderr.trim()}`);
+  }
+
   /** Takes over unpacked layers and says that the image is here. Everything has reached the disk when this resolves. */
   async commit(record: ImageRecord, layers: readonly UnpackedLayer[], reference: string): Promise<void> {
     await this.#alone(async () => {
       const { dataDir, commands } = this.#init;
-      // One syncfs in place of an fsync of each of thousands of files.
-      if (layers.length > 0) {
-        const synced = await commands.run(["sync", "-f", dataDir], { timeoutMs: SYNC_MS_MAX });
-        if (synced.exitCode !== 0) throw new CcError("INTERNAL", `the layers of an image cannot be written to the disk: ${synced.stderr.trim()}`);
-      }
-      for (const { diffId, folder } of layers) {
-        if (this.#layers.has(diffId)) continue;
+      await this.#behind;
+      if (layers.length > 0) await this.#sync();
+      for (const { key, folder } of layers) {
+        if (this.#layers.has(key)) continue;
         // Left by a crash between here and the record: of unknown worth.
-        const path = this.#layerPath(diffId);
+        const path = this.layerPath(key);
         if ((await access(path).then(() => true, absent)) !== undefined) await removeTree(commands, path);
         await rename(folder, path);
       }
@@ -136,15 +150,15 @@ export class ImageShelf {
 
   #remember(record: ImageRecord): void {
     this.#images.set(record.digest, record);
-    for (const diffId of record.stack) this.#layers.set(diffId, this.layerBytes(diffId));
-    for (const { blob, diffId, bytes } of record.layers) {
-      this.#layers.set(diffId, bytes);
+    for (const key of record.stack) this.#layers.set(key, this.layerBytes(key));
+    for (const { blob, diffId, bytes, key } of record.layers) {
+      this.#layers.set(key ?? diffId, bytes);
       this.#diffIds.set(blob, diffId);
     }
   }
 
-  #layerPath(diffId: Digest): string {
-    return join(this.#init.dataDir, "l", layerFolder(diffId));
+  layerPath(key: Digest): string {
+    return join(this.#init.dataDir, "l", layerFolder(key));
   }
 
   #alone<T>(work: () => Promise<T>): Promise<T> {
@@ -180,8 +194,8 @@ export class ImageShelf {
   }
 
   async #isWhole(record: ImageRecord): Promise<boolean> {
-    for (const diffId of record.stack) {
-      const there = await access(this.#layerPath(diffId)).then(() => true, absent);
+    for (const key of record.stack) {
+      const there = await access(this.layerPath(key)).then(() => true, absent);
       if (there === undefined) return false;
     }
     return true;

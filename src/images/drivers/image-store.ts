@@ -26,6 +26,9 @@ export type ImageStoreInit = Omit<SkopeoInit, "commands"> & {
   readonly unpacks?: number;
   /** Bytes that a pull leaves free on the disk; default 256 MiB. */
   readonly freeBytesMin?: number;
+  /** What an image may have: bytes of its layers uncompressed, and files. Default: 128 GiB, a million. */
+  readonly imageBytesMax?: number;
+  readonly imageFilesMax?: number;
   /** As `process.arch`. */
   readonly nodeArch?: string;
 };
@@ -37,6 +40,10 @@ export interface HostImageStore extends ImageStore {
 
 const UNPACKS_MAX = 4;
 const FREE_BYTES_MIN = 256 * 1024 * 1024;
+/** The largest images that people run, those with models in them, have some tens of GiB. */
+const IMAGE_BYTES_MAX = 128 * 1024 ** 3;
+/** A large desktop has half of it; each is an inode of the host, of which ext4 has 65,536 a GiB. */
+const IMAGE_FILES_MAX = 1_000_000;
 
 /** The real image store: skopeo fetches, tar unpacks inside the containers' user namespace. */
 export function createImageStore(init: ImageStoreInit): HostImageStore {
@@ -44,13 +51,14 @@ export function createImageStore(init: ImageStoreInit): HostImageStore {
   const shelf = new ImageShelf({ dataDir, commands, log, uidMap: pin.uidMap, gidMap: pin.gidMap });
   const registry = createSkopeo(init);
   const tools: FetchTools = {
-    commands,
     clock,
     pin,
     shelf,
     platform: platformOf(init.nodeArch ?? process.arch),
     unpacks: init.unpacks ?? Math.min(UNPACKS_MAX, availableParallelism()),
     freeBytesMin: init.freeBytesMin ?? FREE_BYTES_MIN,
+    imageBytesMax: init.imageBytesMax ?? IMAGE_BYTES_MAX,
+    imageFilesMax: init.imageFilesMax ?? IMAGE_FILES_MAX,
   };
   const pulls = new SharedWork<ImageOnHost, PullProgress>();
   const fetches = new SharedWork<void, PullProgress>();

@@ -1,189 +1,252 @@
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
-import { chmod, chown, link, lstat, mkdir, open, readFile, rm, stat, writeFile } from "node:fs/promises";
-import { pipeline, type Readable, Transform } from "node:stream";
-import { createGunzip } from "node:zlib";
+import { closeSync, existsSync, fstatSync, openSync, readSync, rmSync } from "node:fs";
+import { chmod, chown, link, mkdir, rm, writeFile } from "node:fs/promises";
+import { Readable } from "node:stream";
 import { CcError } from "../../base/index.ts";
-import { errorCode, type StreamingCommandRunner, type UserNamespacePin } from "../../host/index.ts";
+import { errorCode, type StreamingCommandRunner } from "../../host/index.ts";
+import { type Admitted, type LayerFindings, LayerGate, type LayerLimits, type LayerNeeds } from "../layer-gate.ts";
 import { printable } from "../printable.ts";
-import type { LayerPlan } from "../pull-plan.ts";
-import { planWhiteouts } from "../whiteouts.ts";
+import { ARCHIVE_END } from "../tar-writer.ts";
+import { openPipe, type Pipe, readSome, startProgram, writeAll } from "./blocking-pipe.ts";
 
 export type UnpackTask = {
-  readonly layer: LayerPlan;
   /** The compressed blob, whole. */
   readonly blobFile: string;
-  /** Made; holds the layer's root afterwards. Beside it are put `FOLDER.list` and the like, for a moment. */
+  /** As the manifest says it. */
+  readonly blobBytes: number;
+  readonly diffId: string;
+  /** Made; holds the layer's root afterwards. Beside it are put `FOLDER.wh` and the like, for a moment. */
   readonly folder: string;
-  readonly pin: UserNamespacePin;
-  readonly commands: StreamingCommandRunner;
-  readonly signal: AbortSignal;
+  /** The ns file of the containers' user namespace, and what its root is on the host. */
+  readonly userns: string;
+  readonly rootUid: number;
+  readonly rootGid: number;
+  readonly limits: LayerLimits;
 };
 
-const UNPACK_MS_MAX = 3_600_000;
-/** Large, because each chunk is a turn of the event loop, which other work of the peer waits for too. */
-const CHUNK_BYTES = 512 * 1024;
-const WHITEOUT_LIST_BYTES_MAX = 64 * 1024 * 1024;
-/** Extended attributes and owners as they stand in the archive, nothing below /dev: device nodes cannot be made in a user namespace, and a container has a /dev of its own. Without --anchored every folder called dev would lose its content. */
-const TAR = [
-  "tar",
-  "-x",
-  "-f",
-  "-",
-  "-B",
-  "-b",
-  "512",
-  "-p",
-  "--numeric-owner",
-  "--same-owner",
-  "--delay-directory-restore",
-  "--xattrs",
-  "--xattrs-include=*",
-  "--anchored",
-  "--exclude=dev/*",
-  "--exclude=./dev/*",
-  "--exclude=/dev/*",
-];
+export type UnpackResult = { readonly bytes: number; readonly entries: number; readonly needs?: LayerNeeds | undefined };
+
+const COMMAND_MS_MAX = 600_000;
+/** What a pipe holds is read at once. */
+const CHUNK_BYTES = 256 * 1024;
+const ERRORS_BYTES_MAX = 16 * 1024;
+/** Owners, modes, times and attributes as they stand in what the gate writes. */
+export const TAR: readonly string[] = ["tar", "-x", "-f", "-", "-B", "-b", "512", "-p", "-P", "--numeric-owner", "--same-owner", "--xattrs", "--xattrs-include=*"];
+
+/** Argv that runs a program as root of the containers' user namespace. */
+export const insideOf = (userns: string): readonly string[] => ["nsenter", `--user=${userns}`, "-S", "0", "-G", "0"];
 
 /**
- * Unpacks one layer inside the user namespace of the containers, where a hostile archive can neither make devices nor
- * touch what is not its own, and turns its whiteouts into those of overlayfs. Gives the bytes of the uncompressed
- * archive. Throws CcError IMAGE_PULL_FAILED (damaged, or not what its digest says) or NO_ROOM.
+ * Unpacks one layer: the archive goes through the gate, which writes it anew, to tar inside the user namespace of the
+ * containers, where even a mistake of ours could touch nothing of the host's. Whiteouts become those of overlayfs.
+ * Keeps the process busy until it is done. Throws CcError IMAGE_PULL_FAILED (damaged, hostile, too large, or not what its
+ * digest says) or NO_ROOM.
  */
-export async function unpackLayer(task: UnpackTask): Promise<number> {
-  const { folder, pin, commands, signal } = task;
+export async function unpackLayer(task: UnpackTask, commands: StreamingCommandRunner): Promise<UnpackResult> {
+  const { folder, diffId } = task;
   await mkdir(folder);
   await chmod(folder, 0o755);
-  await chown(folder, pin.uidMap.hostId, pin.gidMap.hostId);
+  await chown(folder, task.rootUid, task.rootGid);
+  const { findings, digest } = await pumpLayer(task, commands);
+  if (digest !== diffId)
+    throw new CcError("IMAGE_PULL_FAILED", `a layer of the image is not what its configuration says (${diffId}); build and push the image again`);
+  await applyWhiteouts(task, findings, commands);
+  return { bytes: findings.bytes, entries: findings.entries, needs: findings.needs };
+}
 
-  const hash = createHash("sha256");
-  const marks = new MarkSearch(".wh.");
-  let bytes = 0;
-  const meter = new Transform({
-    readableHighWaterMark: CHUNK_BYTES,
-    transform(chunk: Buffer, _encoding, done) {
-      bytes += chunk.length;
+/** From the blob through the gate to tar. */
+async function pumpLayer(task: UnpackTask, commands: StreamingCommandRunner): Promise<{ readonly findings: LayerFindings; readonly digest: string }> {
+  const archive = await openArchive(task, commands);
+  const tar = new TarWriter(task, commands);
+  try {
+    const gate = new LayerGate(task.limits);
+    const hash = createHash("sha256");
+    const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
+    for (let bytes = readSome(archive.fd, buffer); bytes > 0; bytes = readSome(archive.fd, buffer)) {
+      const chunk = buffer.subarray(0, bytes);
       hash.update(chunk);
-      marks.push(chunk);
-      done(null, chunk);
-    },
-  });
-  const archive = await openArchive(task);
-  // Errors arrive at the meter, which is what tar is fed from.
-  if (archive.length === 1) pipeline(archive[0], meter, () => undefined);
-  else pipeline(archive[0], archive[1], meter, () => undefined);
-
-  const inside = ["nsenter", `--user=${pin.path}`, "-S", "0", "-G", "0"];
-  const outcome = await commands.feed([...inside, ...TAR], meter, { cwd: folder, timeoutMs: UNPACK_MS_MAX, signal }).catch((error: unknown) => {
-    signal.throwIfAborted();
-    if (error instanceof CcError) throw error;
-    throw new CcError("IMAGE_PULL_FAILED", "a layer of the image is damaged; pull it again", { cause: error });
-  });
-  checkTar(outcome.exitCode, outcome.stderr);
-  if (`sha256:${hash.digest("hex")}` !== task.layer.diffId)
-    throw new CcError("IMAGE_PULL_FAILED", `a layer of the image is not what its configuration says (${task.layer.diffId}); build and push the image again`);
-  // Most layers have none, and walking through all their files takes longer than this.
-  if (marks.found) await applyWhiteouts(task);
-  return bytes;
-}
-
-/** Whether some bytes occur anywhere in a stream of chunks. */
-class MarkSearch {
-  readonly #mark: Buffer;
-  #tail: Buffer = Buffer.alloc(0);
-  found = false;
-
-  constructor(mark: string) {
-    this.#mark = Buffer.from(mark);
-  }
-
-  push(chunk: Buffer): void {
-    if (this.found) return;
-    const keep = this.#mark.length - 1;
-    this.found = chunk.includes(this.#mark) || Buffer.concat([this.#tail, chunk.subarray(0, keep)]).includes(this.#mark);
-    this.#tail = Buffer.concat([this.#tail, chunk.subarray(-keep)]).subarray(-keep);
+      await tar.write(gate.push(chunk));
+    }
+    await archive.ended();
+    const { rest, findings } = gate.end();
+    await tar.write(rest);
+    await tar.end();
+    return { findings, digest: `sha256:${hash.digest("hex")}` };
+  } finally {
+    archive.close();
+    await tar.close();
   }
 }
+
+/** tar at work on a folder, once more after each folder that something takes the place of. */
+class TarWriter {
+  readonly #task: UnpackTask;
+  readonly #commands: StreamingCommandRunner;
+  #running: { readonly input: number; readonly errors: number; readonly ended: Promise<number> } | undefined;
+
+  constructor(task: UnpackTask, commands: StreamingCommandRunner) {
+    this.#task = task;
+    this.#commands = commands;
+  }
+
+  async write(pieces: readonly Admitted[]): Promise<void> {
+    let buffers: Buffer[] = [];
+    for (const piece of pieces) {
+      if (!("remove" in piece)) {
+        buffers.push(piece);
+        continue;
+      }
+      await this.#send([...buffers, ARCHIVE_END]);
+      buffers = [];
+      await this.end();
+      // No link is in the layer yet: this leads nowhere else.
+      await rm(bytesBelow(this.#task.folder, piece.remove), { recursive: true });
+    }
+    await this.#send(buffers);
+  }
+
+  /** All is written. */
+  async end(): Promise<void> {
+    const running = this.#running;
+    if (running === undefined) return;
+    this.#running = undefined;
+    closeSync(running.input);
+    const exitCode = await running.ended;
+    const stderr = readErrors(running.errors);
+    closeSync(running.errors);
+    if (exitCode !== 0) throw tarError(stderr, exitCode);
+  }
+
+  async close(): Promise<void> {
+    // After a failure of something else: what tar makes of the half is of no interest.
+    await this.end().catch(() => undefined);
+  }
+
+  async #send(buffers: readonly Buffer[]): Promise<void> {
+    if (buffers.length === 0) return;
+    this.#running ??= await this.#start();
+    if (writeAll(this.#running.input, buffers)) return;
+    await this.end();
+    throw new CcError("INTERNAL", "tar ended before the layer did");
+  }
+
+  async #start(): Promise<{ readonly input: number; readonly errors: number; readonly ended: Promise<number> }> {
+    const { folder, userns } = this.#task;
+    const { read, write } = await makePipe(`${folder}.tar`, this.#commands);
+    const errors = openErrors(`${folder}.err`);
+    const ended = startProgram([...insideOf(userns), ...TAR], { stdin: read, stdout: "ignore", errors, cwd: folder });
+    // Awaited when all is written.
+    ended.catch(() => undefined);
+    closeSync(read);
+    return { input: write, errors, ended };
+  }
+}
+
+/** What is read has to be read to its end, then `ended` says whether that was all. */
+type Archive = { readonly fd: number; readonly ended: () => Promise<void>; readonly close: () => void };
 
 /** The first bytes say how a layer is compressed; media types lie often enough. */
-async function openArchive(task: UnpackTask): Promise<readonly [Readable] | readonly [Readable, ReturnType<typeof createGunzip>]> {
-  const file = await open(task.blobFile);
+async function openArchive(task: UnpackTask, commands: StreamingCommandRunner): Promise<Archive> {
+  const fd = openSync(task.blobFile, "r");
+  const { size } = fstatSync(fd);
   const head = Buffer.alloc(4);
-  await file.read(head, 0, head.length, 0).finally(() => file.close());
-  const blob = createReadStream(task.blobFile, { highWaterMark: CHUNK_BYTES });
-  if (head.readUInt16BE(0) === 0x1f8b) return [blob, createGunzip({ chunkSize: CHUNK_BYTES })];
-  // The program, not node:zlib: that one stops after the first frame, and layers have many.
-  if (head.readUInt32BE(0) === 0x28b52ffd) return [task.commands.filter(["zstd", "-d", "-c", "-q"], blob)];
-  return [blob];
+  readSync(fd, head, 0, head.length, 0);
+  // Programs, not node:zlib: half the work of the processor, and that one stops after the first frame of zstd.
+  const program = head.readUInt16BE(0) === 0x1f8b ? [gunzipProgram()] : head.readUInt32BE(0) === 0x28b52ffd ? ["zstd", "-q"] : undefined;
+  if (size !== task.blobBytes) {
+    closeSync(fd);
+    throw new CcError("IMAGE_PULL_FAILED", `a layer of the image has ${size} bytes and its manifest says ${task.blobBytes}; build and push the image again`);
+  }
+  if (program === undefined) return { fd, ended: () => Promise.resolve(), close: () => closeSync(fd) };
+  const { read, write } = await makePipe(`${task.folder}.zip`, commands);
+  const errors = openErrors(`${task.folder}.err`);
+  const ended = startProgram([...program, "-d", "-c"], { stdin: fd, stdout: write, errors, cwd: "/" });
+  ended.catch(() => undefined);
+  for (const unused of [fd, write, errors]) closeSync(unused);
+  return {
+    fd: read,
+    async ended() {
+      if ((await ended) !== 0) throw new CcError("IMAGE_PULL_FAILED", "a layer of the image is damaged; pull it again");
+    },
+    close: () => closeSync(read),
+  };
 }
 
-function checkTar(exitCode: number, stderr: string): void {
-  if (exitCode === 0) return;
+/** Intel's takes less than half of gzip's time, which is most of a pull's; where it is not installed, gzip does. */
+function gunzipProgram(): string {
+  const IGZIP = "/usr/bin/igzip";
+  return existsSync(IGZIP) ? IGZIP : "gzip";
+}
+
+async function makePipe(fifo: string, commands: StreamingCommandRunner): Promise<Pipe> {
+  await succeed(commands, ["mkfifo", "-m", "600", fifo]);
+  return openPipe(fifo);
+}
+
+/** A file without a name, so that a program that complains a lot waits for nobody. */
+function openErrors(path: string): number {
+  const fd = openSync(path, "w+", 0o600);
+  rmSync(path);
+  return fd;
+}
+
+function readErrors(fd: number): string {
+  const buffer = Buffer.alloc(ERRORS_BYTES_MAX);
+  return buffer.toString("utf8", 0, readSync(fd, buffer, 0, buffer.length, 0));
+}
+
+const diskFull = (): CcError => new CcError("NO_ROOM", "the disk of this host is full; free some room, or choose another host");
+
+export function tarError(stderr: string, exitCode: number): CcError {
   const complaints = stderr.split("\n").filter((line) => line !== "" && !line.includes("Exiting with failure status"));
-  if (complaints.some((line) => /No space left on device|Wrote only \d+ of/.test(line)))
-    throw new CcError("NO_ROOM", "the disk of this host is full; free some room, or choose another host");
-  // Devices outside /dev: nobody could open them in a container anyway.
-  const serious = complaints.filter((line) => !/Cannot mknod: Operation not permitted$/.test(line));
-  if (complaints.length > 0 && serious.length === 0) return;
-  const first = serious[0] ?? `tar ended with ${exitCode}`;
-  const hint = first.includes("Cannot change ownership") ? "; its user ids are beyond those that containers have here" : "";
-  throw new CcError("IMAGE_PULL_FAILED", `a layer of the image cannot be unpacked: ${printable(first)}${hint}`);
+  if (complaints.some((line) => /No space left on device|Disk quota exceeded|Wrote only \d+ of/.test(line))) return diskFull();
+  return new CcError("IMAGE_PULL_FAILED", `a layer of the image cannot be unpacked: ${printable(complaints[0] ?? `tar ended with ${exitCode}`)}`);
 }
 
 /**
- * Runs as root outside the namespace, since trusted.* attributes can only be set there. Safe: `find` does not follow
- * links, so every path that it gives leads through real folders of this layer, and nobody changes them meanwhile.
+ * Runs as root outside the namespace, since trusted.* attributes can only be set there. The gate gives only paths that
+ * lead through real folders of this layer, and nobody changes them meanwhile.
  */
-async function applyWhiteouts(task: UnpackTask): Promise<void> {
-  const { folder, commands, signal } = task;
-  const list = `${folder}.list`;
-  await succeed(task, ["sh", "-c", `find . -name '.wh.*' -printf '%P\\0' > "$1"`, "sh", list]);
-  if ((await stat(list)).size > WHITEOUT_LIST_BYTES_MAX) throw new CcError("IMAGE_PULL_FAILED", "a layer of the image deletes more files than can be");
-  const steps = planWhiteouts(await readFile(list));
-  await rm(list);
-  if (steps.length === 0) return;
-
-  const at = (path: Buffer): Buffer => Buffer.concat([Buffer.from(`${folder}/`), path]);
-  const opaque: Buffer[] = [];
-  const device = `${folder}.wh`;
-  await succeed(task, ["mknod", "-m", "0", device, "c", "0", "0"]);
-  for (const step of steps) {
-    signal.throwIfAborted();
-    await rm(at(step.marker), { recursive: true, force: true });
-    if (step.step === "opaque") opaque.push(step.folder);
-    if (step.step !== "hide") continue;
-    const same = await lstat(at(step.hides)).catch(absent);
-    if (same === undefined) await linkDevice(task, device, at(step.hides));
-    else if (same.isDirectory()) opaque.push(step.hides);
-  }
-  await rm(device, { force: true });
-  if (opaque.length === 0) return;
-  const opaqueList = `${folder}.opaque`;
-  await writeFile(opaqueList, Buffer.concat(opaque.flatMap((path) => [Buffer.from("./"), path, Buffer.from([0])])));
-  await succeed(task, ["xargs", "-0", "-a", opaqueList, "setfattr", "-h", "-n", "trusted.overlay.opaque", "-v", "y"]);
-  await rm(opaqueList);
-
-  async function succeed({ folder: cwd }: UnpackTask, argv: readonly string[]): Promise<void> {
-    const outcome = await commands.run(argv, { cwd, signal, timeoutMs: UNPACK_MS_MAX });
-    if (outcome.exitCode === 0) return;
-    if (outcome.stderr.includes("No space left")) throw new CcError("NO_ROOM", "the disk of this host is full; free some room, or choose another host");
-    throw new CcError("INTERNAL", `the whiteouts of a layer cannot be made: ${printable(outcome.stderr)}`);
-  }
-
-  /** All whiteouts of a layer are one inode, as the kernel's own are, until the file system's limit of links. */
-  async function linkDevice(of: UnpackTask, from: string, to: Buffer): Promise<void> {
-    try {
-      await link(from, to);
-    } catch (error) {
-      if (errorCode(error) !== "EMLINK") throw error;
-      await rm(from);
-      await succeed(of, ["mknod", "-m", "0", from, "c", "0", "0"]);
-      await link(from, to);
-    }
-  }
+async function applyWhiteouts(task: UnpackTask, findings: LayerFindings, commands: StreamingCommandRunner): Promise<void> {
+  const { folder } = task;
+  if (findings.whiteouts.length > 0) await makeWhiteouts(folder, findings.whiteouts, commands);
+  if (findings.opaque.length > 0) await makeOpaque(folder, findings.opaque, commands);
+  if (findings.touched.length === 0) return;
+  const outcome = await commands.feed([...insideOf(task.userns), ...TAR], Readable.from([findings.touched], { objectMode: false }), { cwd: folder, timeoutMs: COMMAND_MS_MAX });
+  if (outcome.exitCode !== 0) throw tarError(outcome.stderr, outcome.exitCode);
 }
 
-function absent(error: unknown): undefined {
-  if (errorCode(error) === "ENOENT") return undefined;
-  throw error;
+/** `paths` are bytes as latin1 text. All whiteouts of a layer are one inode, as the kernel's own are, until the file system's limit of links. */
+export async function makeWhiteouts(folder: string, paths: readonly string[], commands: StreamingCommandRunner): Promise<void> {
+  const device = `${folder}.wh`;
+  const make = (): Promise<void> => succeed(commands, ["mknod", "-m", "0", device, "c", "0", "0"]);
+  await make();
+  for (const path of paths) {
+    const at = bytesBelow(folder, path);
+    await link(device, at).catch(async (error: unknown) => {
+      if (errorCode(error) !== "EMLINK") throw error;
+      await rm(device);
+      await make();
+      await link(device, at);
+    });
+  }
+  await rm(device);
+}
+
+export async function makeOpaque(folder: string, paths: readonly string[], commands: StreamingCommandRunner): Promise<void> {
+  const list = `${folder}.opaque`;
+  await writeFile(list, Buffer.concat(paths.flatMap((path) => [bytesBelow(folder, path), Buffer.from([0])])));
+  await succeed(commands, ["xargs", "-0", "-a", list, "setfattr", "-h", "-n", "trusted.overlay.opaque", "-v", "y"]);
+  await rm(list);
+}
+
+export function bytesBelow(folder: string, path: string): Buffer {
+  return Buffer.concat([Buffer.from(`${folder}/`), Buffer.from(path, "latin1")]);
+}
+
+async function succeed(commands: StreamingCommandRunner, argv: readonly string[]): Promise<void> {
+  const outcome = await commands.run(argv, { timeoutMs: COMMAND_MS_MAX });
+  if (outcome.exitCode === 0) return;
+  if (outcome.stderr.includes("No space left")) throw diskFull();
+  throw new CcError("INTERNAL", `the whiteouts of a layer cannot be made: ${printable(outcome.stderr)}`);
 }

@@ -72,10 +72,6 @@ function recording(inner: StreamingCommandRunner, argvs: string[]): StreamingCom
       note(argv);
       return inner.feed(argv, source, options);
     },
-    filter: (argv, source) => {
-      note(argv);
-      return inner.filter(argv, source);
-    },
   };
 }
 
