@@ -44,7 +44,7 @@ export type LayerFindings = {
 /** What one program of a host may give a file; the rest (trusted.overlay.* above all) is between the kernel and the host. */
 const ATTRIBUTES = /^(user\..*|security\.capability|system\.posix_acl_(access|default))$/;
 /** Each costs a program; no tool makes layers with any. */
-const REMOVALS_MAX = 256;
+const REMOVALS_MAX = 16;
 const IMPLIED_MODE = 0o755;
 
 /**

@@ -175,7 +175,7 @@ function text(block: Buffer, at: number, length: number): string {
 function octal(block: Buffer, at: number, length: number): bigint {
   const digits = text(block, at, length).trim();
   if (digits === "") return 0n;
-  if (!/^[0-7]+$/.test(digits)) throw badLayer("it has a damaged header");
+  if (!/^[0-7]+$/.test(digits)) throw badLayer("it is not a tar archive, or damaged");
   return BigInt(`0o${digits}`);
 }
 

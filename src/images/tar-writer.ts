@@ -47,7 +47,8 @@ function header(flag: string, fields: Fields): Buffer {
   block.fill(0x20, 148, 156);
   block.write(flag, 156, "latin1");
   block.write(fields.link, 157, NAME_BYTES, "latin1");
-  block.write("ustar  \0", 257, "latin1");
+  // By it tar tells in which way sparse files are said.
+  block.write("ustar\u000000", 257, "latin1");
   let sum = 0;
   for (const byte of block) sum += byte;
   block.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148, "latin1");

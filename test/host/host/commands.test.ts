@@ -59,7 +59,7 @@ t.test("commands: a daemon that keeps the pipes does not keep the caller", async
   process.kill(Number(outcome.stdout), "SIGKILL");
 });
 
-t.test("commands: streams into and through programs", async (t) => {
+t.test("commands: streams into programs", async (t) => {
   const million = (): Readable => Readable.from(Array.from({ length: 100 }, () => Buffer.alloc(10_000, 120)));
   t.equal((await commands.feed(["wc", "-c"], million())).stdout.trim(), "1000000");
   t.equal((await commands.feed(["head", "-c", "3"], million())).stdout, "xxx", "a program that stops reading is fine");
@@ -69,15 +69,6 @@ t.test("commands: streams into and through programs", async (t) => {
     },
   });
   await t.rejects(commands.feed(["cat"], broken), { message: "source broke" });
-  let text = "";
-  for await (const chunk of commands.filter(["tr", "a-z", "A-Z"], Readable.from([Buffer.from("abc")]))) text += String(chunk);
-  t.equal(text, "ABC");
-  await t.rejects(
-    async () => {
-      for await (const _chunk of commands.filter(["sh", "-c", "cat >/dev/null; echo why >&2; exit 1"], million()));
-    },
-    { code: "INTERNAL", message: "sh failed: why" },
-  );
 });
 
 t.test("shell helper: scripts in order, apart from one another", async (t) => {

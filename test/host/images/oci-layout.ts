@@ -9,7 +9,9 @@ import { join } from "node:path";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 
 export type TarEntry = {
+  /** UTF-8; with `rawName` its characters are bytes. */
   readonly path: string;
+  readonly rawName?: boolean;
   readonly type?: "file" | "dir" | "symlink" | "hardlink" | "char" | "fifo";
   readonly data?: string | Uint8Array;
   readonly mode?: number;
@@ -20,10 +22,12 @@ export type TarEntry = {
   readonly link?: string;
   readonly major?: number;
   readonly minor?: number;
+  /** Values are bytes: a character each. */
   readonly xattrs?: Readonly<Record<string, string>>;
 };
 
-export type LayerSource = { readonly entries: readonly TarEntry[]; readonly compression?: "gzip" | "zstd" | "none" };
+/** `tar`: the archive itself, in place of what the entries would make. */
+export type LayerSource = { readonly entries: readonly TarEntry[]; readonly tar?: Buffer; readonly compression?: "gzip" | "zstd" | "none" };
 
 export type ImageSource = {
   readonly layers: readonly LayerSource[];
@@ -66,15 +70,15 @@ function padded(data: Uint8Array): Buffer {
 
 function header(name: string, flag: string, size: number, entry: TarEntry): Buffer {
   const block = Buffer.alloc(BLOCK);
-  block.write(name, 0, 100, "utf8");
+  block.write(name, 0, 100, "latin1");
   block.write(octal(entry.mode ?? (entry.type === "dir" ? 0o755 : 0o644), 8), 100, "latin1");
-  block.write(octal(entry.uid ?? 0, 8), 108, "latin1");
-  block.write(octal(entry.gid ?? 0, 8), 116, "latin1");
+  block.write(octal(idInHeader(entry.uid), 8), 108, "latin1");
+  block.write(octal(idInHeader(entry.gid), 8), 116, "latin1");
   block.write(octal(size, 12), 124, "latin1");
-  block.write(octal(entry.mtime ?? 1_700_000_000, 12), 136, "latin1");
+  block.write(octal(Math.max(0, Math.floor(entry.mtime ?? 1_700_000_000)), 12), 136, "latin1");
   block.write("        ", 148, "latin1");
   block.write(flag, 156, "latin1");
-  block.write(entry.link ?? "", 157, 100, "utf8");
+  block.write(bytesOf(entry.link ?? "").slice(0, 100), 157, 100, "latin1");
   block.write("ustar\u000000", 257, "latin1");
   block.write(octal(entry.major ?? 0, 8), 329, "latin1");
   block.write(octal(entry.minor ?? 0, 8), 337, "latin1");
@@ -92,19 +96,28 @@ function paxRecord(key: string, value: string): string {
   return `${length}${rest}`;
 }
 
+/** What fits into a header's field of seven octal digits. */
+const ID_MAX = 0o7777777;
+const idInHeader = (id = 0): number => (id > ID_MAX ? 0 : id);
+const bytesOf = (text: string): string => Buffer.from(text, "utf8").toString("latin1");
+
 /** A tar archive of these entries, in this order. */
-function tarOf(entries: readonly TarEntry[]): Buffer {
+export function tarOf(entries: readonly TarEntry[]): Buffer {
   const parts: Buffer[] = [];
   for (const entry of entries) {
     const type = entry.type ?? "file";
-    const pax = Object.entries(entry.xattrs ?? {}).map(([name, value]) => paxRecord(`SCHILY.xattr.${name}`, value));
-    if (Buffer.byteLength(entry.path) > 100) pax.push(paxRecord("path", entry.path));
+    const name = entry.rawName === true ? entry.path : bytesOf(entry.path);
+    const pax = Object.entries(entry.xattrs ?? {}).map(([key, value]) => paxRecord(`SCHILY.xattr.${key}`, value));
+    if (name.length > 100) pax.push(paxRecord("path", name));
+    if (bytesOf(entry.link ?? "").length > 100) pax.push(paxRecord("linkpath", bytesOf(entry.link ?? "")));
+    for (const key of ["uid", "gid"] as const) if ((entry[key] ?? 0) > ID_MAX) pax.push(paxRecord(key, String(entry[key])));
+    if (!Number.isInteger(entry.mtime ?? 0) || (entry.mtime ?? 0) < 0) pax.push(paxRecord("mtime", String(entry.mtime)));
     if (pax.length > 0) {
-      const body = Buffer.from(pax.join(""));
+      const body = Buffer.from(pax.join(""), "latin1");
       parts.push(header("PaxHeaders/x", "x", body.length, { path: "x" }), padded(body));
     }
     const data = type === "file" ? Buffer.from(entry.data ?? "") : Buffer.alloc(0);
-    parts.push(header(type === "dir" && !entry.path.endsWith("/") ? `${entry.path}/` : entry.path, TYPE_FLAGS[type], data.length, entry), padded(data));
+    parts.push(header(type === "dir" && !name.endsWith("/") ? `${name}/` : name, TYPE_FLAGS[type], data.length, entry), padded(data));
   }
   return Buffer.concat([...parts, Buffer.alloc(BLOCK * 2)]);
 }
@@ -121,7 +134,7 @@ export function buildImage(source: ImageSource): BuiltImage {
   const blobs = new Map<string, Buffer>();
   const layers = source.layers.map((layer) => {
     const compression = layer.compression ?? "gzip";
-    const tar = tarOf(layer.entries);
+    const tar = layer.tar ?? tarOf(layer.entries);
     const blob = COMPRESS[compression](tar);
     const digest = sha256(blob);
     blobs.set(digest, blob);
