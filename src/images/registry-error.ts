@@ -44,7 +44,12 @@ const EXPLANATIONS: readonly Explanation[] = [
     say: ({ registry }) => `${registry} cannot be reached from this host; check its name and the network, and try again`,
   },
   {
-    when: /digest did not match|does not match|checksum|digest mismatch|unexpected end/i,
+    when: /exceeded maximum allowed size/i,
+    code: "IMAGE_PULL_FAILED",
+    say: ({ registry }) => `${registry} gave a manifest or configuration that is too large to be one`,
+  },
+  {
+    when: /digest did not match|does not match|size mismatch|checksum|digest mismatch|unexpected end/i,
     code: "IMAGE_PULL_FAILED",
     say: ({ registry }) => `${registry} gave something else than the image's digest says; try again`,
   },

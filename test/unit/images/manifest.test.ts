@@ -4,7 +4,7 @@ import { parseImageConfig } from "../../../src/images/image-config.ts";
 import { decodeImageRecord, decodeReferenceRecord, encodeImageRecord } from "../../../src/images/image-record.ts";
 import { parseManifest } from "../../../src/images/manifest.ts";
 import { checkPlatform, choosePlatform, platformOf } from "../../../src/images/platform.ts";
-import { EMPTY_LAYER, layerFolder, planPull, stackOf } from "../../../src/images/pull-plan.ts";
+import { boundKey, keyOfLayer, layerFolder, planPull } from "../../../src/images/pull-plan.ts";
 import type { Digest } from "../../../src/images/reference.ts";
 
 const digest = (letter: string): Digest => `sha256:${letter.repeat(64)}` as Digest;
@@ -113,25 +113,57 @@ t.test("the plan names what is missing once, and stacks no layer twice", async (
     sizeBytes,
   });
   const image = { kind: "image" as const, config: { ...config, sizeBytes: 1 }, layers: [blob("1", 5), blob("2", 7), blob("1", 5), blob("3", 11)] };
-  const plan = planPull(image, [a, b, a, c], (diffId) => diffId === c);
-  t.match(plan, { ok: true, value: { stack: [b, a, c], fetchBytes: 12 } });
-  t.same(plan.ok && plan.value.missing.map(({ diffId }) => diffId), [a, b]);
+  const plan = planPull(image, [a, b, a, c], (key) => key === c);
+  t.match(plan, { ok: true, value: { fetchBytes: 12 } });
+  t.same(plan.ok && plan.value.layers.map(({ diffId, key }) => [diffId, key]), [
+    [b, undefined],
+    [a, undefined],
+    [c, c],
+  ]);
   t.match(
     planPull(image, [a], () => true),
     { ok: false, code: "IMAGE_PULL_FAILED", message: /contradicts itself: 4 layers in its manifest, 1/ },
   );
-  t.same(stackOf([]), [EMPTY_LAYER]);
   t.match(layerFolder(a), /^[a-z2-7]{24}$/);
   t.not(layerFolder(a), layerFolder(b));
   const names = Array.from({ length: 128 }, (_, at) => layerFolder(`sha256:${at.toString(16).padStart(64, "0")}` as Digest)).join(":");
   t.ok(names.length < 4_096 - 512, "the names of all layers fit into a page of mount options");
 });
 
+t.test("a layer that takes something from below has another key on top of other layers", async (t) => {
+  const [a, b] = [digest("a"), digest("b")];
+  const [alone, above] = [boundKey([b]), boundKey([a, b])];
+  t.equal(new Set([a, b, alone, above, boundKey([b, a])]).size, 5);
+  t.equal(
+    keyOfLayer([a, b], (key) => key === above),
+    above,
+  );
+  t.equal(
+    keyOfLayer([a, b], (key) => key === b || key === above),
+    b,
+    "whole by itself",
+  );
+  t.equal(
+    keyOfLayer([a, b], (key) => key === alone),
+    undefined,
+    "not on these",
+  );
+  t.equal(
+    keyOfLayer([undefined, b], () => true),
+    b,
+  );
+  t.equal(
+    keyOfLayer([undefined, b], (key) => key !== b),
+    undefined,
+    "what lies below is not known",
+  );
+});
+
 t.test("records come back as they were written; damaged ones are refused", async (t) => {
   const record = {
     digest: digest("a"),
     stack: [digest("b")],
-    layers: [{ blob: digest("c"), diffId: digest("b"), bytes: 5 }],
+    layers: [{ blob: digest("c"), diffId: digest("d"), bytes: 5, key: digest("b") }],
     config: { entrypoint: [], cmd: ["x"], env: [], user: "", workingDir: "", stopSignal: "", labels: { a: "b" } },
   };
   const text = encodeImageRecord(record);
