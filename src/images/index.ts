@@ -3,17 +3,25 @@
  * that fetches and unpacks it.
  *
  * How it works: skopeo asks the registry (its own files give mirrors, policy and trusted certificates), first for the
- * manifest, then at once for the configuration and the layers. Layers land in a folder of the pull; each is
- * decompressed, hashed and unpacked by tar inside the containers' user namespace as soon as it is complete, two or more
- * at a time. When all are there, they are written to the disk, renamed to `l/SHORT`, keyed by the digest of the
- * uncompressed layer, and only then a record says that the image is here; a pull that dies before leaves its own folder
+ * manifest, then at once for the configuration and the layers. Layers land in a folder of the pull; as soon as one is
+ * complete, a process of its own decompresses, hashes and unpacks it, two or more at a time. There the archive, of which
+ * nothing is trusted, passes a gate (`layer-gate.ts`): a pure decision that reads it entry by entry, follows links as
+ * inside the image, and writes it anew for tar, which works inside the containers' user namespace. Markers become
+ * whiteouts of overlayfs. A layer that takes something from those below it (a hard link to a lower file, a folder that it does
+ * not name) gets it once they are there (`bind-layer.ts`). When all are there, they are written to the disk, renamed to
+ * `l/SHORT`, and only then a record says that the image is here; a pull that dies before leaves its own folder
  * and unnamed layers, which `sweep` removes. Layers that are known already lie as empty files where skopeo would
  * put them, so it passes them over. Records are in memory: `local` costs no system call.
  *
- * Rejected: umoci (fails on zstd, single-threaded), containers/storage (a second store with its own locks), keying by
- * compressed digest (the same layer arrives compressed in several ways), trusting a configuration's layer digests
- * (an image could pass its layer off as another's), the `dir:` destination (it empties its folder, so nothing can be
- * passed over), speaking to registries ourselves (mirrors, tokens and policies would have to be made again).
+ * A layer's key is the digest of its uncompressed archive; of one that takes something from below, a hash of that and of
+ * the digests of all layers below it, since on top of others it is another one.
+ *
+ * Rejected: umoci (fails on zstd, single-threaded), containers/storage (a second store with its own locks), tar on the
+ * archive as it comes (it reads names, links and types in its own way, and hostile archives are made for the difference;
+ * it knows no lower layers), writing the files ourselves (Node sets no attributes), keying by compressed digest (the same
+ * layer arrives compressed in several ways), trusting a configuration's layer digests (an image could pass its layer off
+ * as another's), the `dir:` destination (it empties its folder, so nothing can be passed over), speaking to registries
+ * ourselves (mirrors, tokens and policies would have to be made again).
  */
 export { createImageStore, type HostImageStore, type ImageStoreInit } from "./drivers/image-store.ts";
 export * from "./image-store.ts";

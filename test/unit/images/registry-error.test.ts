@@ -22,6 +22,7 @@ t.test("what skopeo says becomes a code and a sentence", async (t) => {
     ['pinging container registry x: Get \\"https://x/v2/\\": x509: certificate signed by unknown authority', "REGISTRY_UNREACHABLE", /is not trusted/],
     ['pinging container registry x: Get \\"https://x/v2/\\": http: server gave HTTP response to HTTPS client', "REGISTRY_UNREACHABLE", /insecure registries/],
     ["writing blob: storing blob to file: write /x: no space left on device", "NO_ROOM", /disk of this host is full/],
+    ["Error parsing image name: exceeded maximum allowed size of 4194304 bytes", "IMAGE_PULL_FAILED", /too large to be one/],
     ["Source image rejected: Running image docker://x is rejected by policy.", "IMAGE_DENIED", /signature policy/],
   ];
   for (const [message, code, text] of cases) t.match(explainRegistryError(fatal(message), reference), { ok: false, code, message: text }, message);
