@@ -49,7 +49,8 @@ export function readPax(body: Buffer, into: Extension): void {
     const length = /^\d{1,9}$/.test(digits) ? Number(digits) : 0;
     const end = at + length;
     const equals = body.indexOf(0x3d, space);
-    if (length <= digits.length + 2 || end > body.length || body[end - 1] !== 0x0a || equals < 0 || equals >= end) throw badLayer("it has a damaged extended header");
+    if (length <= digits.length + 2 || end > body.length || body[end - 1] !== 0x0a || equals < 0 || equals >= end)
+      throw badLayer("it has a damaged extended header");
     const key = body.toString("latin1", space + 1, equals);
     const value = body.toString("latin1", equals + 1, end - 1);
     if (key.startsWith(XATTR)) into.xattrs.set(key.slice(XATTR.length), value);

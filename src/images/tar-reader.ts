@@ -1,4 +1,15 @@
-import { BLOCK_BYTES, badLayer, hasSparseBlock, isMember, joinPieces, noExtension, readHeader, readPax, readSparseBlock, type TarMember } from "./tar-member.ts";
+import {
+  BLOCK_BYTES,
+  badLayer,
+  hasSparseBlock,
+  isMember,
+  joinPieces,
+  noExtension,
+  readHeader,
+  readPax,
+  readSparseBlock,
+  type TarMember,
+} from "./tar-member.ts";
 
 /** What Go's reader takes too: names and attributes of a member are no file of their own. */
 const EXTENSION_BYTES_MAX = 1024 * 1024;

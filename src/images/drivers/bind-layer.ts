@@ -18,7 +18,22 @@ export type BindTask = {
 };
 
 const COPY_MS_MAX = 3_600_000;
-const READ = ["tar", "-c", "-f", "-", "--format=posix", "--numeric-owner", "--sparse", "--xattrs", "--xattrs-include=*", "--no-recursion", "--null", "--verbatim-files-from", "-T", "-"];
+const READ = [
+  "tar",
+  "-c",
+  "-f",
+  "-",
+  "--format=posix",
+  "--numeric-owner",
+  "--sparse",
+  "--xattrs",
+  "--xattrs-include=*",
+  "--no-recursion",
+  "--null",
+  "--verbatim-files-from",
+  "-T",
+  "-",
+];
 
 type Layer = BindTask & { readonly merged: string; readonly commands: StreamingCommandRunner };
 

@@ -20,7 +20,10 @@ export function openPipe(fifo: string): Pipe {
 }
 
 /** A program at a pipe or file; `errors` is an open file. It stays in the process group of this one. */
-export function startProgram(argv: readonly string[], options: { readonly stdin: number; readonly stdout: number | "ignore"; readonly errors: number; readonly cwd: string }): Promise<number> {
+export function startProgram(
+  argv: readonly string[],
+  options: { readonly stdin: number; readonly stdout: number | "ignore"; readonly errors: number; readonly cwd: string },
+): Promise<number> {
   const [program = "", ...args] = argv;
   const child = spawn(program, args, { cwd: options.cwd, stdio: [options.stdin, options.stdout, options.errors] });
   return new Promise((resolve, reject) => {

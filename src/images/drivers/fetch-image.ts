@@ -166,7 +166,15 @@ async function unpackAsTheyArrive(pull: Pull, plan: PullPlan, copied: Promise<vo
 async function unpackOne(pull: Pull, layer: LayerPlan, folder: string, left: { bytesMax: number; entriesMax: number }, signal: AbortSignal): Promise<Unpacked> {
   const { pin } = pull.tools;
   const blobFile = join(pull.arrived, hexOf(layer.blob.digest));
-  const task = { blobFile, blobBytes: layer.blob.sizeBytes, diffId: layer.diffId, folder, userns: pin.path, rootUid: pin.uidMap.hostId, rootGid: pin.gidMap.hostId };
+  const task = {
+    blobFile,
+    blobBytes: layer.blob.sizeBytes,
+    diffId: layer.diffId,
+    folder,
+    userns: pin.path,
+    rootUid: pin.uidMap.hostId,
+    rootGid: pin.gidMap.hostId,
+  };
   const limits = { ...left, idsMax: Math.min(pin.uidMap.size, pin.gidMap.size) };
   const result = await pull.unpacker.unpack({ ...task, limits }, signal);
   // Its bytes need not reach the disk any more; its name keeps skopeo from fetching it again.

@@ -31,7 +31,21 @@ const COMMAND_MS_MAX = 600_000;
 const CHUNK_BYTES = 256 * 1024;
 const ERRORS_BYTES_MAX = 16 * 1024;
 /** Owners, modes, times and attributes as they stand in what the gate writes. */
-export const TAR: readonly string[] = ["tar", "-x", "-f", "-", "-B", "-b", "512", "-p", "-P", "--numeric-owner", "--same-owner", "--xattrs", "--xattrs-include=*"];
+export const TAR: readonly string[] = [
+  "tar",
+  "-x",
+  "-f",
+  "-",
+  "-B",
+  "-b",
+  "512",
+  "-p",
+  "-P",
+  "--numeric-owner",
+  "--same-owner",
+  "--xattrs",
+  "--xattrs-include=*",
+];
 
 /** Argv that runs a program as root of the containers' user namespace. */
 export const insideOf = (userns: string): readonly string[] => ["nsenter", `--user=${userns}`, "-S", "0", "-G", "0"];
@@ -212,7 +226,10 @@ async function applyWhiteouts(task: UnpackTask, findings: LayerFindings, command
   if (findings.whiteouts.length > 0) await makeWhiteouts(folder, findings.whiteouts, commands);
   if (findings.opaque.length > 0) await makeOpaque(folder, findings.opaque, commands);
   if (findings.touched.length === 0) return;
-  const outcome = await commands.feed([...insideOf(task.userns), ...TAR], Readable.from([findings.touched], { objectMode: false }), { cwd: folder, timeoutMs: COMMAND_MS_MAX });
+  const outcome = await commands.feed([...insideOf(task.userns), ...TAR], Readable.from([findings.touched], { objectMode: false }), {
+    cwd: folder,
+    timeoutMs: COMMAND_MS_MAX,
+  });
   if (outcome.exitCode !== 0) throw tarError(outcome.stderr, outcome.exitCode);
 }
 

@@ -136,7 +136,10 @@ t.test("the formats of GNU tar: sparse files, long names, times to the nanosecon
     await output("tar", "-c", "-f", archive, `--format=${format}`, ...rest, "--sparse", "-C", folder, "d");
     const { merged } = await ours([{ entries: [], tar: await readFile(archive) }]);
     const whole = format === "posix";
-    const [a, b] = [await snapshot(join(merged, "d"), { idBase: DEFAULT_ID_RANGE.uidBase, inside }), await snapshot(join(folder, "d"), { idBase: 0, inside: [] })];
+    const [a, b] = [
+      await snapshot(join(merged, "d"), { idBase: DEFAULT_ID_RANGE.uidBase, inside }),
+      await snapshot(join(folder, "d"), { idBase: 0, inside: [] }),
+    ];
     const cut = (tree: Snapshot): Snapshot => (whole ? tree : new Map([...tree].map(([path, line]) => [path, line.replace(/^(\S+ \S+ \d+)\d{9}/, "$1")])));
     t.same(differences(cut(a), cut(b)), [], [format, ...rest].join(" "));
     t.ok(Number((await output("stat", "-c", "%b", join(merged, "d/sparse"))).trim()) < 1_000, `${[format, ...rest].join(" ")}: holes take no room`);
@@ -176,7 +179,23 @@ t.test("one layer that says a thing twice, hides its own, or goes through its ow
   const text = (path: string): Promise<string> => readFile(join(merged, path), "utf8");
   t.same(
     [...tree.keys()].sort(),
-    ["ahead", "behind", "file", "folder", "folder/new", "from-hidden", "hide-all", "kept", "lib", "turned", "turned/x", "twice", "usr", "usr/lib", "usr/lib/through"],
+    [
+      "ahead",
+      "behind",
+      "file",
+      "folder",
+      "folder/new",
+      "from-hidden",
+      "hide-all",
+      "kept",
+      "lib",
+      "turned",
+      "turned/x",
+      "twice",
+      "usr",
+      "usr/lib",
+      "usr/lib/through",
+    ],
     "no device either",
   );
   t.same([await text("twice"), await text("kept"), await text("turned/x"), await text("usr/lib/through")], ["second", "first", "x", "through a link"]);

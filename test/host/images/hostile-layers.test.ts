@@ -64,8 +64,16 @@ t.test("what leads out through links stays inside the layer", async (t) => {
   for (const entries of [
     through(open),
     through(up),
-    [{ path: "a", type: "symlink", link: "b" } as const, { path: "b", type: "symlink", link: "c/../c" } as const, { path: "c", type: "symlink", link: up } as const, { path: "a/new", data: "evil" }],
-    through(open, [{ path: "hard", type: "hardlink", link: "out" }, { path: "hard", data: "evil" }]),
+    [
+      { path: "a", type: "symlink", link: "b" } as const,
+      { path: "b", type: "symlink", link: "c/../c" } as const,
+      { path: "c", type: "symlink", link: up } as const,
+      { path: "a/new", data: "evil" },
+    ],
+    through(open, [
+      { path: "hard", type: "hardlink", link: "out" },
+      { path: "hard", data: "evil" },
+    ]),
     [{ path: "d", type: "dir" } as const, { path: "d/x", data: "x" }, { path: "d", type: "symlink", link: open } as const, { path: "d/new", data: "evil" }],
     [{ path: "out", type: "symlink", link: open } as const, { path: "out/.wh.victim" }, { path: "out/.wh..wh..opq" }],
     [{ path: join(open, "absolute"), data: "evil" }],
@@ -83,14 +91,33 @@ t.test("what cannot be meant well is refused, and the reason is said", async (t)
     ["climbs out on the way", [{ path: "a/../../x", data: "evil" }], /leads out of the image/],
     ["climbs out, absolute", [{ path: `/..${open}/new`, data: "evil" }], /leads out of the image/],
     ["a link that climbs out", [{ path: "x", type: "hardlink", link: "../../victim" }], /leads out of the image/],
-    ["a circle of links", [{ path: "a", type: "symlink", link: "b" }, { path: "b", type: "symlink", link: "a" }, { path: "a/x", data: "x" }], /too many links/],
+    [
+      "a circle of links",
+      [
+        { path: "a", type: "symlink", link: "b" },
+        { path: "b", type: "symlink", link: "a" },
+        { path: "a/x", data: "x" },
+      ],
+      /too many links/,
+    ],
     ["below a file", [file, { path: "f/x", data: "x" }], /below a file/],
     ["in place of the root", [{ path: "./", type: "symlink", link: open }], /in place of the image's root/],
-    ["a hard link to a folder", [{ path: "d", type: "dir" }, { path: "x", type: "hardlink", link: "d" }], /hard link to a folder/],
+    [
+      "a hard link to a folder",
+      [
+        { path: "d", type: "dir" },
+        { path: "x", type: "hardlink", link: "d" },
+      ],
+      /hard link to a folder/,
+    ],
     ["a user beyond the host's", [{ path: "x", data: "x", uid: 2 ** 24 }], /user 16777216 .*ids below 16777216/],
     ["a name too long", [{ path: "n".repeat(256), data: "x" }], /name that is too long/],
     ["a path too long", [{ path: "n/".repeat(2_100), type: "dir" }], /name that is too long/],
-    ["folders replaced for ever", Array.from({ length: 60 }, (_, at): TarEntry => (at % 2 === 0 ? { path: "d", type: "dir" } : { path: "d", data: "" })), /again and again/],
+    [
+      "folders replaced for ever",
+      Array.from({ length: 60 }, (_, at): TarEntry => (at % 2 === 0 ? { path: "d", type: "dir" } : { path: "d", data: "" })),
+      /again and again/,
+    ],
     ["files without end", Array.from({ length: 2_001 }, (_, at): TarEntry => ({ path: `x${at}` })), /more than 2000 files/],
   ];
   for (const [what, entries, message] of refused) {
@@ -99,7 +126,10 @@ t.test("what cannot be meant well is refused, and the reason is said", async (t)
     t.match(String(error), /^[\x20-\x7e]*$/, `${what}: fit for one line`);
   }
   // Looked for in the layers below, never on the host.
-  const { needs } = await unpack([{ path: "x", type: "hardlink", link: victim }, { path: "x", type: "hardlink", link: victim }]);
+  const { needs } = await unpack([
+    { path: "x", type: "hardlink", link: victim },
+    { path: "x", type: "hardlink", link: victim },
+  ]);
   t.equal(needs?.links[0]?.target, victim.slice(1));
   await nothingOutside(t);
 });
@@ -111,7 +141,11 @@ t.test("no archive, or half of one", async (t) => {
   const flag = Buffer.from(good);
   flag.write("V", 156, "latin1");
   flag.write(" ", 148 + 7, "latin1");
-  flag.write(((Number.parseInt(flag.toString("latin1", 148, 154), 8) + "V".charCodeAt(0) - "0".charCodeAt(0)) >>> 0).toString(8).padStart(6, "0"), 148, "latin1");
+  flag.write(
+    ((Number.parseInt(flag.toString("latin1", 148, 154), 8) + "V".charCodeAt(0) - "0".charCodeAt(0)) >>> 0).toString(8).padStart(6, "0"),
+    148,
+    "latin1",
+  );
   const refused: [string, Buffer, RegExp][] = [
     ["noise", Buffer.alloc(4_096, "noise"), /not a tar archive/],
     ["a page", Buffer.from("<html>"), /ends in the middle/],
@@ -141,7 +175,14 @@ t.test("a bomb is stopped while it is read", async (t) => {
   const head = tarOf([{ path: "bomb", data: "x" }]).subarray(0, 512);
   head.write((90_000_000).toString(8).padStart(11, "0"), 124, "latin1");
   head.fill(0x20, 148, 156);
-  head.write(`${head.reduce((sum, byte) => sum + byte, 0).toString(8).padStart(6, "0")}\0 `, 148, "latin1");
+  head.write(
+    `${head
+      .reduce((sum, byte) => sum + byte, 0)
+      .toString(8)
+      .padStart(6, "0")}\0 `,
+    148,
+    "latin1",
+  );
   head.copy(bomb);
   for (const blob of [gzipSync(bomb, { level: 1 }), zstdCompressSync(bomb)]) {
     await t.rejects(unpackBlob(blob, sha256(bomb)), { code: "IMAGE_PULL_FAILED", message: /more than 4000000 bytes once it is unpacked/ });
@@ -152,7 +193,13 @@ t.test("a bomb is stopped while it is read", async (t) => {
 });
 
 t.test("devices, attributes of the kernel's own, and tricks with whiteouts do nothing", async (t) => {
-  const overlay = { "trusted.overlay.opaque": "y", "trusted.overlay.redirect": "/etc", "trusted.overlay.metacopy": "", "trusted.note": "1", "security.ima": "1" };
+  const overlay = {
+    "trusted.overlay.opaque": "y",
+    "trusted.overlay.redirect": "/etc",
+    "trusted.overlay.metacopy": "",
+    "trusted.note": "1",
+    "security.ima": "1",
+  };
   const { folder, needs } = await unpack([
     { path: "./", type: "dir", xattrs: overlay },
     { path: "d", type: "dir", xattrs: overlay },
@@ -178,7 +225,9 @@ t.test("devices, attributes of the kernel's own, and tricks with whiteouts do no
 });
 
 t.test("archives of any bytes, and good ones that were damaged: a layer or a refusal, nothing else", async (t) => {
-  const path = fc.array(fc.constantFrom("a", "b", "..", ".", "", ".wh.a", ".wh..wh..opq", "dev"), { minLength: 1, maxLength: 4 }).map((parts) => parts.join("/"));
+  const path = fc
+    .array(fc.constantFrom("a", "b", "..", ".", "", ".wh.a", ".wh..wh..opq", "dev"), { minLength: 1, maxLength: 4 })
+    .map((parts) => parts.join("/"));
   const entry = fc.record({
     path,
     type: fc.constantFrom("file", "dir", "symlink", "hardlink", "fifo", "char" as const),

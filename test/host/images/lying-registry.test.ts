@@ -54,9 +54,21 @@ t.test("lies about sizes and digests are refused, and nothing stays", async (t) 
     ["a layer is smaller than said", { manifest: layerSize(1) }, /has \d+ bytes and its manifest says/],
     ["a layer is larger than said", { manifest: layerSize(-1) }, /has \d+ bytes and its manifest says/],
     ["a layer is much smaller than said", { manifest: layerSize(50_000_000) }, /has \d+ bytes and its manifest says/],
-    ["the configuration is larger than said", { manifest: (m) => ({ config: { ...m.config, size: m.config.size - 1 } }) }, /something else than the image's digest says/],
-    ["other bytes than the digest says", { blob: (_, blob) => (blob[0] === 0x1f ? Buffer.concat([blob.subarray(0, -1), Buffer.from([1])]) : blob) }, /something else than the image's digest says/],
-    ["another configuration", { blob: (_, blob) => (blob[0] === 0x7b ? Buffer.from(blob.toString().replace("linux", "linuX")) : blob) }, /something else than the image's digest says/],
+    [
+      "the configuration is larger than said",
+      { manifest: (m) => ({ config: { ...m.config, size: m.config.size - 1 } }) },
+      /something else than the image's digest says/,
+    ],
+    [
+      "other bytes than the digest says",
+      { blob: (_, blob) => (blob[0] === 0x1f ? Buffer.concat([blob.subarray(0, -1), Buffer.from([1])]) : blob) },
+      /something else than the image's digest says/,
+    ],
+    [
+      "another configuration",
+      { blob: (_, blob) => (blob[0] === 0x7b ? Buffer.from(blob.toString().replace("linux", "linuX")) : blob) },
+      /something else than the image's digest says/,
+    ],
     ["thousands of layers", { manifest: (m) => ({ layers: Array(5_000).fill(m.layers[0]) }) }, /manifest cannot be used: layers/],
     ["a huge manifest", { manifest: () => ({ annotations: { a: "a".repeat(5_000_000) } }) }, /too large/],
     ["a huge configuration", { manifest: (m) => ({ config: { ...m.config, size: 2 ** 40 } }) }, /configuration is too large/],
@@ -81,7 +93,11 @@ t.test("a layer's type may lie: what it is counts", async (t) => {
     const digest = sha256(blob);
     const lying = { ...image, blobs: new Map([...image.blobs, [digest, blob]]) };
     const from = fixture.open({ dataDir: join(fixture.folder, `types${count}`), insecureRegistries: [address] });
-    const layers = await pull(lying, { manifest: () => ({ layers: [{ mediaType: `application/vnd.oci.image.layer.v1.${type}`, digest, size: blob.length }] }) }, from);
+    const layers = await pull(
+      lying,
+      { manifest: () => ({ layers: [{ mediaType: `application/vnd.oci.image.layer.v1.${type}`, digest, size: blob.length }] }) },
+      from,
+    );
     t.equal(layers.length, 1, type);
   }
 });
@@ -108,7 +124,11 @@ t.test("a configuration may not pass one layer off as another", async (t) => {
   const blob = known.blobs.get(known.layerDigests[0] ?? "") ?? Buffer.alloc(0);
   const layers = [{ mediaType: "application/vnd.oci.image.layer.v1.tar+gzip", digest: sha256(blob), size: blob.length }];
   const lies = { ...swapped, blobs: new Map([...swapped.blobs, [sha256(blob), blob]]) };
-  await t.rejects(pull(lies, { manifest: () => ({ layers }) }), { code: "IMAGE_PULL_FAILED", message: /is not what its configuration says/ }, "a layer that is here");
+  await t.rejects(
+    pull(lies, { manifest: () => ({ layers }) }),
+    { code: "IMAGE_PULL_FAILED", message: /is not what its configuration says/ },
+    "a layer that is here",
+  );
   const elsewhere = fixture.open({ dataDir: join(fixture.folder, "elsewhere"), insecureRegistries: [address] });
   await t.rejects(pull(lies, { manifest: () => ({ layers }) }, elsewhere), { code: "IMAGE_PULL_FAILED", message: /is not what its configuration says/ });
 });

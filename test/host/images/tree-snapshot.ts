@@ -24,7 +24,12 @@ export async function snapshot(folder: string, options: { readonly idBase: numbe
     const stat = await lstat(file, { bigint: true });
     const mode = Number(stat.mode);
     const isFolder = (mode & 0o170000) === 0o040000;
-    const content = stat.isFile() ? `${stat.size} ${createHash("sha256").update(await readFile(file)).digest("hex").slice(0, 16)}` : "";
+    const content = stat.isFile()
+      ? `${stat.size} ${createHash("sha256")
+          .update(await readFile(file))
+          .digest("hex")
+          .slice(0, 16)}`
+      : "";
     const target = stat.isSymbolicLink() ? `-> ${(await readlink(file, "latin1")) as string}` : "";
     let same = "";
     if (!isFolder && stat.nlink > 1n) {

@@ -137,9 +137,14 @@ function check({ members, removed }: ReturnType<typeof gated>): void {
 }
 
 t.test("whatever the archive says, what goes on leads nowhere else", async (t) => {
-  const path = fc.array(fc.constantFrom("a", "b", "c", "..", ".", "", ".wh.a", ".wh..wh..opq", ".wh..", "\n"), { maxLength: 5 }).map((parts) => parts.join("/"));
+  const path = fc
+    .array(fc.constantFrom("a", "b", "c", "..", ".", "", ".wh.a", ".wh..wh..opq", ".wh..", "\n"), { maxLength: 5 })
+    .map((parts) => parts.join("/"));
   const entry: fc.Arbitrary<TarEntry> = fc.record({
-    path: fc.oneof(path, path.map((text) => `/${text}`)),
+    path: fc.oneof(
+      path,
+      path.map((text) => `/${text}`),
+    ),
     type: fc.constantFrom("file", "dir", "symlink", "hardlink", "fifo", "char"),
     link: fc.oneof(path, fc.constantFrom("/", "/a", "../../a", "a/../../b", "..")),
     data: fc.string({ maxLength: 30 }),
