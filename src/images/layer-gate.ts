@@ -1,5 +1,5 @@
 import { LayerTree, partsOf, type TreeNode } from "./layer-tree.ts";
-import { badLayer, type TarMember } from "./tar-member.ts";
+import { badLayer, NO_PIECES, NO_XATTRS, type TarMember } from "./tar-member.ts";
 import { TarReader, type TarSink } from "./tar-reader.ts";
 import { ARCHIVE_END, padding, writeHeader } from "./tar-writer.ts";
 import { markerOf } from "./whiteouts.ts";
@@ -96,19 +96,19 @@ export class LayerGate {
     return this.#taken();
   }
 
-  end(): { readonly rest: readonly Admitted[]; readonly findings: LayerFindings } {
+  /** `rest` is the end of what goes on; the findings do not wait for it. */
+  end(): { readonly rest: Iterable<Buffer>; readonly findings: LayerFindings } {
     this.#reader.end();
-    const folders: TarMember[] = [];
-    for (const { node } of this.#tree.walk()) {
-      if (node.symlink !== undefined) this.#write(node.symlink);
-      if (node.entry !== undefined) folders.push(node.entry);
-    }
-    const links = this.#writeLateLinks();
+    const { own, below } = this.#sortLateLinks();
+    return { rest: this.#rest(own), findings: this.#findings(below) };
+  }
+
+  *#rest(links: readonly TarMember[]): Generator<Buffer> {
+    for (const { node } of this.#tree.walk()) if (node.symlink !== undefined) yield* writeHeader(node.symlink);
+    for (const link of links) yield* writeHeader(link);
     // Once more: their times were changed by what was put into them.
-    for (const folder of folders) this.#write({ ...folder, xattrs: new Map() });
-    const findings = this.#findings(links);
-    this.#out.push(ARCHIVE_END);
-    return { rest: this.#taken(), findings };
+    for (const { node } of this.#tree.walk()) if (node.entry !== undefined) yield* writeHeader({ ...node.entry, xattrs: NO_XATTRS });
+    yield ARCHIVE_END;
   }
 
   #taken(): readonly Admitted[] {
@@ -174,7 +174,7 @@ export class LayerGate {
     if (target.length === 0) throw badLayer(`${raw.path} is a hard link to a folder`);
     const found = this.#lookUp(target);
     if (found.node?.children !== undefined) throw badLayer(`${raw.path} is a hard link to a folder`);
-    const member = { ...raw, link: found.path, xattrs: new Map<string, string>() };
+    const member = { ...raw, link: found.path, xattrs: NO_XATTRS };
     // A link to itself changes nothing.
     if (member.link === member.path) return;
     this.#put(parent, name, member);
@@ -189,19 +189,20 @@ export class LayerGate {
     return { path, node: parent.node?.children?.get(target[target.length - 1] ?? "") };
   }
 
-  /** Hard links to symbolic links, or to what came after them. Gives those that lead to lower layers. */
-  #writeLateLinks(): LayerNeeds["links"] {
+  /** Hard links to symbolic links or to what came after them, and those that lead to lower layers. */
+  #sortLateLinks(): { readonly own: readonly TarMember[]; readonly below: LayerNeeds["links"] } {
+    const own: TarMember[] = [];
     const below: { path: string; target: string }[] = [];
     for (const link of this.#lateLinks) {
       // Replaced since.
-      const own = this.#tree.find(link.path.split("/"));
-      if (own === undefined || own.children !== undefined || own.symlink !== undefined) continue;
+      const here = this.#tree.find(link.path.split("/"));
+      if (here === undefined || here.children !== undefined || here.symlink !== undefined) continue;
       const target = this.#tree.find(link.link.split("/"));
       if (target?.children !== undefined) throw badLayer(`${link.path} is a hard link to a folder`);
       if (target === undefined) below.push({ path: link.path, target: link.link });
-      else this.#write(link);
+      else own.push(link);
     }
-    return below;
+    return { own, below };
   }
 
   #findings(links: LayerNeeds["links"]): LayerFindings {
@@ -247,7 +248,7 @@ export class LayerGate {
       }
     }
     if (entries.size === 0) return Buffer.alloc(0);
-    return Buffer.concat([...[...entries.values()].flatMap((entry) => writeHeader({ ...entry, xattrs: new Map() })), ARCHIVE_END]);
+    return Buffer.concat([...[...entries.values()].flatMap((entry) => writeHeader({ ...entry, xattrs: NO_XATTRS })), ARCHIVE_END]);
   }
 
   /** But for those of which lower layers show nothing. */
@@ -265,12 +266,12 @@ export class LayerGate {
 }
 
 function impliedFolder(path: string, mtime: string): TarMember {
-  return { kind: "dir", path, link: "", mode: IMPLIED_MODE, uid: 0, gid: 0, mtime, storedBytes: 0, xattrs: new Map(), sparse: [] };
+  return { kind: "dir", path, link: "", mode: IMPLIED_MODE, uid: 0, gid: 0, mtime, storedBytes: 0, xattrs: NO_XATTRS, sparse: NO_PIECES };
 }
 
 function attributesOf({ xattrs, kind }: TarMember): ReadonlyMap<string, string> {
   if (xattrs.size === 0) return xattrs;
   // The kernel keeps attributes of users only on files and folders.
   const own = [...xattrs].filter(([name]) => ATTRIBUTES.test(name) && (kind === "file" || kind === "dir"));
-  return new Map(own);
+  return own.length === 0 ? NO_XATTRS : new Map(own);
 }

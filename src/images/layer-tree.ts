@@ -3,7 +3,7 @@ import { badLayer, type TarMember } from "./tar-member.ts";
 /** A folder of the layer, or what stands for anything that is none. */
 export type TreeNode = {
   /** Only of folders. */
-  readonly children: Map<string, TreeNode> | undefined;
+  readonly children: Children | undefined;
   /** Of a symbolic link: its entry, which is written last. */
   readonly symlink: TarMember | undefined;
   /** Of a folder: its entry, or the one made up for it. Undefined at the root while the archive does not name it. */
@@ -12,12 +12,31 @@ export type TreeNode = {
   implied: boolean;
 };
 
+/** The names in a folder. Most folders of an archive have few or none. */
+class Children {
+  #names: Map<string, TreeNode> | undefined;
+
+  get(name: string): TreeNode | undefined {
+    return this.#names?.get(name);
+  }
+
+  set(name: string, node: TreeNode): void {
+    this.#names ??= new Map();
+    this.#names.set(name, node);
+  }
+
+  [Symbol.iterator](): Iterator<[string, TreeNode]> {
+    return (this.#names ?? NOTHING)[Symbol.iterator]();
+  }
+}
+
+const NOTHING: ReadonlyMap<string, TreeNode> = new Map();
 const NAME_BYTES_MAX = 255;
 const PATH_BYTES_MAX = 4_096 - 256;
 /** As many as the kernel follows. */
 const LINKS_MAX = 40;
 const FILE: TreeNode = { children: undefined, symlink: undefined, entry: undefined, implied: false };
-const folder = (entry: TarMember | undefined, implied: boolean): TreeNode => ({ children: new Map(), symlink: undefined, entry, implied });
+const folder = (entry: TarMember | undefined, implied: boolean): TreeNode => ({ children: new Children(), symlink: undefined, entry, implied });
 
 /** The parts of a path below the layer's root; `a/../b` is `b`, as in other engines, whatever `a` is. */
 export function partsOf(path: string): string[] {

@@ -32,6 +32,10 @@ export type Extension = {
   readonly sparse: [string, string][];
 };
 
+/** Shared, since an archive has many members and most have none. */
+export const NO_XATTRS: ReadonlyMap<string, string> = new Map();
+export const NO_PIECES: TarMember["sparse"] = [];
+
 export const noExtension = (): Extension => ({ path: undefined, link: undefined, records: new Map(), xattrs: new Map(), sparse: [] });
 
 export function badLayer(why: string): CcError {
@@ -88,8 +92,8 @@ export function readHeader(block: Buffer, extension: Extension): { readonly flag
       mtime: mtimeOf(records.get("mtime") ?? String(number(block, 136, 12))),
       // As in Go's reader, which all other engines use: of links, folders and devices no content follows, whatever the size says.
       storedBytes: kind === "file" || !isMember(flag) ? bounded(size, "a size") : 0,
-      xattrs: extension.xattrs,
-      sparse: flag === "S" ? oldSparse(block) : extension.sparse,
+      xattrs: extension.xattrs.size === 0 ? NO_XATTRS : extension.xattrs,
+      sparse: flag === "S" ? oldSparse(block) : extension.sparse.length === 0 ? NO_PIECES : extension.sparse,
     },
   };
 }

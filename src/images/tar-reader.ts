@@ -41,6 +41,7 @@ export class TarReader {
   #pieces: [string, string][] = [];
   #sparseBlocks = 0;
   #afterExtension = false;
+  #isExtended = false;
 
   constructor(sink: TarSink) {
     this.#sink = sink;
@@ -114,11 +115,13 @@ export class TarReader {
       const bytes = readHeader(block, noExtension())?.member.storedBytes ?? 0;
       if (bytes > EXTENSION_BYTES_MAX) throw badLayer("it has an extended header that is too large");
       this.#afterExtension = flag !== "g";
+      this.#isExtended = true;
       this.#padding = paddingOf(bytes);
       return this.#expect("extension", bytes);
     }
     this.#afterExtension = false;
-    this.#extension = noExtension();
+    if (this.#isExtended) this.#extension = noExtension();
+    this.#isExtended = false;
     this.#padding = paddingOf(member.storedBytes);
     this.#open = member;
     if (flag !== "S") return this.#begin(member);

@@ -17,7 +17,7 @@ export type UnpackTask = {
   readonly diffId: string;
   /** Made; holds the layer's root afterwards. Beside it are put `FOLDER.wh` and the like, for a moment. */
   readonly folder: string;
-  /** The ns file of the containers' user namespace, and what its root is on the host. */
+  /** The ns file of the containers' user namespace, in the peer's run folder, and what its root is on the host. */
   readonly userns: string;
   readonly rootUid: number;
   readonly rootGid: number;
@@ -29,6 +29,8 @@ export type UnpackResult = { readonly bytes: number; readonly entries: number; r
 const COMMAND_MS_MAX = 600_000;
 /** What a pipe holds is read at once. */
 const CHUNK_BYTES = 256 * 1024;
+/** Written at once; the kernel takes as many. */
+const PIECES_MAX = 1_024;
 const ERRORS_BYTES_MAX = 16 * 1024;
 /** Owners, modes, times and attributes as they stand in what the gate writes. */
 export const TAR: readonly string[] = [
@@ -103,11 +105,14 @@ class TarWriter {
     this.#commands = commands;
   }
 
-  async write(pieces: readonly Admitted[]): Promise<void> {
+  async write(pieces: Iterable<Admitted>): Promise<void> {
     let buffers: Buffer[] = [];
     for (const piece of pieces) {
       if (!("remove" in piece)) {
         buffers.push(piece);
+        if (buffers.length < PIECES_MAX) continue;
+        await this.#send(buffers);
+        buffers = [];
         continue;
       }
       await this.#send([...buffers, ARCHIVE_END]);
@@ -147,7 +152,7 @@ class TarWriter {
   async #start(): Promise<{ readonly input: number; readonly errors: number; readonly ended: Promise<number> }> {
     const { folder, userns } = this.#task;
     const { read, write } = await makePipe(`${folder}.tar`, this.#commands);
-    const errors = openErrors(`${folder}.err`);
+    const errors = openErrors(this.#task);
     const ended = startProgram([...insideOf(userns), ...TAR], { stdin: read, stdout: "ignore", errors, cwd: folder });
     // Awaited when all is written.
     ended.catch(() => undefined);
@@ -173,7 +178,7 @@ async function openArchive(task: UnpackTask, commands: StreamingCommandRunner): 
   }
   if (program === undefined) return { fd, ended: () => Promise.resolve(), close: () => closeSync(fd) };
   const { read, write } = await makePipe(`${task.folder}.zip`, commands);
-  const errors = openErrors(`${task.folder}.err`);
+  const errors = openErrors(task);
   const ended = startProgram([...program, "-d", "-c"], { stdin: fd, stdout: write, errors, cwd: "/" });
   ended.catch(() => undefined);
   for (const unused of [fd, write, errors]) closeSync(unused);
@@ -197,8 +202,9 @@ async function makePipe(fifo: string, commands: StreamingCommandRunner): Promise
   return openPipe(fifo);
 }
 
-/** A file without a name, so that a program that complains a lot waits for nobody. */
-function openErrors(path: string): number {
+/** A file without a name, so that a program that complains a lot waits for nobody; not on the disk that may be full. */
+function openErrors({ userns }: UnpackTask): number {
+  const path = `${userns}.${process.pid}`;
   const fd = openSync(path, "w+", 0o600);
   rmSync(path);
   return fd;

@@ -77,7 +77,7 @@ t.test("the registry dies in the middle: an error, nothing left", async (t) => {
   const store = fixture.open({ insecureRegistries });
   const before = await fixture.leftovers();
   const { name } = await bigImage("lib/dies");
-  slow.bytesPerSecond = 100_000;
+  slow.bytesPerSecond = 20_000;
   const { pulled, reached } = untilStep(store, name, "unpacking", AbortSignal.timeout(60_000));
   await reached;
   slow.cut();
@@ -87,7 +87,7 @@ t.test("the registry dies in the middle: an error, nothing left", async (t) => {
 
 t.test("the process is killed in the middle: skopeo and tar die with it, the next start sweeps", async (t) => {
   const { name } = await bigImage("lib/killed");
-  slow.bytesPerSecond = 100_000;
+  slow.bytesPerSecond = 20_000;
   const dataDir = join(fixture.folder, "killed");
   const child = spawnPull(dataDir, name);
   await new Promise<void>((resolve) => child.stdout?.on("data", (chunk: Buffer) => chunk.includes("unpacking") && resolve()));

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import t from "tap";
 import { CcError } from "../../../src/base/index.ts";
-import { type LayerFindings, LayerGate } from "../../../src/images/layer-gate.ts";
+import { type Admitted, type LayerFindings, LayerGate } from "../../../src/images/layer-gate.ts";
 import type { TarMember } from "../../../src/images/tar-member.ts";
 import { TarReader } from "../../../src/images/tar-reader.ts";
 import { ARCHIVE_END, padding, writeHeader } from "../../../src/images/tar-writer.ts";
@@ -22,7 +22,7 @@ function gated(tar: Buffer, chunkBytes = tar.length || 1): { members: (TarMember
     },
     memberEnd: () => undefined,
   });
-  const take = (pieces: ReturnType<LayerGate["push"]>): void => {
+  const take = (pieces: Iterable<Admitted>): void => {
     for (const piece of pieces) {
       if ("remove" in piece) removed.push(piece.remove);
       else reader.push(Buffer.from(piece));
