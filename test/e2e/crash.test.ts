@@ -9,6 +9,7 @@ import { findPrograms } from "../../nodes/lab/programs.ts";
 import { enterHost } from "../../nodes/lab/scripts.ts";
 import { requireState } from "../../nodes/lab/state-file.ts";
 import { SeededRandom } from "../../nodes/simulated/random.ts";
+import { VolumesUnderKills } from "./crash-volumes.ts";
 import { eventually, type TestLab, withLab } from "./lab.ts";
 
 type Container = { readonly id: string; readonly phase: string; readonly wanted: string; readonly hostName: string; readonly exitCode?: number };
@@ -26,7 +27,7 @@ const READY_MS = 60_000;
 const NOBODY = /none of 3 endpoints could be used|OUTCOME_UNKNOWN/;
 const SEED = Number(process.env["CC_TEST_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
 /** Chance is drawn from streams of their own: what one loop draws does not shift another's. */
-const STREAM = { kills: 1, callers: 100 } as const;
+const STREAM = { kills: 1, callers: 100, volumes: 200 } as const;
 
 /** A peer of the lab that this test kills and starts itself: the lab's own command would wait for it to be ready. */
 class MortalPeer {
@@ -156,8 +157,9 @@ withLab(`peers killed at ${KILLS} moments, seed ${SEED}`, { hosts: HOSTS.length,
     }
   };
 
-  await t.test("killed while containers start, run, write and end", async (t) => {
-    const callers = Array.from({ length: CALLERS }, (_, number) => callAgainAndAgain(number));
+  const volumes = new VolumesUnderKills({ lab, call, image, random: new SeededRandom(SEED, STREAM.volumes) });
+  await t.test("killed while containers start, run, write and end, and volumes are made, used and deleted", async (t) => {
+    const callers = [...Array.from({ length: CALLERS }, (_, number) => callAgainAndAgain(number)), volumes.work(chaos.signal)];
     await Promise.all(peers.map(killAgainAndAgain));
     chaos.abort();
     await Promise.all(callers);
@@ -230,6 +232,8 @@ withLab(`peers killed at ${KILLS} moments, seed ${SEED}`, { hosts: HOSTS.length,
     }
   });
 
+  await t.test("volumes: nothing acknowledged is lost, none is mounted twice", (t) => volumes.check(t));
+
   await t.test("none twice, none left half", async (t) => {
     const here = await all(1);
     const places = new Map<string, string[]>();
@@ -247,6 +251,7 @@ withLab(`peers killed at ${KILLS} moments, seed ${SEED}`, { hosts: HOSTS.length,
     const removed = await lab.cc(["rm", "--force", ...here.map(({ id }) => id)], { timeoutMs: 120_000 });
     t.equal(removed.code, 0, removed.stderr);
     for (const host of HOSTS) await eventually(`nothing lies on host ${host}`, async () => (await containersOn(lab, host)).length === 0, 60_000);
+    await volumes.clear(t);
   });
 });
 
