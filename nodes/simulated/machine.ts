@@ -152,6 +152,21 @@ export class Machine {
       },
       readers: () => 0,
       stdin: () => Promise.reject(new CcError("NOT_RUNNING", "the simulated container reads nothing")),
+      metrics: async (id) => {
+        const run = this.bundles.get(id)?.run;
+        if (run === undefined || run.endedAtMs !== undefined) return undefined;
+        // All the memory that it was promised, one thread, and nothing else: enough for who wants to see it asked for.
+        return {
+          readAtMs: clock.nowMs(),
+          monotonicMs: clock.monotonicMs(),
+          startedAtMs: this.bundles.get(id)?.startedAtWallMs ?? 0,
+          cpu: { usedSeconds: 0, limitCores: 0, throttledSeconds: 0 },
+          memory: { usedBytes: run.memoryBytes, peakBytes: run.memoryBytes, limitBytes: run.memoryBytes, oomKills: 0 },
+          disk: { usedBytes: 0, limitBytes: 0, readBytes: 0, writtenBytes: 0, reads: 0, writes: 0 },
+          interfaces: [],
+          pids: { current: 1, limit: 0 },
+        };
+      },
     };
   }
 

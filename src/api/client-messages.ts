@@ -20,6 +20,7 @@ export type ContainerSpecMessage = Plain<wire.ContainerSpec>;
 export type ContainerState = Plain<wire.ContainerState>;
 export type HostState = Plain<wire.HostState>;
 export type KeyState = Plain<wire.KeyState>;
+export type ContainerMetrics = Plain<wire.ContainerMetrics>;
 export type ItemError = Plain<wire.ItemError>;
 export type BidAnswer = Plain<wire.BidAnswer>;
 export type ChangeReply = Plain<wire.ChangeReply>;
@@ -43,6 +44,7 @@ type Calls = {
   CreateKey: [wire.CreateKeyRequest, wire.CreateKeyReply];
   ListKeys: [wire.ListKeysRequest, wire.ListKeysReply];
   RevokeKey: [wire.RevokeKeyRequest, wire.RevokeKeyReply];
+  Metrics: [wire.MetricsRequest, wire.MetricsReply];
 };
 
 export type CallName = keyof Calls;
@@ -113,6 +115,22 @@ const HOST: HostState = {
   admitted: [""],
 };
 const KEY: KeyState = { id: "", name: "", role: "", signedBy: "", createdAtMs: 0, revoked: false, revokedAtMs: 0, signed: [""] };
+const METRICS = {
+  id: "",
+  name: "",
+  host: "",
+  hostName: "",
+  phase: "",
+  running: false,
+  readAtMs: 0,
+  monotonicMs: 0,
+  startedAtMs: 0,
+  cpu: { usedSeconds: 0, shares: 0, limitCores: 0, throttledSeconds: 0 },
+  memory: { usedBytes: 0, peakBytes: 0, limitBytes: 0, oomKills: 0 },
+  disk: { usedBytes: 0, limitBytes: 0, readBytes: 0, writtenBytes: 0, reads: 0, writes: 0 },
+  interfaces: [{ name: "", receivedBytes: 0, receivedPackets: 0, sentBytes: 0, sentPackets: 0 }],
+  pids: { current: 0, limit: 0 },
+};
 const ANSWER: BidAnswer = { host: "", name: "", zone: "", kind: "", price: 0, terms: NUMBERS, reason: "", chosen: false };
 const CHANGE: ChangeReply = { done: [""], errors: [ITEM_ERROR], wrote: [WRITTEN], copies: 0, notAsked: [""], pending: [""] };
 
@@ -135,6 +153,7 @@ const SHAPES: { readonly [C in CallName]: ReplyOf<C> } = {
   CreateKey: { id: "", wrote: [WRITTEN], copies: 0 },
   ListKeys: { keys: [KEY] },
   RevokeKey: { wrote: [WRITTEN], copies: 0, kept: [""] },
+  Metrics: { containers: [METRICS], errors: [ITEM_ERROR] },
 };
 /** Fields without a value of their own in the shapes: present only where the peer sent them. */
 const OPTIONAL_NUMBERS: ReadonlySet<string> = new Set(["exitCode"]);

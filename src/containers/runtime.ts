@@ -1,5 +1,6 @@
 import type { ContainerId } from "../base/index.ts";
 import type { ImageOnHost } from "../images/index.ts";
+import type { ContainerMetrics } from "./metrics.ts";
 import type { ContainerSpec } from "./spec.ts";
 
 /** How a process of a container ended. */
@@ -71,4 +72,6 @@ export interface ContainerRuntime {
   readers(id: ContainerId): number;
   /** Writes to the process's standard input; `end` closes it. Only for specs with `stdinOpen`. */
   stdin(id: ContainerId): Promise<ContainerInput>;
+  /** What the running process and its children use at this moment; undefined when it does not run. Cheap: no process is started for it. */
+  metrics(id: ContainerId): Promise<ContainerMetrics | undefined>;
 }

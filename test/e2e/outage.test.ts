@@ -91,6 +91,8 @@ withLab("peers and hosts that die, stores that are lost", { hosts: 3, zones: "a,
       t.match((await lab.cc(["logs", "elsewhere"], { host })).stdout, /tick 1/);
       t.match(await lab.cc(["logs", "steady"], { host }), { code: 1, stderr: /HOST_UNREACHABLE/ });
       t.match(await lab.cc(["start", "steady"], { host }), { code: 1, stderr: /HOST_UNREACHABLE/ });
+      const metrics = await lab.cc(["metrics", "steady", "elsewhere"], { host });
+      t.match(metrics, { code: 1, stdout: /^Name: +elsewhere$/m, stderr: /^Error \[HOST_UNREACHABLE\]: steady: its host h2 cannot be reached$/m });
     }
     t.equal((await lab.cc(["rm", "--force", "steady"], { host: 3 })).code, 0, "a removal needs nobody");
     await lab.must("start", "2");

@@ -36,6 +36,7 @@ import { admissionHandlers } from "./handlers/admission.ts";
 import { changeHandlers } from "./handlers/changes.ts";
 import { hostHandlers } from "./handlers/hosts.ts";
 import { keyHandlers } from "./handlers/keys.ts";
+import { metricsHandlers } from "./handlers/metrics.ts";
 import type { HandlerParts, HostFactsNow } from "./handlers/parts.ts";
 import { readHandlers } from "./handlers/reads.ts";
 import { runHandlers } from "./handlers/run.ts";
@@ -259,6 +260,7 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
       ...hostHandlers(handlerParts),
       ...readHandlers(handlerParts, askAround),
       ...changeHandlers(handlerParts, askAround),
+      ...metricsHandlers(handlerParts, parts.runtime, askAround),
       createInvite,
       run,
     },

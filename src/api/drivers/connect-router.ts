@@ -23,6 +23,7 @@ const STATUS_CODES: Readonly<Record<ReturnType<typeof statusOf>, Code>> = {
   unimplemented: Code.Unimplemented,
   deadline_exceeded: Code.DeadlineExceeded,
   canceled: Code.Canceled,
+  data_loss: Code.DataLoss,
 };
 
 /** Our stable code travels beside Connect's status: `cc-error-code`, and details for programs as JSON. */
@@ -52,6 +53,7 @@ const HTTP_STATUS: Readonly<Record<ReturnType<typeof statusOf>, number>> = {
   unimplemented: 501,
   deadline_exceeded: 504,
   canceled: 499,
+  data_loss: 500,
 };
 
 export const httpStatusOf = (code: ErrorCode): number => HTTP_STATUS[statusOf(code)];

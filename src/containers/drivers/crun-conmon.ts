@@ -1,5 +1,6 @@
 import { CcError, type ContainerId, shellQuote } from "../../base/index.ts";
 import type { ImageOnHost } from "../../images/index.ts";
+import type { ContainerMetrics } from "../metrics.ts";
 import type { ContainerInput, ContainerRuntime, Exit, Found, OutputChunk, ReadLogs, StartTimings } from "../runtime.ts";
 import { type ContainerSpec, SPEC_DEFAULTS } from "../spec.ts";
 import { Cgroup } from "./crun-conmon/cgroups.ts";
@@ -7,6 +8,7 @@ import { type Context, historyOf, openContext } from "./crun-conmon/context.ts";
 import { awaitBells, type Bell } from "./crun-conmon/exit-watch.ts";
 import { openInput } from "./crun-conmon/input.ts";
 import { launch } from "./crun-conmon/launch.ts";
+import { readMetrics } from "./crun-conmon/metrics.ts";
 import { observe } from "./crun-conmon/observe.ts";
 import { readOutput } from "./crun-conmon/output-reader.ts";
 import type { CrunConmonDeps, CrunConmonSettings } from "./crun-conmon/settings.ts";
@@ -131,6 +133,10 @@ class Driver implements CrunConmon {
     if ((await this.inspect(id)).kind !== "running") throw new CcError("NOT_RUNNING", `container ${id} is not running`);
     if (stored?.stdinOpen !== true) throw new CcError("BAD_REQUEST", `container ${id} was not made with -i: it has no standard input`);
     return openInput(`${this.#context.paths.bundle(id)}/attach`);
+  }
+
+  metrics(id: ContainerId): Promise<ContainerMetrics | undefined> {
+    return readMetrics(this.#context, id);
   }
 
   async close(): Promise<void> {

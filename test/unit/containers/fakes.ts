@@ -161,6 +161,10 @@ class FakeRuntime implements ContainerRuntime {
   stdin(): Promise<never> {
     return Promise.reject(new CcError("NOT_RUNNING", "no input"));
   }
+  metrics(): Promise<undefined> {
+    // A process in memory uses nothing that could be counted.
+    return Promise.resolve(undefined);
+  }
 }
 
 class FakeImages implements ImageStore {

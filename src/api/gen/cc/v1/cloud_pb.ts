@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file cc/v1/cloud.proto.
  */
 export const file_cc_v1_cloud: GenFile = /*@__PURE__*/
-  fileDesc("ChFjYy92MS9jbG91ZC5wcm90bxIFY2MudjEiVAoKQWRkcmVzc2luZxIMCgRjYWxsGAEgASgJEgwKBG1lc2gYAiABKAkSDAoEcGVlchgDIAEoCRIcCgRzZWVuGAQgAygLMg4uY2MudjEuV3JpdHRlbiJSCgdXcml0dGVuEgsKA2tleRgBIAEoCRIVCg12ZXJzaW9uX21ham9yGAIgASgBEhUKDXZlcnNpb25fbWlub3IYAyABKAESDAoEaG9zdBgEIAEoCSIOCgxIZWxsb1JlcXVlc3QiZgoKSGVsbG9SZXBseRIMCgRwZWVyGAEgASgJEgwKBG1lc2gYAiABKAkSDwoHdGltZV9tcxgDIAEoARIPCgd2ZXJzaW9uGAQgASgJEgwKBHpvbmUYBSABKAkSDAoEbmFtZRgGIAEoCSJLCgxBZG1pdFJlcXVlc3QSDgoGaW52aXRlGAEgASgJEgwKBHBlZXIYAiABKAkSDwoHYmluZGluZxgDIAEoCRIMCgRuYW1lGAQgASgJIkcKCkFkbWl0UmVwbHkSEwoLY2VydGlmaWNhdGUYASABKAkSJAoKbmVpZ2hib3VycxgCIAMoCzIQLmNjLnYxLk5laWdoYm91ciJUCglOZWlnaGJvdXISDAoEcGVlchgBIAEoCRIRCglhZGRyZXNzZXMYAiADKAkSEQoJZW5kcG9pbnRzGAMgAygJEhMKC2NlcnRpZmljYXRlGAQgASgJIjoKEEludHJvZHVjZVJlcXVlc3QSEwoLY2VydGlmaWNhdGUYASABKAkSEQoJYWRkcmVzc2VzGAIgAygJIjYKDkludHJvZHVjZVJlcGx5EiQKCm5laWdoYm91cnMYASADKAsyEC5jYy52MS5OZWlnaGJvdXIiLgoNV2hvQW1JUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmciUgoLV2hvQW1JUmVwbHkSCwoDa2V5GAEgASgJEgwKBHJvbGUYAiABKAkSDAoEbmFtZRgDIAEoCRIMCgRwZWVyGAQgASgJEgwKBG1lc2gYBSABKAkigAUKDUNvbnRhaW5lclNwZWMSDQoFaW1hZ2UYASABKAkSDAoEbmFtZRgCIAEoCRIPCgdjb21tYW5kGAMgAygJEioKA2VudhgEIAMoCzIdLmNjLnYxLkNvbnRhaW5lclNwZWMuRW52RW50cnkSDAoEdXNlchgFIAEoCRILCgNkaXIYBiABKAkSFAoMbWVtb3J5X2J5dGVzGAcgASgBEhIKCmNwdV9zaGFyZXMYCCABKAESEgoKZGlza19ieXRlcxgJIAEoARIwCgZsYWJlbHMYCiADKAsyIC5jYy52MS5Db250YWluZXJTcGVjLkxhYmVsc0VudHJ5EgwKBGhvc3QYCyABKAkSDAoEem9uZRgMIAEoCRIPCgdyZXN0YXJ0GA0gASgJEhEKCXJlYWRfb25seRgOIAEoCBIMCgRpbml0GA8gASgIEhMKC3N0b3Bfc2lnbmFsGBAgASgJEhcKD3N0b3BfdGltZW91dF9tcxgRIAEoARIZChFyZW1vdmVfd2hlbl9lbmRlZBgSIAEoCBIWCg5sb2dfZmlsZV9ieXRlcxgTIAEoARIRCglsb2dfZmlsZXMYFCABKA0SEgoKc3RkaW5fb3BlbhgVIAEoCBIQCghwaWRzX21heBgWIAEoDRIVCg1yZWdpc3RyeV91c2VyGBcgASgJEhkKEXJlZ2lzdHJ5X3Bhc3N3b3JkGBggASgJEhUKDWtlZXBfZW5kZWRfbXMYGSABKAEaKgoIRW52RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ARotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIpUBCgpSdW5SZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRIiCgRzcGVjGAMgASgLMhQuY2MudjEuQ29udGFpbmVyU3BlYxIOCgZhdHRhY2gYBCABKAgSDwoHZXhwbGFpbhgFIAEoCBIUCgxhc2tlZF9iZWZvcmUYBiADKAkiiAEKCFJ1blJlcGx5EgoKAmlkGAEgASgJEgwKBGhvc3QYAiABKAkSDgoGY29waWVzGAMgASgNEiEKB2Fuc3dlcnMYBCADKAsyEC5jYy52MS5CaWRBbnN3ZXISHQoFd3JvdGUYBSADKAsyDi5jYy52MS5Xcml0dGVuEhAKCHdhcm5pbmdzGAYgAygJIswBCglCaWRBbnN3ZXISDAoEaG9zdBgBIAEoCRIMCgRuYW1lGAIgASgJEgwKBHpvbmUYAyABKAkSDAoEa2luZBgEIAEoCRINCgVwcmljZRgFIAEoARIqCgV0ZXJtcxgGIAMoCzIbLmNjLnYxLkJpZEFuc3dlci5UZXJtc0VudHJ5Eg4KBnJlYXNvbhgHIAEoCRIOCgZjaG9zZW4YCCABKAgaLAoKVGVybXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAE6AjgBIqwBChVMaXN0Q29udGFpbmVyc1JlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEgsKA2FsbBgCIAEoCBI4CgZsYWJlbHMYAyADKAsyKC5jYy52MS5MaXN0Q29udGFpbmVyc1JlcXVlc3QuTGFiZWxzRW50cnkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJnChNMaXN0Q29udGFpbmVyc1JlcGx5EikKCmNvbnRhaW5lcnMYASADKAsyFS5jYy52MS5Db250YWluZXJTdGF0ZRITCgt1bnJlYWNoYWJsZRgCIAMoCRIQCghhc19vZl9tcxgDIAEoASKQBQoOQ29udGFpbmVyU3RhdGUSCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRINCgVpbWFnZRgDIAEoCRIUCgxpbWFnZV9kaWdlc3QYBCABKAkSDQoFcGhhc2UYBSABKAkSDgoGd2FudGVkGAYgASgJEgwKBGhvc3QYByABKAkSEQoJaG9zdF9uYW1lGAggASgJEgwKBHpvbmUYCSABKAkSDwoHYWRkcmVzcxgKIAEoCRIWCglleGl0X2NvZGUYCyABKAVIAIgBARIOCgZyZWFzb24YDCABKAkSEAoIcmVzdGFydHMYDSABKA0SFQoNY3JlYXRlZF9hdF9tcxgOIAEoARIVCg1zdGFydGVkX2F0X21zGA8gASgBEhMKC2VuZGVkX2F0X21zGBAgASgBEg8KB2NvbW1hbmQYESADKAkSMQoGbGFiZWxzGBIgAygLMiEuY2MudjEuQ29udGFpbmVyU3RhdGUuTGFiZWxzRW50cnkSKwoDZW52GBMgAygLMh4uY2MudjEuQ29udGFpbmVyU3RhdGUuRW52RW50cnkSFAoMbWVtb3J5X2J5dGVzGBQgASgBEhIKCmNwdV9zaGFyZXMYFSABKAESEgoKZGlza19ieXRlcxgWIAEoARIWCg5ob3N0X3JlYWNoYWJsZRgXIAEoCBITCgtoZWFyZF9hdF9tcxgYIAEoARIPCgdyZXN0YXJ0GBkgASgJEg0KBWVwb2NoGBogASgNGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaKgoIRW52RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIMCgpfZXhpdF9jb2RlIksKFkNvbnRhaW5lclN0YXR1c1JlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEhIKCmNvbnRhaW5lcnMYAiADKAkiYwoUQ29udGFpbmVyU3RhdHVzUmVwbHkSKQoKY29udGFpbmVycxgBIAMoCzIVLmNjLnYxLkNvbnRhaW5lclN0YXRlEiAKBmVycm9ycxgCIAMoCzIQLmNjLnYxLkl0ZW1FcnJvciI4CglJdGVtRXJyb3ISDAoEaXRlbRgBIAEoCRIMCgRjb2RlGAIgASgJEg8KB21lc3NhZ2UYAyABKAkiTAoOUmVzb2x2ZVJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEgwKBGtpbmQYAiABKAkSDQoFbmFtZXMYAyADKAkiUAoMUmVzb2x2ZVJlcGx5EgsKA2lkcxgBIAMoCRIgCgZlcnJvcnMYAiADKAsyEC5jYy52MS5JdGVtRXJyb3ISEQoJbm90X2Fza2VkGAMgAygJImMKC1N0b3BSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRISCgpjb250YWluZXJzGAMgAygJEhIKCnRpbWVvdXRfbXMYBCABKAEiUAoMU3RhcnRSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRISCgpjb250YWluZXJzGAMgAygJImYKDlJlc3RhcnRSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRISCgpjb250YWluZXJzGAMgAygJEhIKCnRpbWVvdXRfbXMYBCABKAEiYAoNUmVtb3ZlUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSDQoFdG9rZW4YAiABKAkSEgoKY29udGFpbmVycxgDIAMoCRINCgVmb3JjZRgEIAEoCCKQAQoLQ2hhbmdlUmVwbHkSDAoEZG9uZRgBIAMoCRIgCgZlcnJvcnMYAiADKAsyEC5jYy52MS5JdGVtRXJyb3ISHQoFd3JvdGUYAyADKAsyDi5jYy52MS5Xcml0dGVuEg4KBmNvcGllcxgEIAEoDRIRCglub3RfYXNrZWQYBSADKAkSDwoHcGVuZGluZxgGIAMoCSIxChBMaXN0SG9zdHNSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZyIxCg5MaXN0SG9zdHNSZXBseRIfCgVob3N0cxgBIAMoCzIQLmNjLnYxLkhvc3RTdGF0ZSLDAgoJSG9zdFN0YXRlEgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSDAoEem9uZRgDIAEoCRINCgVzdGF0ZRgEIAEoCRIQCghzaW5jZV9tcxgFIAEoARIPCgdzZWVuX2J5GAYgAygJEg8KB3ZlcnNpb24YByABKAkSIQoIY2FwYWNpdHkYCCABKAsyDy5jYy52MS5DYXBhY2l0eRIdCgR1c2VkGAkgASgLMg8uY2MudjEuQ2FwYWNpdHkSFwoPY2xvY2tfb2Zmc2V0X21zGAogASgBEgwKBHNlbGYYCyABKAgSEQoJZW5kcG9pbnRzGAwgAygJEhUKDWNsb2NrX3dhcm5pbmcYDSABKAgSEgoKbGFzdF9tYWpvchgOIAEoARISCgpsYXN0X21pbm9yGA8gASgBEhAKCGFkbWl0dGVkGBAgAygJIokBChNDcmVhdGVJbnZpdGVSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRIMCgR6b25lGAMgASgJEgwKBHVzZXMYBCABKA0SFAoMdmFsaWRfZm9yX21zGAUgASgBEhIKCnB1YmxpY19rZXkYBiABKAkidAoRQ3JlYXRlSW52aXRlUmVwbHkSCgoCaWQYASABKAkSEQoJYWRkcmVzc2VzGAIgAygJEhEKCWVuZHBvaW50cxgDIAMoCRIdCgV3cm90ZRgEIAMoCzIOLmNjLnYxLldyaXR0ZW4SDgoGY29waWVzGAUgASgNItMBChFSZW1vdmVIb3N0UmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSDQoFdG9rZW4YAiABKAkSDAoEaG9zdBgDIAEoCRINCgVmb3JjZRgEIAEoCBIXCg9jb3VudHNfdG9fbWFqb3IYBSABKAESFwoPY291bnRzX3RvX21pbm9yGAYgASgBEhkKEWNlcnRpZmljYXRlc19rZXB0GAcgAygJEhgKEGFsbF9jZXJ0aWZpY2F0ZXMYCCABKAgSDAoEaGVpchgJIAEoCSJACg9SZW1vdmVIb3N0UmVwbHkSHQoFd3JvdGUYASADKAsyDi5jYy52MS5Xcml0dGVuEg4KBmNvcGllcxgCIAEoDSJwChBDcmVhdGVLZXlSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRISCgpwdWJsaWNfa2V5GAMgASgJEgwKBHJvbGUYBCABKAkSDAoEbmFtZRgFIAEoCSJLCg5DcmVhdGVLZXlSZXBseRIKCgJpZBgBIAEoCRIdCgV3cm90ZRgCIAMoCzIOLmNjLnYxLldyaXR0ZW4SDgoGY29waWVzGAMgASgNIjAKD0xpc3RLZXlzUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmciLgoNTGlzdEtleXNSZXBseRIdCgRrZXlzGAEgAygLMg8uY2MudjEuS2V5U3RhdGUilAEKCEtleVN0YXRlEgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSDAoEcm9sZRgDIAEoCRIRCglzaWduZWRfYnkYBCABKAkSFQoNY3JlYXRlZF9hdF9tcxgFIAEoARIPCgdyZXZva2VkGAYgASgIEhUKDXJldm9rZWRfYXRfbXMYByABKAESDgoGc2lnbmVkGAggAygJIm0KEFJldm9rZUtleVJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEg0KBXRva2VuGAIgASgJEgsKA2tleRgDIAEoCRIMCgRrZWVwGAQgAygJEhAKCGtlZXBfYWxsGAUgASgIIk0KDlJldm9rZUtleVJlcGx5Eh0KBXdyb3RlGAEgAygLMg4uY2MudjEuV3JpdHRlbhIOCgZjb3BpZXMYAiABKA0SDAoEa2VwdBgDIAMoCSKDAQoLTG9nc1JlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEhEKCWNvbnRhaW5lchgCIAEoCRIOCgZmb2xsb3cYAyABKAgSEAoIc2luY2VfbXMYBCABKAESDAoEdGFpbBgFIAEoBRISCgp0aW1lc3RhbXBzGAYgASgIIlAKDUF0dGFjaFJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEhEKCWNvbnRhaW5lchgCIAEoCRINCgVzdGRpbhgDIAEoCDKaCAoFQ2xvdWQSLwoFSGVsbG8SEy5jYy52MS5IZWxsb1JlcXVlc3QaES5jYy52MS5IZWxsb1JlcGx5Ei8KBUFkbWl0EhMuY2MudjEuQWRtaXRSZXF1ZXN0GhEuY2MudjEuQWRtaXRSZXBseRI7CglJbnRyb2R1Y2USFy5jYy52MS5JbnRyb2R1Y2VSZXF1ZXN0GhUuY2MudjEuSW50cm9kdWNlUmVwbHkSMgoGV2hvQW1JEhQuY2MudjEuV2hvQW1JUmVxdWVzdBoSLmNjLnYxLldob0FtSVJlcGx5EikKA1J1bhIRLmNjLnYxLlJ1blJlcXVlc3QaDy5jYy52MS5SdW5SZXBseRJKCg5MaXN0Q29udGFpbmVycxIcLmNjLnYxLkxpc3RDb250YWluZXJzUmVxdWVzdBoaLmNjLnYxLkxpc3RDb250YWluZXJzUmVwbHkSTQoPQ29udGFpbmVyU3RhdHVzEh0uY2MudjEuQ29udGFpbmVyU3RhdHVzUmVxdWVzdBobLmNjLnYxLkNvbnRhaW5lclN0YXR1c1JlcGx5EjUKB1Jlc29sdmUSFS5jYy52MS5SZXNvbHZlUmVxdWVzdBoTLmNjLnYxLlJlc29sdmVSZXBseRIuCgRTdG9wEhIuY2MudjEuU3RvcFJlcXVlc3QaEi5jYy52MS5DaGFuZ2VSZXBseRIwCgVTdGFydBITLmNjLnYxLlN0YXJ0UmVxdWVzdBoSLmNjLnYxLkNoYW5nZVJlcGx5EjQKB1Jlc3RhcnQSFS5jYy52MS5SZXN0YXJ0UmVxdWVzdBoSLmNjLnYxLkNoYW5nZVJlcGx5EjIKBlJlbW92ZRIULmNjLnYxLlJlbW92ZVJlcXVlc3QaEi5jYy52MS5DaGFuZ2VSZXBseRI7CglMaXN0SG9zdHMSFy5jYy52MS5MaXN0SG9zdHNSZXF1ZXN0GhUuY2MudjEuTGlzdEhvc3RzUmVwbHkSRAoMQ3JlYXRlSW52aXRlEhouY2MudjEuQ3JlYXRlSW52aXRlUmVxdWVzdBoYLmNjLnYxLkNyZWF0ZUludml0ZVJlcGx5Ej4KClJlbW92ZUhvc3QSGC5jYy52MS5SZW1vdmVIb3N0UmVxdWVzdBoWLmNjLnYxLlJlbW92ZUhvc3RSZXBseRI7CglDcmVhdGVLZXkSFy5jYy52MS5DcmVhdGVLZXlSZXF1ZXN0GhUuY2MudjEuQ3JlYXRlS2V5UmVwbHkSOAoITGlzdEtleXMSFi5jYy52MS5MaXN0S2V5c1JlcXVlc3QaFC5jYy52MS5MaXN0S2V5c1JlcGx5EjsKCVJldm9rZUtleRIXLmNjLnYxLlJldm9rZUtleVJlcXVlc3QaFS5jYy52MS5SZXZva2VLZXlSZXBseWIGcHJvdG8z", [file_cc_v1_records]);
+  fileDesc("ChFjYy92MS9jbG91ZC5wcm90bxIFY2MudjEiVAoKQWRkcmVzc2luZxIMCgRjYWxsGAEgASgJEgwKBG1lc2gYAiABKAkSDAoEcGVlchgDIAEoCRIcCgRzZWVuGAQgAygLMg4uY2MudjEuV3JpdHRlbiJSCgdXcml0dGVuEgsKA2tleRgBIAEoCRIVCg12ZXJzaW9uX21ham9yGAIgASgBEhUKDXZlcnNpb25fbWlub3IYAyABKAESDAoEaG9zdBgEIAEoCSIOCgxIZWxsb1JlcXVlc3QiZgoKSGVsbG9SZXBseRIMCgRwZWVyGAEgASgJEgwKBG1lc2gYAiABKAkSDwoHdGltZV9tcxgDIAEoARIPCgd2ZXJzaW9uGAQgASgJEgwKBHpvbmUYBSABKAkSDAoEbmFtZRgGIAEoCSJLCgxBZG1pdFJlcXVlc3QSDgoGaW52aXRlGAEgASgJEgwKBHBlZXIYAiABKAkSDwoHYmluZGluZxgDIAEoCRIMCgRuYW1lGAQgASgJIkcKCkFkbWl0UmVwbHkSEwoLY2VydGlmaWNhdGUYASABKAkSJAoKbmVpZ2hib3VycxgCIAMoCzIQLmNjLnYxLk5laWdoYm91ciJUCglOZWlnaGJvdXISDAoEcGVlchgBIAEoCRIRCglhZGRyZXNzZXMYAiADKAkSEQoJZW5kcG9pbnRzGAMgAygJEhMKC2NlcnRpZmljYXRlGAQgASgJIjoKEEludHJvZHVjZVJlcXVlc3QSEwoLY2VydGlmaWNhdGUYASABKAkSEQoJYWRkcmVzc2VzGAIgAygJIjYKDkludHJvZHVjZVJlcGx5EiQKCm5laWdoYm91cnMYASADKAsyEC5jYy52MS5OZWlnaGJvdXIiLgoNV2hvQW1JUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmciUgoLV2hvQW1JUmVwbHkSCwoDa2V5GAEgASgJEgwKBHJvbGUYAiABKAkSDAoEbmFtZRgDIAEoCRIMCgRwZWVyGAQgASgJEgwKBG1lc2gYBSABKAkigAUKDUNvbnRhaW5lclNwZWMSDQoFaW1hZ2UYASABKAkSDAoEbmFtZRgCIAEoCRIPCgdjb21tYW5kGAMgAygJEioKA2VudhgEIAMoCzIdLmNjLnYxLkNvbnRhaW5lclNwZWMuRW52RW50cnkSDAoEdXNlchgFIAEoCRILCgNkaXIYBiABKAkSFAoMbWVtb3J5X2J5dGVzGAcgASgBEhIKCmNwdV9zaGFyZXMYCCABKAESEgoKZGlza19ieXRlcxgJIAEoARIwCgZsYWJlbHMYCiADKAsyIC5jYy52MS5Db250YWluZXJTcGVjLkxhYmVsc0VudHJ5EgwKBGhvc3QYCyABKAkSDAoEem9uZRgMIAEoCRIPCgdyZXN0YXJ0GA0gASgJEhEKCXJlYWRfb25seRgOIAEoCBIMCgRpbml0GA8gASgIEhMKC3N0b3Bfc2lnbmFsGBAgASgJEhcKD3N0b3BfdGltZW91dF9tcxgRIAEoARIZChFyZW1vdmVfd2hlbl9lbmRlZBgSIAEoCBIWCg5sb2dfZmlsZV9ieXRlcxgTIAEoARIRCglsb2dfZmlsZXMYFCABKA0SEgoKc3RkaW5fb3BlbhgVIAEoCBIQCghwaWRzX21heBgWIAEoDRIVCg1yZWdpc3RyeV91c2VyGBcgASgJEhkKEXJlZ2lzdHJ5X3Bhc3N3b3JkGBggASgJEhUKDWtlZXBfZW5kZWRfbXMYGSABKAEaKgoIRW52RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ARotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIpUBCgpSdW5SZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRIiCgRzcGVjGAMgASgLMhQuY2MudjEuQ29udGFpbmVyU3BlYxIOCgZhdHRhY2gYBCABKAgSDwoHZXhwbGFpbhgFIAEoCBIUCgxhc2tlZF9iZWZvcmUYBiADKAkiiAEKCFJ1blJlcGx5EgoKAmlkGAEgASgJEgwKBGhvc3QYAiABKAkSDgoGY29waWVzGAMgASgNEiEKB2Fuc3dlcnMYBCADKAsyEC5jYy52MS5CaWRBbnN3ZXISHQoFd3JvdGUYBSADKAsyDi5jYy52MS5Xcml0dGVuEhAKCHdhcm5pbmdzGAYgAygJIswBCglCaWRBbnN3ZXISDAoEaG9zdBgBIAEoCRIMCgRuYW1lGAIgASgJEgwKBHpvbmUYAyABKAkSDAoEa2luZBgEIAEoCRINCgVwcmljZRgFIAEoARIqCgV0ZXJtcxgGIAMoCzIbLmNjLnYxLkJpZEFuc3dlci5UZXJtc0VudHJ5Eg4KBnJlYXNvbhgHIAEoCRIOCgZjaG9zZW4YCCABKAgaLAoKVGVybXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAE6AjgBIqwBChVMaXN0Q29udGFpbmVyc1JlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEgsKA2FsbBgCIAEoCBI4CgZsYWJlbHMYAyADKAsyKC5jYy52MS5MaXN0Q29udGFpbmVyc1JlcXVlc3QuTGFiZWxzRW50cnkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJnChNMaXN0Q29udGFpbmVyc1JlcGx5EikKCmNvbnRhaW5lcnMYASADKAsyFS5jYy52MS5Db250YWluZXJTdGF0ZRITCgt1bnJlYWNoYWJsZRgCIAMoCRIQCghhc19vZl9tcxgDIAEoASKQBQoOQ29udGFpbmVyU3RhdGUSCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRINCgVpbWFnZRgDIAEoCRIUCgxpbWFnZV9kaWdlc3QYBCABKAkSDQoFcGhhc2UYBSABKAkSDgoGd2FudGVkGAYgASgJEgwKBGhvc3QYByABKAkSEQoJaG9zdF9uYW1lGAggASgJEgwKBHpvbmUYCSABKAkSDwoHYWRkcmVzcxgKIAEoCRIWCglleGl0X2NvZGUYCyABKAVIAIgBARIOCgZyZWFzb24YDCABKAkSEAoIcmVzdGFydHMYDSABKA0SFQoNY3JlYXRlZF9hdF9tcxgOIAEoARIVCg1zdGFydGVkX2F0X21zGA8gASgBEhMKC2VuZGVkX2F0X21zGBAgASgBEg8KB2NvbW1hbmQYESADKAkSMQoGbGFiZWxzGBIgAygLMiEuY2MudjEuQ29udGFpbmVyU3RhdGUuTGFiZWxzRW50cnkSKwoDZW52GBMgAygLMh4uY2MudjEuQ29udGFpbmVyU3RhdGUuRW52RW50cnkSFAoMbWVtb3J5X2J5dGVzGBQgASgBEhIKCmNwdV9zaGFyZXMYFSABKAESEgoKZGlza19ieXRlcxgWIAEoARIWCg5ob3N0X3JlYWNoYWJsZRgXIAEoCBITCgtoZWFyZF9hdF9tcxgYIAEoARIPCgdyZXN0YXJ0GBkgASgJEg0KBWVwb2NoGBogASgNGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaKgoIRW52RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIMCgpfZXhpdF9jb2RlIksKFkNvbnRhaW5lclN0YXR1c1JlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEhIKCmNvbnRhaW5lcnMYAiADKAkiYwoUQ29udGFpbmVyU3RhdHVzUmVwbHkSKQoKY29udGFpbmVycxgBIAMoCzIVLmNjLnYxLkNvbnRhaW5lclN0YXRlEiAKBmVycm9ycxgCIAMoCzIQLmNjLnYxLkl0ZW1FcnJvciI4CglJdGVtRXJyb3ISDAoEaXRlbRgBIAEoCRIMCgRjb2RlGAIgASgJEg8KB21lc3NhZ2UYAyABKAkiTAoOUmVzb2x2ZVJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEgwKBGtpbmQYAiABKAkSDQoFbmFtZXMYAyADKAkiUAoMUmVzb2x2ZVJlcGx5EgsKA2lkcxgBIAMoCRIgCgZlcnJvcnMYAiADKAsyEC5jYy52MS5JdGVtRXJyb3ISEQoJbm90X2Fza2VkGAMgAygJImMKC1N0b3BSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRISCgpjb250YWluZXJzGAMgAygJEhIKCnRpbWVvdXRfbXMYBCABKAEiUAoMU3RhcnRSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRISCgpjb250YWluZXJzGAMgAygJImYKDlJlc3RhcnRSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRISCgpjb250YWluZXJzGAMgAygJEhIKCnRpbWVvdXRfbXMYBCABKAEiYAoNUmVtb3ZlUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSDQoFdG9rZW4YAiABKAkSEgoKY29udGFpbmVycxgDIAMoCRINCgVmb3JjZRgEIAEoCCKQAQoLQ2hhbmdlUmVwbHkSDAoEZG9uZRgBIAMoCRIgCgZlcnJvcnMYAiADKAsyEC5jYy52MS5JdGVtRXJyb3ISHQoFd3JvdGUYAyADKAsyDi5jYy52MS5Xcml0dGVuEg4KBmNvcGllcxgEIAEoDRIRCglub3RfYXNrZWQYBSADKAkSDwoHcGVuZGluZxgGIAMoCSIxChBMaXN0SG9zdHNSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZyIxCg5MaXN0SG9zdHNSZXBseRIfCgVob3N0cxgBIAMoCzIQLmNjLnYxLkhvc3RTdGF0ZSLDAgoJSG9zdFN0YXRlEgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSDAoEem9uZRgDIAEoCRINCgVzdGF0ZRgEIAEoCRIQCghzaW5jZV9tcxgFIAEoARIPCgdzZWVuX2J5GAYgAygJEg8KB3ZlcnNpb24YByABKAkSIQoIY2FwYWNpdHkYCCABKAsyDy5jYy52MS5DYXBhY2l0eRIdCgR1c2VkGAkgASgLMg8uY2MudjEuQ2FwYWNpdHkSFwoPY2xvY2tfb2Zmc2V0X21zGAogASgBEgwKBHNlbGYYCyABKAgSEQoJZW5kcG9pbnRzGAwgAygJEhUKDWNsb2NrX3dhcm5pbmcYDSABKAgSEgoKbGFzdF9tYWpvchgOIAEoARISCgpsYXN0X21pbm9yGA8gASgBEhAKCGFkbWl0dGVkGBAgAygJIokBChNDcmVhdGVJbnZpdGVSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRIMCgR6b25lGAMgASgJEgwKBHVzZXMYBCABKA0SFAoMdmFsaWRfZm9yX21zGAUgASgBEhIKCnB1YmxpY19rZXkYBiABKAkidAoRQ3JlYXRlSW52aXRlUmVwbHkSCgoCaWQYASABKAkSEQoJYWRkcmVzc2VzGAIgAygJEhEKCWVuZHBvaW50cxgDIAMoCRIdCgV3cm90ZRgEIAMoCzIOLmNjLnYxLldyaXR0ZW4SDgoGY29waWVzGAUgASgNItMBChFSZW1vdmVIb3N0UmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSDQoFdG9rZW4YAiABKAkSDAoEaG9zdBgDIAEoCRINCgVmb3JjZRgEIAEoCBIXCg9jb3VudHNfdG9fbWFqb3IYBSABKAESFwoPY291bnRzX3RvX21pbm9yGAYgASgBEhkKEWNlcnRpZmljYXRlc19rZXB0GAcgAygJEhgKEGFsbF9jZXJ0aWZpY2F0ZXMYCCABKAgSDAoEaGVpchgJIAEoCSJACg9SZW1vdmVIb3N0UmVwbHkSHQoFd3JvdGUYASADKAsyDi5jYy52MS5Xcml0dGVuEg4KBmNvcGllcxgCIAEoDSJwChBDcmVhdGVLZXlSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRISCgpwdWJsaWNfa2V5GAMgASgJEgwKBHJvbGUYBCABKAkSDAoEbmFtZRgFIAEoCSJLCg5DcmVhdGVLZXlSZXBseRIKCgJpZBgBIAEoCRIdCgV3cm90ZRgCIAMoCzIOLmNjLnYxLldyaXR0ZW4SDgoGY29waWVzGAMgASgNIjAKD0xpc3RLZXlzUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmciLgoNTGlzdEtleXNSZXBseRIdCgRrZXlzGAEgAygLMg8uY2MudjEuS2V5U3RhdGUilAEKCEtleVN0YXRlEgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSDAoEcm9sZRgDIAEoCRIRCglzaWduZWRfYnkYBCABKAkSFQoNY3JlYXRlZF9hdF9tcxgFIAEoARIPCgdyZXZva2VkGAYgASgIEhUKDXJldm9rZWRfYXRfbXMYByABKAESDgoGc2lnbmVkGAggAygJIm0KEFJldm9rZUtleVJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEg0KBXRva2VuGAIgASgJEgsKA2tleRgDIAEoCRIMCgRrZWVwGAQgAygJEhAKCGtlZXBfYWxsGAUgASgIIk0KDlJldm9rZUtleVJlcGx5Eh0KBXdyb3RlGAEgAygLMg4uY2MudjEuV3JpdHRlbhIOCgZjb3BpZXMYAiABKA0SDAoEa2VwdBgDIAMoCSKDAQoLTG9nc1JlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEhEKCWNvbnRhaW5lchgCIAEoCRIOCgZmb2xsb3cYAyABKAgSEAoIc2luY2VfbXMYBCABKAESDAoEdGFpbBgFIAEoBRISCgp0aW1lc3RhbXBzGAYgASgIIlAKDUF0dGFjaFJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEhEKCWNvbnRhaW5lchgCIAEoCRINCgVzdGRpbhgDIAEoCCJDCg5NZXRyaWNzUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSEgoKY29udGFpbmVycxgCIAMoCSJdCgxNZXRyaWNzUmVwbHkSKwoKY29udGFpbmVycxgBIAMoCzIXLmNjLnYxLkNvbnRhaW5lck1ldHJpY3MSIAoGZXJyb3JzGAIgAygLMhAuY2MudjEuSXRlbUVycm9yIuQCChBDb250YWluZXJNZXRyaWNzEgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSDAoEaG9zdBgDIAEoCRIRCglob3N0X25hbWUYBCABKAkSDQoFcGhhc2UYBSABKAkSDwoHcnVubmluZxgGIAEoCBISCgpyZWFkX2F0X21zGAcgASgBEhQKDG1vbm90b25pY19tcxgIIAEoARIVCg1zdGFydGVkX2F0X21zGAkgASgBEh4KA2NwdRgKIAEoCzIRLmNjLnYxLkNwdU1ldHJpY3MSJAoGbWVtb3J5GAsgASgLMhQuY2MudjEuTWVtb3J5TWV0cmljcxIgCgRkaXNrGAwgASgLMhIuY2MudjEuRGlza01ldHJpY3MSKwoKaW50ZXJmYWNlcxgNIAMoCzIXLmNjLnYxLkludGVyZmFjZU1ldHJpY3MSHwoEcGlkcxgOIAEoCzIRLmNjLnYxLlBpZE1ldHJpY3MiYgoKQ3B1TWV0cmljcxIUCgx1c2VkX3NlY29uZHMYASABKAESDgoGc2hhcmVzGAIgASgBEhMKC2xpbWl0X2NvcmVzGAMgASgBEhkKEXRocm90dGxlZF9zZWNvbmRzGAQgASgBIl8KDU1lbW9yeU1ldHJpY3MSEgoKdXNlZF9ieXRlcxgBIAEoARISCgpwZWFrX2J5dGVzGAIgASgBEhMKC2xpbWl0X2J5dGVzGAMgASgBEhEKCW9vbV9raWxscxgEIAEoASKAAQoLRGlza01ldHJpY3MSEgoKdXNlZF9ieXRlcxgBIAEoARITCgtsaW1pdF9ieXRlcxgCIAEoARISCgpyZWFkX2J5dGVzGAMgASgBEhUKDXdyaXR0ZW5fYnl0ZXMYBCABKAESDQoFcmVhZHMYBSABKAESDgoGd3JpdGVzGAYgASgBInwKEEludGVyZmFjZU1ldHJpY3MSDAoEbmFtZRgBIAEoCRIWCg5yZWNlaXZlZF9ieXRlcxgCIAEoARIYChByZWNlaXZlZF9wYWNrZXRzGAMgASgBEhIKCnNlbnRfYnl0ZXMYBCABKAESFAoMc2VudF9wYWNrZXRzGAUgASgBIiwKClBpZE1ldHJpY3MSDwoHY3VycmVudBgBIAEoARINCgVsaW1pdBgCIAEoATLRCAoFQ2xvdWQSLwoFSGVsbG8SEy5jYy52MS5IZWxsb1JlcXVlc3QaES5jYy52MS5IZWxsb1JlcGx5Ei8KBUFkbWl0EhMuY2MudjEuQWRtaXRSZXF1ZXN0GhEuY2MudjEuQWRtaXRSZXBseRI7CglJbnRyb2R1Y2USFy5jYy52MS5JbnRyb2R1Y2VSZXF1ZXN0GhUuY2MudjEuSW50cm9kdWNlUmVwbHkSMgoGV2hvQW1JEhQuY2MudjEuV2hvQW1JUmVxdWVzdBoSLmNjLnYxLldob0FtSVJlcGx5EikKA1J1bhIRLmNjLnYxLlJ1blJlcXVlc3QaDy5jYy52MS5SdW5SZXBseRJKCg5MaXN0Q29udGFpbmVycxIcLmNjLnYxLkxpc3RDb250YWluZXJzUmVxdWVzdBoaLmNjLnYxLkxpc3RDb250YWluZXJzUmVwbHkSTQoPQ29udGFpbmVyU3RhdHVzEh0uY2MudjEuQ29udGFpbmVyU3RhdHVzUmVxdWVzdBobLmNjLnYxLkNvbnRhaW5lclN0YXR1c1JlcGx5EjUKB1Jlc29sdmUSFS5jYy52MS5SZXNvbHZlUmVxdWVzdBoTLmNjLnYxLlJlc29sdmVSZXBseRIuCgRTdG9wEhIuY2MudjEuU3RvcFJlcXVlc3QaEi5jYy52MS5DaGFuZ2VSZXBseRIwCgVTdGFydBITLmNjLnYxLlN0YXJ0UmVxdWVzdBoSLmNjLnYxLkNoYW5nZVJlcGx5EjQKB1Jlc3RhcnQSFS5jYy52MS5SZXN0YXJ0UmVxdWVzdBoSLmNjLnYxLkNoYW5nZVJlcGx5EjIKBlJlbW92ZRIULmNjLnYxLlJlbW92ZVJlcXVlc3QaEi5jYy52MS5DaGFuZ2VSZXBseRI7CglMaXN0SG9zdHMSFy5jYy52MS5MaXN0SG9zdHNSZXF1ZXN0GhUuY2MudjEuTGlzdEhvc3RzUmVwbHkSRAoMQ3JlYXRlSW52aXRlEhouY2MudjEuQ3JlYXRlSW52aXRlUmVxdWVzdBoYLmNjLnYxLkNyZWF0ZUludml0ZVJlcGx5Ej4KClJlbW92ZUhvc3QSGC5jYy52MS5SZW1vdmVIb3N0UmVxdWVzdBoWLmNjLnYxLlJlbW92ZUhvc3RSZXBseRI7CglDcmVhdGVLZXkSFy5jYy52MS5DcmVhdGVLZXlSZXF1ZXN0GhUuY2MudjEuQ3JlYXRlS2V5UmVwbHkSOAoITGlzdEtleXMSFi5jYy52MS5MaXN0S2V5c1JlcXVlc3QaFC5jYy52MS5MaXN0S2V5c1JlcGx5EjsKCVJldm9rZUtleRIXLmNjLnYxLlJldm9rZUtleVJlcXVlc3QaFS5jYy52MS5SZXZva2VLZXlSZXBseRI1CgdNZXRyaWNzEhUuY2MudjEuTWV0cmljc1JlcXVlc3QaEy5jYy52MS5NZXRyaWNzUmVwbHliBnByb3RvMw", [file_cc_v1_records]);
 
 /**
  * First field of every signed body.
@@ -1735,6 +1735,325 @@ export const AttachRequestSchema: GenMessage<AttachRequest> = /*@__PURE__*/
   messageDesc(file_cc_v1_cloud, 43);
 
 /**
+ * @generated from message cc.v1.MetricsRequest
+ */
+export type MetricsRequest = Message<"cc.v1.MetricsRequest"> & {
+  /**
+   * @generated from field: cc.v1.Addressing to = 1;
+   */
+  to?: Addressing | undefined;
+
+  /**
+   * ids or names
+   *
+   * @generated from field: repeated string containers = 2;
+   */
+  containers: string[];
+};
+
+/**
+ * Describes the message cc.v1.MetricsRequest.
+ * Use `create(MetricsRequestSchema)` to create a new message.
+ */
+export const MetricsRequestSchema: GenMessage<MetricsRequest> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 44);
+
+/**
+ * @generated from message cc.v1.MetricsReply
+ */
+export type MetricsReply = Message<"cc.v1.MetricsReply"> & {
+  /**
+   * in the order asked
+   *
+   * @generated from field: repeated cc.v1.ContainerMetrics containers = 1;
+   */
+  containers: ContainerMetrics[];
+
+  /**
+   * unknown ones, and those whose host did not answer
+   *
+   * @generated from field: repeated cc.v1.ItemError errors = 2;
+   */
+  errors: ItemError[];
+};
+
+/**
+ * Describes the message cc.v1.MetricsReply.
+ * Use `create(MetricsReplySchema)` to create a new message.
+ */
+export const MetricsReplySchema: GenMessage<MetricsReply> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 45);
+
+/**
+ * Counters grow from the process's start (disk: from the mount of its disk) and begin anew when it is started again.
+ *
+ * @generated from message cc.v1.ContainerMetrics
+ */
+export type ContainerMetrics = Message<"cc.v1.ContainerMetrics"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string host = 3;
+   */
+  host: string;
+
+  /**
+   * @generated from field: string host_name = 4;
+   */
+  hostName: string;
+
+  /**
+   * @generated from field: string phase = 5;
+   */
+  phase: string;
+
+  /**
+   * false: nothing below is set
+   *
+   * @generated from field: bool running = 6;
+   */
+  running: boolean;
+
+  /**
+   * @generated from field: double read_at_ms = 7;
+   */
+  readAtMs: number;
+
+  /**
+   * the host's, since its boot: for rates between two readings
+   *
+   * @generated from field: double monotonic_ms = 8;
+   */
+  monotonicMs: number;
+
+  /**
+   * @generated from field: double started_at_ms = 9;
+   */
+  startedAtMs: number;
+
+  /**
+   * @generated from field: cc.v1.CpuMetrics cpu = 10;
+   */
+  cpu?: CpuMetrics | undefined;
+
+  /**
+   * @generated from field: cc.v1.MemoryMetrics memory = 11;
+   */
+  memory?: MemoryMetrics | undefined;
+
+  /**
+   * @generated from field: cc.v1.DiskMetrics disk = 12;
+   */
+  disk?: DiskMetrics | undefined;
+
+  /**
+   * its own, without loopback
+   *
+   * @generated from field: repeated cc.v1.InterfaceMetrics interfaces = 13;
+   */
+  interfaces: InterfaceMetrics[];
+
+  /**
+   * @generated from field: cc.v1.PidMetrics pids = 14;
+   */
+  pids?: PidMetrics | undefined;
+};
+
+/**
+ * Describes the message cc.v1.ContainerMetrics.
+ * Use `create(ContainerMetricsSchema)` to create a new message.
+ */
+export const ContainerMetricsSchema: GenMessage<ContainerMetrics> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 46);
+
+/**
+ * @generated from message cc.v1.CpuMetrics
+ */
+export type CpuMetrics = Message<"cc.v1.CpuMetrics"> & {
+  /**
+   * @generated from field: double used_seconds = 1;
+   */
+  usedSeconds: number;
+
+  /**
+   * its weight
+   *
+   * @generated from field: double shares = 2;
+   */
+  shares: number;
+
+  /**
+   * 0: none
+   *
+   * @generated from field: double limit_cores = 3;
+   */
+  limitCores: number;
+
+  /**
+   * @generated from field: double throttled_seconds = 4;
+   */
+  throttledSeconds: number;
+};
+
+/**
+ * Describes the message cc.v1.CpuMetrics.
+ * Use `create(CpuMetricsSchema)` to create a new message.
+ */
+export const CpuMetricsSchema: GenMessage<CpuMetrics> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 47);
+
+/**
+ * @generated from message cc.v1.MemoryMetrics
+ */
+export type MemoryMetrics = Message<"cc.v1.MemoryMetrics"> & {
+  /**
+   * without file pages that can be given back at once
+   *
+   * @generated from field: double used_bytes = 1;
+   */
+  usedBytes: number;
+
+  /**
+   * with them; 0: this kernel does not tell
+   *
+   * @generated from field: double peak_bytes = 2;
+   */
+  peakBytes: number;
+
+  /**
+   * 0: none
+   *
+   * @generated from field: double limit_bytes = 3;
+   */
+  limitBytes: number;
+
+  /**
+   * @generated from field: double oom_kills = 4;
+   */
+  oomKills: number;
+};
+
+/**
+ * Describes the message cc.v1.MemoryMetrics.
+ * Use `create(MemoryMetricsSchema)` to create a new message.
+ */
+export const MemoryMetricsSchema: GenMessage<MemoryMetrics> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 48);
+
+/**
+ * What it writes beside its image, and what is read and written there.
+ *
+ * @generated from message cc.v1.DiskMetrics
+ */
+export type DiskMetrics = Message<"cc.v1.DiskMetrics"> & {
+  /**
+   * @generated from field: double used_bytes = 1;
+   */
+  usedBytes: number;
+
+  /**
+   * @generated from field: double limit_bytes = 2;
+   */
+  limitBytes: number;
+
+  /**
+   * @generated from field: double read_bytes = 3;
+   */
+  readBytes: number;
+
+  /**
+   * @generated from field: double written_bytes = 4;
+   */
+  writtenBytes: number;
+
+  /**
+   * @generated from field: double reads = 5;
+   */
+  reads: number;
+
+  /**
+   * @generated from field: double writes = 6;
+   */
+  writes: number;
+};
+
+/**
+ * Describes the message cc.v1.DiskMetrics.
+ * Use `create(DiskMetricsSchema)` to create a new message.
+ */
+export const DiskMetricsSchema: GenMessage<DiskMetrics> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 49);
+
+/**
+ * @generated from message cc.v1.InterfaceMetrics
+ */
+export type InterfaceMetrics = Message<"cc.v1.InterfaceMetrics"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: double received_bytes = 2;
+   */
+  receivedBytes: number;
+
+  /**
+   * @generated from field: double received_packets = 3;
+   */
+  receivedPackets: number;
+
+  /**
+   * @generated from field: double sent_bytes = 4;
+   */
+  sentBytes: number;
+
+  /**
+   * @generated from field: double sent_packets = 5;
+   */
+  sentPackets: number;
+};
+
+/**
+ * Describes the message cc.v1.InterfaceMetrics.
+ * Use `create(InterfaceMetricsSchema)` to create a new message.
+ */
+export const InterfaceMetricsSchema: GenMessage<InterfaceMetrics> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 50);
+
+/**
+ * @generated from message cc.v1.PidMetrics
+ */
+export type PidMetrics = Message<"cc.v1.PidMetrics"> & {
+  /**
+   * @generated from field: double current = 1;
+   */
+  current: number;
+
+  /**
+   * 0: none
+   *
+   * @generated from field: double limit = 2;
+   */
+  limit: number;
+};
+
+/**
+ * Describes the message cc.v1.PidMetrics.
+ * Use `create(PidMetricsSchema)` to create a new message.
+ */
+export const PidMetricsSchema: GenMessage<PidMetrics> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 51);
+
+/**
  * @generated from service cc.v1.Cloud
  */
 export const Cloud: GenService<{
@@ -1887,6 +2206,16 @@ export const Cloud: GenService<{
     methodKind: "unary";
     input: typeof RevokeKeyRequestSchema;
     output: typeof RevokeKeyReplySchema;
+  },
+  /**
+   * asked of each container's host at that moment
+   *
+   * @generated from rpc cc.v1.Cloud.Metrics
+   */
+  metrics: {
+    methodKind: "unary";
+    input: typeof MetricsRequestSchema;
+    output: typeof MetricsReplySchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_cc_v1_cloud, 0);

@@ -6,7 +6,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { BidAnswer } from "./cloud_pb.ts";
+import type { BidAnswer, ContainerMetrics } from "./cloud_pb.ts";
 import { file_cc_v1_cloud } from "./cloud_pb.ts";
 import type { Award, RecordFrame, SignedRequest } from "./records_pb.ts";
 import { file_cc_v1_records } from "./records_pb.ts";
@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file cc/v1/mesh.proto.
  */
 export const file_cc_v1_mesh: GenFile = /*@__PURE__*/
-  fileDesc("ChBjYy92MS9tZXNoLnByb3RvEgVjYy52MSIJCgdOb3RoaW5nIi0KB1JlY29yZHMSIgoGZnJhbWVzGAEgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUiGgoIUHV0UmVwbHkSDgoGc3RvcmVkGAEgASgNIswBCgtPYnNlcnZhdGlvbhIPCgd0aW1lX21zGAEgASgBEhQKDHN0YXJ0X251bWJlchgCIAEoARITCgtpbmNhcm5hdGlvbhgDIAEoARIgCghvcGluaW9ucxgEIAMoCzIOLmNjLnYxLk9waW5pb24SEQoJd2l0aGhvbGRzGAUgASgIEhwKFGhpZ2hlc3Rfb2ZfeW91cnNfa2V5GAYgASgJEh4KFmhpZ2hlc3Rfc3RhcnRfb2ZfeW91cnMYByABKAESDgoGZGlnZXN0GAggASgMIlQKB09waW5pb24SDAoEcGVlchgBIAEoCRIUCgxzdGFydF9udW1iZXIYAiABKAESEwoLaW5jYXJuYXRpb24YAyABKAESEAoIc2luY2VfbXMYBCABKAEiZwoQUmVjb25jaWxlTWVzc2FnZRIfCgZyYW5nZXMYASADKAsyDy5jYy52MS5LZXlSYW5nZRIiCgZmcmFtZXMYAiADKAsyEi5jYy52MS5SZWNvcmRGcmFtZRIOCgZ3YW50ZWQYAyADKAkicgoIS2V5UmFuZ2USDAoEZnJvbRgBIAEoCRIKCgJ0bxgCIAEoCRINCgVjb3VudBgDIAEoDRIOCgZkaWdlc3QYBCABKAwSHQoFaXRlbXMYBSADKAsyDi5jYy52MS5LZXlIYXNoEg4KBmxpc3RlZBgGIAEoCCIkCgdLZXlIYXNoEgsKA2tleRgBIAEoCRIMCgRoYXNoGAIgASgMIhwKDEZldGNoUmVxdWVzdBIMCgRrZXlzGAEgAygJIjwKEEFza0Fyb3VuZFJlcXVlc3QSDAoEa2luZBgBIAEoCRINCgVuYW1lcxgCIAMoCRILCgNpZHMYAyADKAkiNAoOQXNrQXJvdW5kUmVwbHkSIgoGZnJhbWVzGAEgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUikgEKCkJpZFJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIRCgljb250YWluZXIYAiABKAkSEQoJcmVxdWVzdGVyGAMgASgJEiUKB3JlcXVlc3QYBCABKAsyFC5jYy52MS5TaWduZWRSZXF1ZXN0Eg8KB2V4Y2x1ZGUYBSADKAkSEgoKc2VudF9hdF9tcxgGIAEoASKJAQoKQmlkTWVzc2FnZRISCgpyZXF1ZXN0X2lkGAEgASgJEiAKBmFuc3dlchgCIAEoCzIQLmNjLnYxLkJpZEFuc3dlchIUCgx2YWxpZF9mb3JfbXMYAyABKAESDgoGaG9sZGVyGAQgASgJEg0KBWVwb2NoGAUgASgNEhAKCG90aGVyX2lkGAYgASgJIlIKDEF3YXJkUmVxdWVzdBIbCgVhd2FyZBgBIAEoCzIMLmNjLnYxLkF3YXJkEiUKB3JlcXVlc3QYAiABKAsyFC5jYy52MS5TaWduZWRSZXF1ZXN0IogBCgpBd2FyZFJlcGx5Eg0KBXRha2VuGAEgASgIEgwKBGNvZGUYAiABKAkSDgoGcmVhc29uGAMgASgJEhYKDnNpZ25lZF9kZWNsaW5lGAQgASgMEhEKCXNpZ25hdHVyZRgFIAEoDBIiCgZmcmFtZXMYBiADKAsyEi5jYy52MS5SZWNvcmRGcmFtZSJYCgxEZWNsaW5lVGVybXMSEQoJY29udGFpbmVyGAEgASgJEg0KBWVwb2NoGAIgASgNEg4KBmhvbGRlchgDIAEoCRIWCg5kZWNsaW5lZF9hdF9tcxgEIAEoASJUCgpTdHJlYW1PcGVuEgwKBGNhbGwYASABKAkSJQoHcmVxdWVzdBgCIAEoCzIULmNjLnYxLlNpZ25lZFJlcXVlc3QSEQoJY29udGFpbmVyGAMgASgJMq0DCgRNZXNoEjEKB09ic2VydmUSEi5jYy52MS5PYnNlcnZhdGlvbhoSLmNjLnYxLk9ic2VydmF0aW9uEi0KClB1dFJlY29yZHMSDi5jYy52MS5SZWNvcmRzGg8uY2MudjEuUHV0UmVwbHkSPQoJUmVjb25jaWxlEhcuY2MudjEuUmVjb25jaWxlTWVzc2FnZRoXLmNjLnYxLlJlY29uY2lsZU1lc3NhZ2USMwoMRmV0Y2hSZWNvcmRzEhMuY2MudjEuRmV0Y2hSZXF1ZXN0Gg4uY2MudjEuUmVjb3JkcxI7CglBc2tBcm91bmQSFy5jYy52MS5Bc2tBcm91bmRSZXF1ZXN0GhUuY2MudjEuQXNrQXJvdW5kUmVwbHkSKAoDQmlkEhEuY2MudjEuQmlkTWVzc2FnZRoOLmNjLnYxLk5vdGhpbmcSLgoGQXNrQmlkEhEuY2MudjEuQmlkUmVxdWVzdBoRLmNjLnYxLkJpZE1lc3NhZ2USOAoOQXdhcmRDb250YWluZXISEy5jYy52MS5Bd2FyZFJlcXVlc3QaES5jYy52MS5Bd2FyZFJlcGx5YgZwcm90bzM", [file_cc_v1_cloud, file_cc_v1_records]);
+  fileDesc("ChBjYy92MS9tZXNoLnByb3RvEgVjYy52MSIJCgdOb3RoaW5nIi0KB1JlY29yZHMSIgoGZnJhbWVzGAEgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUiGgoIUHV0UmVwbHkSDgoGc3RvcmVkGAEgASgNIswBCgtPYnNlcnZhdGlvbhIPCgd0aW1lX21zGAEgASgBEhQKDHN0YXJ0X251bWJlchgCIAEoARITCgtpbmNhcm5hdGlvbhgDIAEoARIgCghvcGluaW9ucxgEIAMoCzIOLmNjLnYxLk9waW5pb24SEQoJd2l0aGhvbGRzGAUgASgIEhwKFGhpZ2hlc3Rfb2ZfeW91cnNfa2V5GAYgASgJEh4KFmhpZ2hlc3Rfc3RhcnRfb2ZfeW91cnMYByABKAESDgoGZGlnZXN0GAggASgMIlQKB09waW5pb24SDAoEcGVlchgBIAEoCRIUCgxzdGFydF9udW1iZXIYAiABKAESEwoLaW5jYXJuYXRpb24YAyABKAESEAoIc2luY2VfbXMYBCABKAEiZwoQUmVjb25jaWxlTWVzc2FnZRIfCgZyYW5nZXMYASADKAsyDy5jYy52MS5LZXlSYW5nZRIiCgZmcmFtZXMYAiADKAsyEi5jYy52MS5SZWNvcmRGcmFtZRIOCgZ3YW50ZWQYAyADKAkicgoIS2V5UmFuZ2USDAoEZnJvbRgBIAEoCRIKCgJ0bxgCIAEoCRINCgVjb3VudBgDIAEoDRIOCgZkaWdlc3QYBCABKAwSHQoFaXRlbXMYBSADKAsyDi5jYy52MS5LZXlIYXNoEg4KBmxpc3RlZBgGIAEoCCIkCgdLZXlIYXNoEgsKA2tleRgBIAEoCRIMCgRoYXNoGAIgASgMIhwKDEZldGNoUmVxdWVzdBIMCgRrZXlzGAEgAygJIjwKEEFza0Fyb3VuZFJlcXVlc3QSDAoEa2luZBgBIAEoCRINCgVuYW1lcxgCIAMoCRILCgNpZHMYAyADKAkiNAoOQXNrQXJvdW5kUmVwbHkSIgoGZnJhbWVzGAEgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUikgEKCkJpZFJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIRCgljb250YWluZXIYAiABKAkSEQoJcmVxdWVzdGVyGAMgASgJEiUKB3JlcXVlc3QYBCABKAsyFC5jYy52MS5TaWduZWRSZXF1ZXN0Eg8KB2V4Y2x1ZGUYBSADKAkSEgoKc2VudF9hdF9tcxgGIAEoASKJAQoKQmlkTWVzc2FnZRISCgpyZXF1ZXN0X2lkGAEgASgJEiAKBmFuc3dlchgCIAEoCzIQLmNjLnYxLkJpZEFuc3dlchIUCgx2YWxpZF9mb3JfbXMYAyABKAESDgoGaG9sZGVyGAQgASgJEg0KBWVwb2NoGAUgASgNEhAKCG90aGVyX2lkGAYgASgJIlIKDEF3YXJkUmVxdWVzdBIbCgVhd2FyZBgBIAEoCzIMLmNjLnYxLkF3YXJkEiUKB3JlcXVlc3QYAiABKAsyFC5jYy52MS5TaWduZWRSZXF1ZXN0IogBCgpBd2FyZFJlcGx5Eg0KBXRha2VuGAEgASgIEgwKBGNvZGUYAiABKAkSDgoGcmVhc29uGAMgASgJEhYKDnNpZ25lZF9kZWNsaW5lGAQgASgMEhEKCXNpZ25hdHVyZRgFIAEoDBIiCgZmcmFtZXMYBiADKAsyEi5jYy52MS5SZWNvcmRGcmFtZSJYCgxEZWNsaW5lVGVybXMSEQoJY29udGFpbmVyGAEgASgJEg0KBWVwb2NoGAIgASgNEg4KBmhvbGRlchgDIAEoCRIWCg5kZWNsaW5lZF9hdF9tcxgEIAEoASJUCgpTdHJlYW1PcGVuEgwKBGNhbGwYASABKAkSJQoHcmVxdWVzdBgCIAEoCzIULmNjLnYxLlNpZ25lZFJlcXVlc3QSEQoJY29udGFpbmVyGAMgASgJIkcKCk1ldHJpY3NBc2sSJQoHcmVxdWVzdBgBIAEoCzIULmNjLnYxLlNpZ25lZFJlcXVlc3QSEgoKY29udGFpbmVycxgCIAMoCSI8Cg1NZXRyaWNzQW5zd2VyEisKCmNvbnRhaW5lcnMYASADKAsyFy5jYy52MS5Db250YWluZXJNZXRyaWNzMuEDCgRNZXNoEjEKB09ic2VydmUSEi5jYy52MS5PYnNlcnZhdGlvbhoSLmNjLnYxLk9ic2VydmF0aW9uEi0KClB1dFJlY29yZHMSDi5jYy52MS5SZWNvcmRzGg8uY2MudjEuUHV0UmVwbHkSPQoJUmVjb25jaWxlEhcuY2MudjEuUmVjb25jaWxlTWVzc2FnZRoXLmNjLnYxLlJlY29uY2lsZU1lc3NhZ2USMwoMRmV0Y2hSZWNvcmRzEhMuY2MudjEuRmV0Y2hSZXF1ZXN0Gg4uY2MudjEuUmVjb3JkcxI7CglBc2tBcm91bmQSFy5jYy52MS5Bc2tBcm91bmRSZXF1ZXN0GhUuY2MudjEuQXNrQXJvdW5kUmVwbHkSKAoDQmlkEhEuY2MudjEuQmlkTWVzc2FnZRoOLmNjLnYxLk5vdGhpbmcSLgoGQXNrQmlkEhEuY2MudjEuQmlkUmVxdWVzdBoRLmNjLnYxLkJpZE1lc3NhZ2USOAoOQXdhcmRDb250YWluZXISEy5jYy52MS5Bd2FyZFJlcXVlc3QaES5jYy52MS5Bd2FyZFJlcGx5EjIKB01ldHJpY3MSES5jYy52MS5NZXRyaWNzQXNrGhQuY2MudjEuTWV0cmljc0Fuc3dlcmIGcHJvdG8z", [file_cc_v1_cloud, file_cc_v1_records]);
 
 /**
  * @generated from message cc.v1.Nothing
@@ -541,6 +541,47 @@ export const StreamOpenSchema: GenMessage<StreamOpen> = /*@__PURE__*/
   messageDesc(file_cc_v1_mesh, 16);
 
 /**
+ * @generated from message cc.v1.MetricsAsk
+ */
+export type MetricsAsk = Message<"cc.v1.MetricsAsk"> & {
+  /**
+   * @generated from field: cc.v1.SignedRequest request = 1;
+   */
+  request?: SignedRequest | undefined;
+
+  /**
+   * ids, of those that the user named
+   *
+   * @generated from field: repeated string containers = 2;
+   */
+  containers: string[];
+};
+
+/**
+ * Describes the message cc.v1.MetricsAsk.
+ * Use `create(MetricsAskSchema)` to create a new message.
+ */
+export const MetricsAskSchema: GenMessage<MetricsAsk> = /*@__PURE__*/
+  messageDesc(file_cc_v1_mesh, 17);
+
+/**
+ * @generated from message cc.v1.MetricsAnswer
+ */
+export type MetricsAnswer = Message<"cc.v1.MetricsAnswer"> & {
+  /**
+   * @generated from field: repeated cc.v1.ContainerMetrics containers = 1;
+   */
+  containers: ContainerMetrics[];
+};
+
+/**
+ * Describes the message cc.v1.MetricsAnswer.
+ * Use `create(MetricsAnswerSchema)` to create a new message.
+ */
+export const MetricsAnswerSchema: GenMessage<MetricsAnswer> = /*@__PURE__*/
+  messageDesc(file_cc_v1_mesh, 18);
+
+/**
  * @generated from service cc.v1.Mesh
  */
 export const Mesh: GenService<{
@@ -615,6 +656,16 @@ export const Mesh: GenService<{
     methodKind: "unary";
     input: typeof AwardRequestSchema;
     output: typeof AwardReplySchema;
+  },
+  /**
+   * passed on with the user's own request
+   *
+   * @generated from rpc cc.v1.Mesh.Metrics
+   */
+  metrics: {
+    methodKind: "unary";
+    input: typeof MetricsAskSchema;
+    output: typeof MetricsAnswerSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_cc_v1_mesh, 0);
