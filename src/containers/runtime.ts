@@ -66,7 +66,7 @@ export interface ContainerRuntime {
   settle(id: ContainerId): Promise<void>;
   /** Kills and removes everything of it. Absent is fine. */
   remove(id: ContainerId): Promise<void>;
-  /** Output as it comes, history first. Ends after the last byte when the container has ended, or at once without `follow`. */
+  /** Output as it comes, history first; before all an empty chunk that says where reading begins. Ends after the last byte when the container has ended, or at once without `follow`. */
   logs(id: ContainerId, options: ReadLogs): AsyncIterable<OutputChunk>;
   /** Open readers of its output: what removes ended containers by itself lets them finish. */
   readers(id: ContainerId): number;

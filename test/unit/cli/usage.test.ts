@@ -88,7 +88,6 @@ t.test("what comes later says so in one line", async (t) => {
     "volume create --size 1g --persistent --name d",
     "volume list",
     "volume delete d",
-    "metrics web --watch",
     "local-remote serve --container-id web --container-port 80 --bind 127.0.0.1:8080",
     "exec -it web ls -l",
     "image list",
