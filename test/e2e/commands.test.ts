@@ -103,11 +103,11 @@ withLab("every command through each of three peers", { hosts: 3, zones: "a,a,b" 
     ] as const)
       t.equal((await lab.cc(["run", "--detach", "--name", name, "--host", host, "--image", image, ...command])).code, 0);
     const names = ["spinning", "writing", "idle"];
-    type Metrics = { name: string; hostName: string; running: boolean; cpu: { percent: number }; disk: { usedBytes: number; writtenBytes: number } };
+    type Metrics = { name: string; hostName: string; running: boolean; cpu: { percent: number | null }; disk: { usedBytes: number; writtenBytes: number } };
     for (const host of HOSTS) {
       const all = await eventually(`all of it, through host ${host}`, async () => {
         const read = await lab.json<Metrics[]>(["metrics", ...names], { host });
-        return read.every(({ running }) => running) && (read[1]?.disk.writtenBytes ?? 0) > 16 * 1024 ** 2 && read;
+        return read.every(({ running, cpu }) => running && cpu.percent !== null) && (read[1]?.disk.writtenBytes ?? 0) > 16 * 1024 ** 2 && read;
       });
       t.same(
         all.map(({ name, hostName }) => [name, hostName]),
@@ -133,6 +133,23 @@ withLab("every command through each of three peers", { hosts: 3, zones: "a,a,b" 
     t.match(seen, / spinning +h1 +running +\d+\.\d % /);
     t.match(await lab.cc(["metrics", "nobody", "idle"]), { code: 1, stdout: /^Name: +idle$/m, stderr: /^Error \[NOT_FOUND\]: .*nobody/ });
     t.equal((await lab.cc(["rm", "--force", ...names])).code, 0);
+  });
+
+  await t.test("the gRPC client of README", async (t) => {
+    const program = join(import.meta.dirname, "../../examples/grpc-client.ts");
+    for (const host of HOSTS) {
+      const client = (more: Record<string, string> = {}) => lab.program(process.execPath, [program, image, "echo", "by gRPC"], { ...more }, host);
+      const outcome = await client();
+      const id = /^ran (c[a-z2-7]{20}) on \S+$/m.exec(outcome.stdout)?.[1] ?? "";
+      t.equal(outcome.code, 0, outcome.stderr);
+      t.equal(await eventually("its output", async () => (await lab.cc(["logs", id], { host })).stdout), "by gRPC\n");
+      t.match((await client()).stdout, new RegExp(`^${id}  -  [a-z]+  on h\\d$`, "m"), "the second time it lists the first");
+      const token = (await lab.environment(host))["CC_ACCESS_TOKEN"] ?? "";
+      const stranger = await client({ CC_ACCESS_TOKEN: token.replace(/\.[a-z2-7]{32}$/, `.${"a".repeat(32)}`) });
+      t.match(stranger, { code: 1, stdout: "", stderr: /WRONG_MESH.*nothing was sent/ });
+    }
+    const all = await lab.json<Container[]>(["ps", "--all"]);
+    t.equal((await lab.cc(["rm", "--force", ...all.map(({ id }) => id)])).code, 0);
   });
 
   await t.test("what a container is given", async (t) => {
