@@ -44,11 +44,16 @@ compdef _ccloud_complete ccloud
 #   ${program} autocomplete fish | source
 function __ccloud_complete
   set -l before (commandline -opc)
-  ${program} autocomplete --complete -- $before[2..-1] (commandline -ct | string collect --allow-empty) 2>/dev/null
+  set -l found (${program} autocomplete --complete -- $before[2..-1] (commandline -ct | string collect --allow-empty) 2>/dev/null)
+  if count $found >/dev/null
+    printf '%s\\n' $found
+  else
+    __fish_complete_path (commandline -ct)
+  end
 end
-complete -c ccloud -a '(__ccloud_complete)'
+complete -c ccloud -f -a '(__ccloud_complete)'
 if test (realpath (command -s cc) 2>/dev/null; or echo none) = ${ours}
-  complete -c cc -a '(__ccloud_complete)'
+  complete -c cc -f -a '(__ccloud_complete)'
 end
 `;
   }

@@ -83,9 +83,10 @@ export default class Metrics extends CloudCommand {
         silentSinceMs ??= nowMs;
         if (nowMs - silentSinceMs > SILENT_MS_MAX) throw error;
       }
+      const nowMs = systemClock.monotonicMs();
       // Readings that took longer than the interval are not made up for.
-      nextMs = Math.max(nextMs + intervalMs, systemClock.monotonicMs());
-      await sleep(systemClock, nextMs - systemClock.monotonicMs());
+      nextMs = Math.max(nextMs + intervalMs, nowMs);
+      await sleep(systemClock, nextMs - nowMs);
     }
   }
 

@@ -207,6 +207,11 @@ export function describeContainerRuntime(name: string, make: () => Promise<Runti
       t.equal(await read({}), "1\n2\n3\n4\nrest");
       t.equal(await read({ tail: 2 }), "4\nrest");
       t.equal(await read({ tail: 0 }), "");
+      const reader = runtime.logs(id, { from: 0, follow: false, signal: soon(), tail: 2 })[Symbol.asyncIterator]();
+      const begin = await reader.next();
+      await reader.return?.();
+      t.equal(begin.done === true ? undefined : begin.value.data.length, 0, "first where it begins");
+      t.equal((await readUntil(runtime, id, () => false, begin.done === true ? 0 : begin.value.position)).text, "4\nrest");
       t.equal(await read({ tail: 100 }), "1\n2\n3\n4\nrest");
       t.equal(await read({ sinceMs: 1 }), "1\n2\n3\n4\nrest");
       t.equal(await read({ sinceMs: Date.now() + 60_000 }), "");
