@@ -11,9 +11,11 @@ const STOP_MS_MAX = 3_600_000;
 const STOP_LOOK_MS = 500;
 const ENDED: ReadonlySet<string> = new Set(["ended", "failed", "lost", "yielded", "gone", "removed"]);
 
-export type ChangeCall = "Stop" | "Start" | "Restart" | "Remove";
+export type ChangeCall = "Stop" | "Start" | "Restart" | "Remove" | "DeleteVolumes";
+/** What is not there needs no removing. */
+const REMOVALS: ReadonlySet<ChangeCall> = new Set(["Remove", "DeleteVolumes"]);
 
-/** stop, start, restart and rm: one call for all containers named, what was done on stdout, each failure on stderr. */
+/** stop, start, restart, rm and volume delete: one call for all that are named, what was done on stdout, each failure on stderr. */
 export abstract class ChangeCommand extends CloudCommand {
   protected async change(
     flags: SettingFlags & { readonly json?: boolean | undefined },
@@ -23,16 +25,25 @@ export abstract class ChangeCommand extends CloudCommand {
   ): Promise<number> {
     const { client } = this.connect(flags);
     try {
-      const names = await resolveNames(client, "container", items);
-      const absent: ItemError[] = call === "Remove" ? [] : names.absent.map((item) => notFound("container", item, names.notAsked));
+      const kind = call === "DeleteVolumes" ? "volume" : "container";
+      const isRemoval = REMOVALS.has(call);
+      const names = await resolveNames(client, kind, items);
+      const absent: ItemError[] = isRemoval ? [] : names.absent.map((item) => notFound(kind, item, names.notAsked));
       const nothing: ChangeReply = { done: [], errors: [], wrote: [], copies: 0, notAsked: [], pending: [] };
-      const reply = names.found.length === 0 ? nothing : await client.call(call, { containers: names.found.map(({ id }) => id), ...extra });
+      const ids = names.found.map(({ id }) => id);
+      // All or none: a name that means two volumes keeps the others too.
+      const isNone = ids.length === 0 || (call === "DeleteVolumes" && names.errors.length > 0);
+      const reply = isNone
+        ? nothing
+        : call === "DeleteVolumes"
+          ? await client.call(call, { volumes: ids })
+          : await client.call(call, { containers: ids, ...extra });
       const slow = await this.awaitStopped(client, reply.pending);
       const itemOf = new Map(names.found.map(({ item, id }) => [id, item]));
       const errors = [...names.errors, ...absent, ...[...reply.errors, ...slow].map((error) => ({ ...error, item: itemOf.get(error.item) ?? error.item }))];
-      const notAsked = [...new Set([...(call === "Remove" && names.absent.length > 0 ? names.notAsked : []), ...reply.notAsked])];
+      const notAsked = [...new Set([...(isRemoval && names.absent.length > 0 ? names.notAsked : []), ...reply.notAsked])];
       const late = new Set(slow.map(({ item }) => item));
-      const done = [...reply.done.filter((id) => !late.has(id)).map((id) => itemOf.get(id) ?? id), ...(call === "Remove" ? names.absent : [])];
+      const done = [...reply.done.filter((id) => !late.has(id)).map((id) => itemOf.get(id) ?? id), ...(isRemoval ? names.absent : [])];
       if (flags.json === true) this.printJson({ done: [...reply.done], absent: [...names.absent], errors, copies: reply.copies, notAsked });
       else for (const item of done) this.print(item);
       if (notAsked.length > 0) this.warning(`these hosts could not be asked: ${notAsked.join(", ")}; what only they know of may still be there`);

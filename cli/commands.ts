@@ -37,6 +37,7 @@ export const COMMANDS: { readonly [id: string]: () => Promise<{ readonly default
   stop: () => import("./commands/stop.ts"),
   "volume:create": () => import("./commands/volume/create.ts"),
   "volume:delete": () => import("./commands/volume/delete.ts"),
+  "volume:inspect": () => import("./commands/volume/inspect.ts"),
   "volume:list": () => import("./commands/volume/list.ts"),
   "volume:resize": () => import("./commands/volume/resize.ts"),
   "volume:snapshot": () => import("./commands/volume/snapshot.ts"),
@@ -50,6 +51,6 @@ export const TOPICS: { readonly [name: string]: { readonly description: string }
   image: { description: "images that the mesh has (not yet)" },
   key: { description: "access keys" },
   "local-remote": { description: "a container's ports on this machine (not yet)" },
-  volume: { description: "volumes (not yet)" },
+  volume: { description: "volumes" },
   vpc: { description: "private networks (not yet)" },
 };

@@ -31,6 +31,8 @@ const NAMED_BY: { readonly [command: string]: Kind } = {
   "host:remove": "host",
   "host:undrain": "host",
   "key:revoke": "key",
+  "volume:delete": "volume",
+  "volume:inspect": "volume",
 };
 /** The same of flags, whichever command they stand with. */
 const NAMED_BY_FLAG: { readonly [flag: string]: Kind } = { "container-id": "container", host: "host" };

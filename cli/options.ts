@@ -1,5 +1,5 @@
 import { constants } from "node:os";
-import { ok, parseDuration, parseSize, type Result, refuse } from "../src/base/index.ts";
+import { isName, isVolumeId, ok, parseDuration, parseSize, type Result, refuse } from "../src/base/index.ts";
 
 /** Values of options: what people type becomes what the contract says, or a refusal that says how it is written. */
 
@@ -45,6 +45,21 @@ export function parseLabel(text: string): Result<Pair> {
   if (!/^[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?$/.test(name))
     return refuse("BAD_USAGE", `"${text.slice(0, 40)}" is not a label; write name=value, the name of letters, digits, dots, dashes and slashes`);
   return ok([name, equals < 0 ? "" : text.slice(equals + 1)]);
+}
+
+export type VolumeOption = { readonly volume: string; readonly path: string; readonly readOnly: boolean };
+
+/** `VOLUME:PATH[:ro]`; the volume by id or name. What a path may be the peer says. */
+export function parseVolume(text: string): Result<VolumeOption> {
+  const [volume = "", path = "", mode, ...rest] = text.split(":");
+  if (rest.length > 0 || volume === "" || !path.startsWith("/") || (mode !== undefined && mode !== "ro" && mode !== "rw"))
+    return refuse("BAD_USAGE", `"${text.slice(0, 80)}" is not a volume; write VOLUME:/absolute/path, with :ro behind it to only read`);
+  if (!isVolumeId(volume) && !isName(volume))
+    return refuse(
+      "BAD_USAGE",
+      `"${volume.slice(0, 80)}" is not a volume's id or name; make one with cc volume create and name it (folders of a host cannot be mounted)`,
+    );
+  return ok({ volume, path, readOnly: mode === "ro" });
 }
 
 /** Each name once, the last one counts. */

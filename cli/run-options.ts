@@ -3,7 +3,18 @@ import type { ContainerSpecMessage } from "../src/api/client-messages.ts";
 import { CcError, isName, isZone, parseDuration } from "../src/base/index.ts";
 import { many } from "./cloud-command.ts";
 import { UsageError, usable } from "./failure.ts";
-import { checkImage, collectPairs, type Environment, parseByteSize, parseEnv, parseEnvFile, parseLabel, parseShares, parseSignal } from "./options.ts";
+import {
+  checkImage,
+  collectPairs,
+  type Environment,
+  parseByteSize,
+  parseEnv,
+  parseEnvFile,
+  parseLabel,
+  parseShares,
+  parseSignal,
+  parseVolume,
+} from "./options.ts";
 
 /** The smallest that anything can start with; what a host really needs is its own to say. */
 const MEMORY_BYTES_MIN = 4 * 1024 * 1024;
@@ -40,9 +51,9 @@ export const RUN_FLAGS = {
   "log-size": Flags.string({ helpValue: "BYTES", description: "how much output is kept, the newest (default: 30 MiB)" }),
   "registry-user": Flags.string({ helpValue: "USER", description: "for an image that needs a login (CC_REGISTRY_USER)" }),
   "registry-password": Flags.string({ helpValue: "PASSWORD|@FILE", description: "better from a file (CC_REGISTRY_PASSWORD)" }),
+  volume: Flags.string({ ...many, char: "v", helpValue: "VOLUME:PATH[:ro]", description: "a volume, by id or name, and where it is mounted" }),
   explain: Flags.boolean({ description: "show every host's answer on stderr" }),
   vpc: Flags.string({ helpGroup: "NOT YET", helpValue: "VPC", description: "the private network it is part of" }),
-  volume: Flags.string({ ...many, char: "v", helpGroup: "NOT YET", helpValue: "VOLUME:PATH", description: "a volume and where it is mounted" }),
   publish: Flags.string({
     ...many,
     char: "p",
@@ -58,7 +69,7 @@ export const RUN_FLAGS = {
   tty: Flags.boolean({ char: "t", helpGroup: "NOT YET", description: "a terminal of its own" }),
 } as const;
 
-const NOT_YET = ["vpc", "volume", "publish", "publish-on", "forward", "replicas", "spread", "on-isolation", "tty"] as const;
+const NOT_YET = ["vpc", "publish", "publish-on", "forward", "replicas", "spread", "on-isolation", "tty"] as const;
 
 export type RunFlags = { readonly [K in keyof typeof RUN_FLAGS]?: string | boolean | readonly string[] | undefined };
 /** The files and texts that options may name, read by the caller. */
@@ -121,6 +132,7 @@ export function buildSpec(flags: RunFlags, command: readonly string[], inputs: R
     logFileBytes: Math.ceil(logBytes / LOG_FILES),
     logFiles: logBytes > 0 ? LOG_FILES : 0,
     stdinOpen: flags.interactive === true,
+    volumes: list(flags.volume).map((volume) => usable(parseVolume(volume))),
     registryUser: user,
     registryPassword: password === "" ? "" : inputs.resolveSecret(password, "the registry password"),
   };

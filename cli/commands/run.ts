@@ -6,6 +6,7 @@ import { renderAnswers } from "../explain.ts";
 import { ExitCode, UsageError } from "../failure.ts";
 import { runAttached, untilPlaced } from "../run-attached.ts";
 import { buildSpec, RUN_FLAGS } from "../run-options.ts";
+import { withVolumeIds } from "../run-volumes.ts";
 import { resolveSetting } from "../settings.ts";
 import { splitCommand } from "../split-command.ts";
 
@@ -28,9 +29,10 @@ export default class Run extends CloudCommand {
   override async run(): Promise<number> {
     const { options, command } = splitCommand(this.argv, { ...Run.baseFlags, ...Run.flags }, Run.wordsBeforeCommand);
     const { flags } = await this.parse({ flags: Run.flags, baseFlags: Run.baseFlags }, options);
-    const spec = buildSpec(flags, command, { environment: process.env, readFile: readOptionFile, resolveSecret: resolveSetting });
+    const built = buildSpec(flags, command, { environment: process.env, readFile: readOptionFile, resolveSecret: resolveSetting });
     const { client, remember } = this.connect(flags);
     try {
+      const spec = await withVolumeIds(client, built);
       const request = { spec, explain: flags.explain } as const;
       if (!flags.detach) {
         return await runAttached(

@@ -15,6 +15,8 @@ import type { DeclaredCapacity } from "../../src/placement/index.ts";
 import { createIdentityFile } from "../../src/state/drivers/identity-file.ts";
 import { createLevelSlot } from "../../src/state/drivers/level.ts";
 import type { ReplicaService } from "../../src/state/index.ts";
+import { openLoopVolumes } from "../../src/volumes/drivers/loop.ts";
+import { createVolumeService } from "../../src/volumes/index.ts";
 import { type PeerConfig, paths } from "./config.ts";
 import { createPeerCore } from "./core/core.ts";
 import { type KnownNeighbour, readIdentity, readNeighbours } from "./identity-files.ts";
@@ -57,9 +59,16 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
     log: log.child({ part: "images" }),
   });
   await images.sweep();
+  const volumeShell = createShellHelper();
+  const volumeLog = log.child({ part: "volumes" });
+  const loopVolumes = await openLoopVolumes(
+    { clock: systemClock, logger: volumeLog, commands, shell: volumeShell },
+    { dataDir: files.volumes, runDir: files.runVolumes },
+  );
+  const volumes = createVolumeService({ driver: loopVolumes, clock: systemClock, logger: volumeLog });
   const shells = { disk: createShellHelper(), network: createShellHelper(), process: createShellHelper() };
   const runtime = await openCrunConmon(
-    { clock: systemClock, logger: log.child({ part: "runtime" }), userNamespace: pin, ...shells },
+    { clock: systemClock, logger: log.child({ part: "runtime" }), userNamespace: pin, ...shells, volumes },
     { stateDir: files.containers, runDir: files.runContainers, cgroupParent: config.cgroupParent, nameservers: await hostNameservers() },
   );
   const addresses = await openAddressFile(files.addresses, systemClock, log.child({ part: "mesh" }));
@@ -84,6 +93,12 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
     acts: await ActJournalFolder.open(files.acts),
     runtime,
     images,
+    volumes: {
+      list: () => loopVolumes.list(),
+      remove: (id) => loopVolumes.remove(id),
+      usage: (id) => loopVolumes.usage(id),
+      ensureReady: (id, sizeBytes) => volumes.ensureReady(id, sizeBytes),
+    },
     mesh: async (members) => {
       network = await createLibp2pMesh({
         seed: identity.seed,
@@ -119,6 +134,7 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
   );
   await core.start();
   await mesh.start();
+  volumes.start();
 
   const { host, port } = splitListen(config.apiListen);
   const names = endpointsOf(config).map((endpoint) => new URL(endpoint).hostname);
@@ -167,7 +183,8 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
     await mesh.stop();
     await addresses.flush();
     await runtime.close();
-    await Promise.all(Object.values(shells).map((shell) => shell.close()));
+    await volumes.stop();
+    await Promise.all([volumeShell, ...Object.values(shells)].map((shell) => shell.close()));
   }
 }
 

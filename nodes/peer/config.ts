@@ -126,6 +126,8 @@ export function paths(config: Pick<PeerConfig, "dataDir" | "runDir">) {
     images: join(dataDir, "images"),
     containers: join(dataDir, "containers"),
     runContainers: join(runDir, "containers"),
+    volumes: join(dataDir, "volumes"),
+    runVolumes: join(runDir, "volumes"),
     socket: join(runDir, "api", "peer.sock"),
   };
 }

@@ -121,6 +121,7 @@ export class SimulatedHost {
       ...this.disk.mount(clock),
       runtime: this.machine.runtime(clock),
       images: this.machine.images(clock),
+      volumes: this.machine.volumes(clock),
       mesh: async (members) => {
         mesh = new SimulatedMesh(network, peer, clock, (other) => members.has(other));
         return mesh;

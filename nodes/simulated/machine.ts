@@ -1,7 +1,8 @@
 import { hash } from "node:crypto";
-import { CcError, type ContainerId } from "../../src/base/index.ts";
+import { CcError, type ContainerId, type VolumeId } from "../../src/base/index.ts";
 import type { ContainerRuntime, ContainerSpec, Exit, Found } from "../../src/containers/index.ts";
 import type { ImageOnHost, ImageStore } from "../../src/images/index.ts";
+import type { VolumeFiles } from "../../src/volumes/index.ts";
 import type { SeededRandom } from "./random.ts";
 import type { HostClock, MachineTime, Timeline } from "./timeline.ts";
 
@@ -11,6 +12,7 @@ export type ProcessRun = {
   readonly container: ContainerId;
   readonly runToken: string;
   readonly memoryBytes: number;
+  readonly volumes: readonly VolumeId[];
   readonly startedAtMs: number;
   endedAtMs: number | undefined;
 };
@@ -24,6 +26,9 @@ type Bundle = {
   run: ProcessRun | undefined;
   cancelEnd: () => void;
 };
+
+/** A volume's file: once formatted it keeps what was written to it. `birth` tells two file systems of one id apart. */
+type VolumeFile = { readonly sizeBytes: number; readonly birth: number };
 
 export type MachineSpeed = { startMsMin: number; startMsMax: number; pullMsMin: number; pullMsMax: number };
 
@@ -43,6 +48,7 @@ export class Machine {
   readonly name: string;
   readonly speed: MachineSpeed = { startMsMin: 20, startMsMax: 120, pullMsMin: 100, pullMsMax: 1_500 };
   readonly bundles = new Map<ContainerId, Bundle>();
+  readonly #volumes = new Map<VolumeId, VolumeFile>();
   #pulls: string[] = [];
   #images = new Map<string, ImageOnHost>();
   readonly #timeline: Timeline;
@@ -84,12 +90,28 @@ export class Machine {
     this.bundles.clear();
     for (const [id, bundle] of to.bundles) this.bundles.set(id, { ...bundle, state: bundle.state === "running" ? "ended" : bundle.state, run: undefined });
     this.#images = new Map(to.images);
+    this.#volumes.clear();
+    for (const [id, file] of to.volumes) this.#volumes.set(id, file);
   }
 
-  snapshot(): { readonly bundles: ReadonlyMap<ContainerId, Bundle>; readonly images: ReadonlyMap<string, ImageOnHost> } {
+  /** Somebody takes a file away. */
+  loseVolume(id: VolumeId): void {
+    this.#volumes.delete(id);
+  }
+
+  volumeFiles(): ReadonlyMap<VolumeId, VolumeFile> {
+    return this.#volumes;
+  }
+
+  snapshot(): {
+    readonly bundles: ReadonlyMap<ContainerId, Bundle>;
+    readonly images: ReadonlyMap<string, ImageOnHost>;
+    readonly volumes: ReadonlyMap<VolumeId, VolumeFile>;
+  } {
     return {
       bundles: new Map([...this.bundles].map(([id, bundle]) => [id, { ...bundle, exit: undefined, cancelEnd: () => undefined }])),
       images: new Map(this.#images),
+      volumes: new Map(this.#volumes),
     };
   }
 
@@ -122,6 +144,8 @@ export class Machine {
             () => undefined,
             (error: unknown) => error,
           ));
+        const absent = spec.volumes.find(({ id }) => !this.#volumes.has(id));
+        if (refusal === undefined && absent !== undefined) throw new CcError("NOT_FOUND", `volume ${absent.id} was never made on this host`);
         if (this.bundles.get(spec.id) !== bundle) throw new CcError("CONTAINER_FAILED", "its bundle was removed meanwhile");
         if (signal.aborted || refusal !== undefined) {
           // Nothing of a start that failed stays: not its token either.
@@ -170,6 +194,29 @@ export class Machine {
     };
   }
 
+  /** The same for volumes' files. */
+  volumes(clock: HostClock): VolumeFiles {
+    const pause = (): Promise<void> => new Promise((resolve) => clock.after(this.#random.between(1, 30), resolve));
+    const usersOf = (id: VolumeId): ContainerId[] =>
+      [...this.bundles.values()].flatMap(({ spec }) => (spec.volumes.some((mount) => mount.id === id) ? [spec.id] : []));
+    return {
+      list: async () => [...this.#volumes].map(([id, { sizeBytes }]) => ({ id, formatted: true, sizeBytes, allocatedBytes: 0, users: usersOf(id) })),
+      usage: async (id) => {
+        const file = this.#volumes.get(id);
+        return file === undefined ? undefined : { sizeBytes: file.sizeBytes, allocatedBytes: 0, usedBytes: 0 };
+      },
+      ensureReady: async (id, sizeBytes) => {
+        await pause();
+        if (!this.#volumes.has(id)) this.#volumes.set(id, { sizeBytes, birth: this.#timeline.nowMs });
+      },
+      remove: async (id) => {
+        await pause();
+        if (usersOf(id).length > 0) throw new CcError("IN_USE", "a container has it");
+        this.#volumes.delete(id);
+      },
+    };
+  }
+
   /** The same for images: `missing` is in no registry, `flaky...` fails now and then, `slow...` takes minutes. */
   images(clock: HostClock): ImageStore {
     return {
@@ -212,6 +259,7 @@ export class Machine {
       container: bundle.spec.id,
       runToken: bundle.runToken,
       memoryBytes: bundle.spec.memoryBytes,
+      volumes: bundle.spec.volumes.map(({ id }) => id),
       startedAtMs: this.#timeline.nowMs,
       endedAtMs: undefined,
     };

@@ -3,6 +3,7 @@ import { FAULTS, FaultSchedule } from "./faults.ts";
 import { Watch } from "./invariants/watch.ts";
 import { Liar } from "./liar.ts";
 import { Replayer } from "./replayer.ts";
+import { VolumeWork } from "./volume-work.ts";
 import { Workload } from "./workload.ts";
 import { World } from "./world.ts";
 
@@ -15,7 +16,7 @@ export type SeededOptions = {
   readonly print?: (line: string) => void;
 };
 
-const STREAM = { world: 128, faults: 129, work: 130, liar: 131, replayer: 132, administration: 133, clocks: 134 } as const;
+const STREAM = { world: 128, faults: 129, work: 130, liar: 131, replayer: 132, administration: 133, clocks: 134, volumes: 135 } as const;
 const HOSTS_MAX = 6;
 /** Below the 5 minutes in which a signed time is taken, by as much as hosts' clocks are commonly off. */
 const USER_SKEW_MS_MAX = 200_000;
@@ -42,6 +43,8 @@ export async function runSeeded(options: SeededOptions): Promise<World> {
     const faults = new FaultSchedule(world, world.random(STREAM.faults), kinds);
     const work = new Workload(world, world.random(STREAM.work));
     const doing = [faults.run(untilMs, faultGapMs), ...users.map((user) => work.run(user, untilMs, user.role === "viewer" ? 4 * workGapMs : workGapMs))];
+    const volumes = volumesIn(world);
+    if (volumes !== undefined) doing.push(...users.slice(0, 2).map((user) => volumes.run(user, untilMs, workGapMs)));
     if (company.liar) doing.push(lie(world, untilMs));
     if (company.replayer) doing.push(new Replayer(world, world.random(STREAM.replayer)).run(untilMs, 1_000));
     if (company.administration) doing.push(new Administration(world, world.random(STREAM.administration), HOSTS_MAX).run(untilMs, 5_000));
@@ -49,9 +52,16 @@ export async function runSeeded(options: SeededOptions): Promise<World> {
     faults.heal();
     await world.untilConnected(60_000);
     await work.settled();
+    await volumes?.settled();
     await watch.healed();
   });
   return world;
+}
+
+/** In half of the worlds, by a stream of its own: what the others do is as it was before there were volumes. */
+function volumesIn(world: World): VolumeWork | undefined {
+  const random = world.random(STREAM.volumes);
+  return random.chance(0.5) ? new VolumeWork(world, random) : undefined;
 }
 
 async function lie(world: World, untilMs: number): Promise<void> {

@@ -131,5 +131,14 @@ export class User {
   }
 }
 
-const READS: ReadonlySet<string> = new Set(["WhoAmI", "ListContainers", "ContainerStatus", "Resolve", "ListHosts", "ListKeys"]);
+const READS: ReadonlySet<string> = new Set([
+  "WhoAmI",
+  "ListContainers",
+  "ContainerStatus",
+  "ListVolumes",
+  "InspectVolumes",
+  "Resolve",
+  "ListHosts",
+  "ListKeys",
+]);
 const isWrite = (call: SignedCall): boolean => !READS.has(call);

@@ -24,6 +24,7 @@ export type ContainerMetrics = Plain<wire.ContainerMetrics>;
 export type ItemError = Plain<wire.ItemError>;
 export type BidAnswer = Plain<wire.BidAnswer>;
 export type ChangeReply = Plain<wire.ChangeReply>;
+export type VolumeState = Plain<wire.VolumeState>;
 
 type Calls = {
   Hello: [wire.HelloRequest, wire.HelloReply];
@@ -38,6 +39,10 @@ type Calls = {
   Start: [wire.StartRequest, wire.ChangeReply];
   Restart: [wire.RestartRequest, wire.ChangeReply];
   Remove: [wire.RemoveRequest, wire.ChangeReply];
+  CreateVolume: [wire.CreateVolumeRequest, wire.CreateVolumeReply];
+  ListVolumes: [wire.ListVolumesRequest, wire.ListVolumesReply];
+  InspectVolumes: [wire.InspectVolumesRequest, wire.InspectVolumesReply];
+  DeleteVolumes: [wire.DeleteVolumesRequest, wire.ChangeReply];
   ListHosts: [wire.ListHostsRequest, wire.ListHostsReply];
   CreateInvite: [wire.CreateInviteRequest, wire.CreateInviteReply];
   RemoveHost: [wire.RemoveHostRequest, wire.RemoveHostReply];
@@ -59,7 +64,19 @@ export type AttachRequest = Partial<Omit<Plain<wire.AttachRequest>, "to">>;
 export type StreamRequestOf<C extends StreamCall> = C extends "Run" ? RequestOf<"Run"> : C extends "Logs" ? LogsRequest : AttachRequest;
 
 /** Calls that change something: they carry the client's token, and what they wrote is remembered. */
-export const WRITE_CALLS: ReadonlySet<string> = new Set(["Run", "Stop", "Start", "Restart", "Remove", "CreateInvite", "RemoveHost", "CreateKey", "RevokeKey"]);
+export const WRITE_CALLS: ReadonlySet<string> = new Set([
+  "Run",
+  "Stop",
+  "Start",
+  "Restart",
+  "Remove",
+  "CreateInvite",
+  "RemoveHost",
+  "CreateKey",
+  "RevokeKey",
+  "CreateVolume",
+  "DeleteVolumes",
+]);
 
 // Shapes: an example value a field. "" string, 0 number, false boolean, [item] list, MAP string map, NUMBERS map of
 // numbers, undefined an optional number.
@@ -115,6 +132,21 @@ const HOST: HostState = {
   admitted: [""],
 };
 const KEY: KeyState = { id: "", name: "", role: "", signedBy: "", createdAtMs: 0, revoked: false, revokedAtMs: 0, signed: [""] };
+const VOLUME: VolumeState = {
+  id: "",
+  name: "",
+  sizeBytes: 0,
+  persistent: false,
+  state: "",
+  host: "",
+  hostName: "",
+  zone: "",
+  hostReachable: false,
+  createdAtMs: 0,
+  users: [{ container: "", name: "", path: "", readOnly: false, phase: "" }],
+  epoch: 0,
+  key: "",
+};
 const METRICS = {
   id: "",
   name: "",
@@ -147,6 +179,10 @@ const SHAPES: { readonly [C in CallName]: ReplyOf<C> } = {
   Start: CHANGE,
   Restart: CHANGE,
   Remove: CHANGE,
+  CreateVolume: { id: "", copies: 0, wrote: [WRITTEN] },
+  ListVolumes: { volumes: [VOLUME], unreachable: [""], asOfMs: 0 },
+  InspectVolumes: { volumes: [VOLUME], errors: [ITEM_ERROR] },
+  DeleteVolumes: CHANGE,
   ListHosts: { hosts: [HOST] },
   CreateInvite: { id: "", addresses: [""], endpoints: [""], wrote: [WRITTEN], copies: 0 },
   RemoveHost: { wrote: [WRITTEN], copies: 0 },
@@ -156,7 +192,7 @@ const SHAPES: { readonly [C in CallName]: ReplyOf<C> } = {
   Metrics: { containers: [METRICS], errors: [ITEM_ERROR] },
 };
 /** Fields without a value of their own in the shapes: present only where the peer sent them. */
-const OPTIONAL_NUMBERS: ReadonlySet<string> = new Set(["exitCode"]);
+const OPTIONAL_NUMBERS: ReadonlySet<string> = new Set(["exitCode", "usedBytes", "allocatedBytes"]);
 
 const isObject = (value: unknown): value is Readonly<Record<string, unknown>> => typeof value === "object" && value !== null && !Array.isArray(value);
 

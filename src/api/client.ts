@@ -134,6 +134,9 @@ export async function callUnsigned<C extends UnsignedCall>(
   }
 }
 
+/** Calls whose retry at another peer has to know where it was tried before. */
+const TELLS_ASKED: ReadonlySet<string> = new Set(["Run", "CreateVolume"]);
+
 type Attempt = { readonly connection: Connection; readonly endpoint: Endpoint; readonly peer: ProvenPeer; readonly askedBefore: readonly string[] };
 
 export function createCloudClient(parts: ClientParts, settings: ClientSettings): CloudClient {
@@ -246,7 +249,7 @@ export function createCloudClient(parts: ClientParts, settings: ClientSettings):
     return await withRetries(
       isWrite,
       async ({ connection, endpoint, peer, askedBefore }) => {
-        const asked = call === "Run" && askedBefore.length > 0 ? { askedBefore } : {};
+        const asked = TELLS_ASKED.has(call) && askedBefore.length > 0 ? { askedBefore } : {};
         const signed = signBody(call, peer, { ...token, ...request, ...asked });
         // A stream ends its connection: the next call dials anew.
         if (kept?.connection === connection) kept = undefined;
@@ -266,7 +269,7 @@ export function createCloudClient(parts: ClientParts, settings: ClientSettings):
       const isWrite = WRITE_CALLS.has(call);
       const token = isWrite ? { token: newToken() } : {};
       const reply = await withRetries(isWrite, async ({ connection, endpoint, peer, askedBefore }) => {
-        const asked = call === "Run" && askedBefore.length > 0 ? { askedBefore } : {};
+        const asked = TELLS_ASKED.has(call) && askedBefore.length > 0 ? { askedBefore } : {};
         const body = typeof request === "function" ? request(peer) : request;
         const answer = await exchange(clock, connection, endpoint, callPath(call), signBody(call, peer, { ...token, ...body, ...asked }));
         answeredBy = peer;

@@ -45,6 +45,9 @@ const NOFILE_MAX = 1_048_576;
 /** A filter compiled before (base64 of crun's seccomp.bpf) or the rules to compile: crun 1.8 starts 4 ms sooner with the former. */
 export type SeccompSource = { readonly kind: "rules"; readonly rules: Seccomp } | { readonly kind: "compiled"; readonly bpfBase64: string };
 
+/** A volume in a container: where it is mounted on the host, and its place in the container, free of links. */
+export type BoundVolume = { readonly source: string; readonly path: string; readonly readOnly: boolean };
+
 export type BundleInput = {
   readonly spec: ContainerSpec;
   readonly args: readonly string[];
@@ -60,6 +63,8 @@ export type BundleInput = {
   readonly cgroup: string;
   /** Files that appear as /etc/NAME. They lie on the container's own disk, so that filling them fills nothing else. */
   readonly etc: Readonly<Record<string, string>>;
+  /** Parents before what lies in them. */
+  readonly volumes: readonly BoundVolume[];
   /** A static init on the host, where the spec wants one. */
   readonly init: string | undefined;
   /** The caller's own hard limit of open files: more can't be given without CAP_SYS_RESOURCE. */
@@ -131,6 +136,13 @@ function mountsOf(input: BundleInput): readonly Mount[] {
     options: ["bind", ...(input.spec.readOnly ? ["ro"] : ["rw"]), ...quiet],
   }));
   const init = input.init === undefined ? [] : [{ destination: INIT_PATH, type: "bind", source: input.init, options: ["bind", "ro", "nosuid", "nodev"] }];
+  // Mapped as the container's ids are: on the disk they are what the container sees. Below the files of /etc, if one lies there.
+  const volumes = input.volumes.map(({ source, path, readOnly }) => ({
+    destination: path,
+    type: "bind",
+    source,
+    options: ["rbind", readOnly ? "ro" : "rw", "nosuid", "nodev", "idmap"],
+  }));
   return [
     { destination: "/proc", type: "proc", source: "proc", options: quiet },
     { destination: "/dev", type: "tmpfs", source: "tmpfs", options: ["nosuid", "noexec", "strictatime", "mode=755", "size=65536k"] },
@@ -139,6 +151,7 @@ function mountsOf(input: BundleInput): readonly Mount[] {
     { destination: "/dev/mqueue", type: "mqueue", source: "mqueue", options: quiet },
     { destination: "/sys", type: "sysfs", source: "sysfs", options: [...quiet, "ro"] },
     { destination: "/sys/fs/cgroup", type: "cgroup", source: "cgroup", options: [...quiet, "ro", "relatime"] },
+    ...volumes,
     ...etc,
     ...init,
   ];

@@ -29,3 +29,4 @@ export * from "./supervision.ts";
 export * from "./supervisor.ts";
 export * from "./supervisor-ports.ts";
 export * from "./user.ts";
+export * from "./volume-mounts.ts";

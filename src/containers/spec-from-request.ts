@@ -1,8 +1,10 @@
 import { toBinary } from "@bufbuild/protobuf";
 import { ContainerSpecSchema, type ContainerSpec as SpecMessage } from "../api/gen/cc/v1/cloud_pb.ts";
 import { type ContainerId, formatSize, isName, ok, type Refusal, type Result, refuse } from "../base/index.ts";
+import { shown } from "./shown.ts";
 import { type ContainerSpec, type RestartPolicy, SPEC_DEFAULTS, SPEC_LIMITS, signalName } from "./spec.ts";
 import { parseUser } from "./user.ts";
+import { volumeMounts } from "./volume-mounts.ts";
 
 const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_.-]*$/;
 const LABEL_KEY = /^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$/;
@@ -36,6 +38,8 @@ export function specFromRequest(id: ContainerId, message: SpecMessage): Result<C
     keepEndedMs: whole("keep_ended_ms", message.keepEndedMs, SPEC_DEFAULTS.keepEndedMs, SPEC_LIMITS.keepEndedMs),
   };
   for (const number of Object.values(numbers)) if (!number.ok) return number;
+  const volumes = volumeMounts(message.volumes);
+  if (!volumes.ok) return volumes;
   const value = (number: Result<number>): number => (number.ok ? number.value : 0);
 
   return ok({
@@ -61,6 +65,7 @@ export function specFromRequest(id: ContainerId, message: SpecMessage): Result<C
     stdinOpen: message.stdinOpen,
     removeWhenEnded: message.removeWhenEnded,
     keepEndedMs: value(numbers.keepEndedMs),
+    volumes: volumes.value,
   });
 }
 
@@ -138,9 +143,4 @@ function size(what: string, given: number, otherwise: number, [min, max]: readon
   if (given === 0) return ok(otherwise);
   if (Number.isInteger(given) && given >= min && given <= max) return ok(given);
   return refuse("BAD_SIZE", `${what} is ${given} bytes; give whole bytes from ${min} (${formatSize(min)}) to ${formatSize(max)}`);
-}
-
-/** A user's text inside a message: short, and nothing that could write into a terminal. */
-function shown(text: string): string {
-  return text.replace(/[^\x20-\x7e]/g, "?").slice(0, 64);
 }

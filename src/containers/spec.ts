@@ -1,6 +1,9 @@
-import type { ContainerId } from "../base/index.ts";
+import type { ContainerId, VolumeId } from "../base/index.ts";
 
 export type RestartPolicy = "no" | "on-failure" | "always";
+
+/** A volume, and where in the container it lies: an absolute path, normalised. */
+export type VolumeMount = { readonly id: VolumeId; readonly path: string; readonly readOnly: boolean };
 
 /** What one container is to be, complete: every default filled in, every value checked. Sizes in bytes, times in ms. */
 export type ContainerSpec = {
@@ -34,6 +37,8 @@ export type ContainerSpec = {
   readonly removeWhenEnded: boolean;
   /** How long it is kept once it has ended by itself. */
   readonly keepEndedMs: number;
+  /** Parents before what lies in them. */
+  readonly volumes: readonly VolumeMount[];
 };
 
 /** What a user leaves out. README's table of `cc run` says the same. */
@@ -73,6 +78,9 @@ export const SPEC_LIMITS = {
   stopTimeoutMs: [1, 3_600_000],
   logFileBytes: [64 * 1024, 1024 ** 3],
   logFiles: [1, 100],
+  // Each is a mount, made in turn before the process starts.
+  volumesMax: 32,
+  volumePathBytesMax: 1024,
   keepEndedMs: [1, 10 * 365 * 86_400_000],
 } as const satisfies Record<string, number | readonly [number, number]>;
 

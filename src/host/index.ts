@@ -8,6 +8,7 @@
  * Files: `writeFileDurably` replaces a file so that a power cut leaves the old or the new one.
  * User namespace: one per host for all its containers, made once and pinned by a bind mount of its ns file, so that
  * layers are unpacked with the owners that containers see, and a returning peer finds the namespace of running ones.
+ * Mounts and loop devices are read from the kernel, never remembered.
  * Log: pino, JSON lines on stderr, secret-looking fields hidden whoever logs them.
  *
  * Rejected: execa and zx (what we need is less than their surface), pino's own redaction (it wants every path listed
@@ -19,7 +20,9 @@ export { systemClock } from "./clock.ts";
 export { createCommandRunner, errorCode, type StreamingCommandRunner } from "./command-runner.ts";
 export { makeFolderDurably, removeFileDurably, syncFolder, writeFileDurably } from "./durable-file.ts";
 export { createLogger, type LogLevel } from "./logger.ts";
+export { loopsOver, type MountPoint, mountsIn } from "./mounts.ts";
 export { systemRandom } from "./random.ts";
 export { redact } from "./redact.ts";
 export { createShellHelper } from "./shell-helper.ts";
+export { sparseFile } from "./sparse-file.ts";
 export { createUserNamespacePin, DEFAULT_ID_RANGE, type IdMap, type UserNamespaceInit, type UserNamespacePin } from "./user-namespace.ts";

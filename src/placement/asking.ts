@@ -2,7 +2,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import type { BidAnswer } from "../api/gen/cc/v1/cloud_pb.ts";
 import { type BidMessage, type BidRequest, BidRequestSchema } from "../api/gen/cc/v1/mesh_pb.ts";
 import type { SignedRequest } from "../api/gen/cc/v1/records_pb.ts";
-import { asCcError, base32, type ContainerId, type PeerId } from "../base/index.ts";
+import { asCcError, base32, type ContainerId, type PeerId, type VolumeId } from "../base/index.ts";
 import { bidTopic } from "../mesh/index.ts";
 import { type Answer, fromBidMessage } from "./answers.ts";
 import type { Attempts } from "./attempts.ts";
@@ -143,8 +143,8 @@ export class Asking {
     return name === "" ? undefined : this.#parts.view.liveByName(name).find((other) => other !== this.#id);
   }
 
-  /** Fetches what a peer has about containers into the own replica. */
-  async bring(peer: PeerId, ids: readonly ContainerId[]): Promise<void> {
+  /** Fetches what a peer has about containers and volumes into the own replica. */
+  async bring(peer: PeerId, ids: readonly (ContainerId | VolumeId)[]): Promise<void> {
     const { mesh, replica, logger } = this.#parts;
     if (peer === mesh.self) return;
     this.#proving += 1;
@@ -184,13 +184,14 @@ export class Asking {
   }
 
   #newBidRequest(): BidRequest {
-    const { mesh, random, clock } = this.#parts;
+    const { mesh, random, clock, view } = this.#parts;
     return create(BidRequestSchema, {
       requestId: `${this.#id}.${base32(random.bytes(5))}`,
       container: this.#id,
       requester: mesh.self,
       request: this.#request,
       sentAtMs: clock.nowMs(),
+      volumes: [...view.holdingsOf(this.#asked.requirements.volumes)],
     });
   }
 

@@ -244,7 +244,7 @@ export class Attempt implements ActiveAttempt {
         return this.#placed(this.#parts.view.container(this.id)?.best ?? award.holding, end.copies, [...this.#storedStamp(), ...end.records]);
       case "declined":
         this.#attempts.settle(this.id);
-        if (end.code === "CONFLICT" || end.code === "NAME_TAKEN") await this.#asking.bring(holder, [this.id]);
+        if (end.code === "CONFLICT" || end.code === "NAME_TAKEN") await this.#asking.bring(holder, [this.id, ...this.#asked.requirements.volumes]);
         // A lapsed bid can be given anew; every other reason stands until the next attempt.
         if (end.code === "TIMEOUT") this.#asking.forget(holder);
         else await this.#asking.keep(holder, { kind: "refused", code: end.code, reason: end.reason });

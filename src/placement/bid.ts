@@ -11,6 +11,8 @@ export type BiddingHost = KnownHost & {
   readonly hasImage: boolean;
   /** Runnable processes per core, averaged over the last minute: work that is not ours shows here too. */
   readonly loadPerCore: number;
+  /** What the container's volumes would take of this host's disk, and how many of them have to be handed over first. */
+  readonly volumes: { readonly bytes: number; readonly foreign: number };
   /** Zone of the peer that asks: output and input flow through it. */
   readonly requesterZone: string;
 };
@@ -31,16 +33,19 @@ export type PriceTerms = {
   readonly zone: number;
   /** 10 per runnable process and core, at most 40: the machine's own work. */
   readonly load: number;
+  /** 10 for each fresh volume that another host holds: a round trip more, and one more host that has to answer. */
+  readonly volumes: number;
 };
 
-const WEIGHTS = { memory: 100, disk: 50, cpu: 100, image: 60, label: 20, zone: 5, load: 10, loadMax: 40 } as const;
+const WEIGHTS = { memory: 100, disk: 50, cpu: 100, image: 60, label: 20, zone: 5, load: 10, loadMax: 40, volume: 10 } as const;
 
 /** Can I take it, and at which price? Refused with the reason that the user will read. */
 export function priceBid(asked: Requirements, host: BiddingHost): Result<{ readonly price: number; readonly terms: PriceTerms }> {
   const named = isAskedFor(asked, host);
   if (!named.ok) return named;
   if (host.draining) return refuse("NO_ROOM", "the host is being drained");
-  const needs = needsOf(asked);
+  const own = needsOf(asked);
+  const needs = { ...own, diskBytes: own.diskBytes + host.volumes.bytes };
   const lacks = whatLacks(host.declared, host.used, needs);
   if (lacks !== undefined) return refuse("NO_ROOM", lacks);
   const terms: PriceTerms = {
@@ -51,6 +56,7 @@ export function priceBid(asked: Requirements, host: BiddingHost): Result<{ reado
     labels: labelPoints(asked.labels, host.labels),
     zone: host.zone === host.requesterZone ? 0 : WEIGHTS.zone,
     load: round(Math.min(WEIGHTS.loadMax, WEIGHTS.load * Math.max(0, host.loadPerCore))),
+    volumes: WEIGHTS.volume * host.volumes.foreign,
   };
   return ok({ price: round(Object.values(terms).reduce((sum, term) => sum + term, 0)), terms });
 }

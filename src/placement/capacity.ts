@@ -28,6 +28,7 @@ export class CapacityLedger {
   #declared: DeclaredCapacity;
   readonly #counted = new Map<ContainerId, Needs>();
   #used: UsedCapacity = { memoryBytes: 0, diskBytes: 0, cpuShares: 0, containers: 0 };
+  #volumeBytes = 0;
 
   constructor(declared: DeclaredCapacity) {
     this.#declared = declared;
@@ -38,7 +39,12 @@ export class CapacityLedger {
   }
 
   get used(): UsedCapacity {
-    return this.#used;
+    return { ...this.#used, diskBytes: this.#used.diskBytes + this.#volumeBytes };
+  }
+
+  /** What volumes take of the disk, all together: whatever container has them, each is there once. */
+  countVolumes(bytes: number): void {
+    this.#volumeBytes = bytes;
   }
 
   ids(): readonly ContainerId[] {
@@ -55,15 +61,16 @@ export class CapacityLedger {
   }
 
   whatLacks(needs: Needs): string | undefined {
-    return whatLacks(this.#declared, this.#used, needs);
+    return whatLacks(this.#declared, this.used, needs);
   }
 
-  /** Takes the room if it is there. The same id again is the same room. */
-  take(id: ContainerId, needs: Needs): Result<true> {
+  /** Takes the room if it is there, with so many bytes for volumes beside it. The same id again is the same room. */
+  take(id: ContainerId, needs: Needs, volumeBytes = 0): Result<true> {
     if (this.#counted.has(id)) return ok(true);
-    const lacks = this.whatLacks(needs);
+    const lacks = this.whatLacks({ ...needs, diskBytes: needs.diskBytes + volumeBytes });
     if (lacks !== undefined) return refuse("NO_ROOM", lacks);
     this.count(id, needs);
+    this.#volumeBytes += volumeBytes;
     return ok(true);
   }
 

@@ -8,7 +8,7 @@ import {
   type SignedRequest,
   StampedRequestSchema,
 } from "../api/gen/cc/v1/records_pb.ts";
-import { type ContainerId, isContainerId, type PeerId } from "../base/index.ts";
+import { type ContainerId, isContainerId, type PeerId, type VolumeId } from "../base/index.ts";
 import { hostKey, parseRecordKey, type Replica, type StoredRecord } from "../state/index.ts";
 import type { PlacementParts } from "./ports.ts";
 import { type Needs, needsOf } from "./requirements.ts";
@@ -36,14 +36,40 @@ export function claimedHere(replica: Replica): readonly ContainerId[] {
  */
 export function countedNeeds(id: ContainerId, parts: Pick<PlacementParts, "replica" | "requests" | "view">): Needs | undefined {
   const { replica, requests, view } = parts;
-  const claim = replica.get(hostKey(replica.self, replica.zone, "claim", id));
-  const phase = replica.get(hostKey(replica.self, replica.zone, "phase", id));
-  if (claim === undefined || claim.final || phase?.final === true) return undefined;
-  if (phase !== undefined && readPhase(phase.content)?.phase === "yielded") return undefined;
+  const claim = countedClaim(id, replica);
+  if (claim === undefined) return undefined;
   const needs = needsOfClaims.get(claim) ?? needsIn(requestOf(claim.content), requests);
   if (needs === undefined) return needsIn(view.container(id)?.request, requests) ?? { memoryBytes: 0, diskBytes: 0, cpuShares: 0 };
   needsOfClaims.set(claim, needs);
   return needs;
+}
+
+function countedClaim(id: ContainerId, replica: Replica): StoredRecord | undefined {
+  const claim = replica.get(hostKey(replica.self, replica.zone, "claim", id));
+  const phase = replica.get(hostKey(replica.self, replica.zone, "phase", id));
+  if (claim === undefined || claim.final || phase?.final === true) return undefined;
+  return phase !== undefined && readPhase(phase.content)?.phase === "yielded" ? undefined : claim;
+}
+
+/** Containers that this host's counted claims have for each volume, whoever may see those containers: ended ones too. */
+export function volumeUsesHere(parts: Pick<PlacementParts, "replica" | "requests">): ReadonlyMap<VolumeId, readonly ContainerId[]> {
+  const uses = new Map<VolumeId, ContainerId[]>();
+  for (const id of claimedHere(parts.replica)) {
+    const claim = countedClaim(id, parts.replica);
+    if (claim === undefined) continue;
+    const volumes = volumesOfClaims.get(claim) ?? volumesIn(claim, parts.requests);
+    volumesOfClaims.set(claim, volumes);
+    for (const volume of volumes) uses.set(volume, [...(uses.get(volume) ?? []), id]);
+  }
+  return uses;
+}
+
+const volumesOfClaims = new WeakMap<StoredRecord, readonly VolumeId[]>();
+
+function volumesIn(claim: StoredRecord, requests: PlacementParts["requests"]): readonly VolumeId[] {
+  const request = requestOf(claim.content);
+  const asked = request === undefined ? undefined : requests.read(request);
+  return asked?.ok === true ? asked.value.requirements.volumes : [];
 }
 
 /** A claim's warrant never changes: counted again at each of its phases, it is read once. */

@@ -3,7 +3,7 @@ import { type AwardReply, AwardReplySchema, type AwardRequest } from "../api/gen
 import { ClaimSchema, PhaseSchema, type RecordFrame } from "../api/gen/cc/v1/records_pb.ts";
 import { asCcError, CcError, type ContainerId, type ErrorCode, ok, type PeerId, type Refusal, type Result, refuse } from "../base/index.ts";
 import { isStampedInTime } from "../identity/index.ts";
-import { containerIdOf, hostKey } from "../state/index.ts";
+import { containerIdOf, type Draft, hostKey } from "../state/index.ts";
 import { AWARD_CALL_MS } from "./after-award.ts";
 import { makeDecline, type OpenAward, openAward } from "./award.ts";
 import { BoundedMemory } from "./bounded-memory.ts";
@@ -51,7 +51,7 @@ export class HolderAwards {
     const underway = this.#underway.get(key);
     if (underway !== undefined) return underway;
     if (this.#underway.size >= AWARDS_AT_ONCE_MAX) throw new CcError("RATE_LIMITED", "this host is busy with other awards; ask again");
-    const deciding = this.#decide(award, key).finally(() => this.#underway.delete(key));
+    const deciding = this.#decide(award, message, key).finally(() => this.#underway.delete(key));
     this.#underway.set(key, deciding);
     return deciding;
   }
@@ -61,14 +61,30 @@ export class HolderAwards {
     return this.#taking.has(id);
   }
 
-  async #decide(award: OpenAward, key: string): Promise<AwardOutcome> {
+  async #decide(award: OpenAward, message: AwardRequest, key: string): Promise<AwardOutcome> {
     const there = await this.#claimed(award.id);
     if (there !== undefined) return there;
     const judged = await this.#judge(award);
     // Judging waited for others: the room is checked and taken in this one step.
     const taken = judged.ok ? this.#take(award, judged.value) : judged;
     if (!taken.ok) return this.#decline(award, key, taken);
-    return judged.ok ? this.#claim(award, key, judged.value) : this.#decline(award, key, judged);
+    return judged.ok ? this.#bind(award, message, key, judged.value) : this.#decline(award, key, judged);
+  }
+
+  /** Room and volumes are reserved: those that lie fresh elsewhere are fetched, then all is claimed at once. */
+  async #bind(award: OpenAward, message: AwardRequest, key: string, asked: RunAsked): Promise<AwardOutcome> {
+    const { volumes } = this.#parts;
+    this.#taking.add(award.id);
+    try {
+      const bound = await volumes.bind(award.id, message);
+      if (bound.ok) return await this.#claim(award, key, asked, bound.value);
+      this.#ledger.drop(award.id);
+      return this.#decline(award, key, bound);
+    } finally {
+      this.#taking.delete(award.id);
+      volumes.settle(award.id);
+      this.#ledger.countVolumes(volumes.countedBytes());
+    }
   }
 
   /** Everything but the room: whether the user asked for this, and whether it is still wanted here. */
@@ -101,14 +117,18 @@ export class HolderAwards {
   #take(award: OpenAward, asked: RunAsked): Result<true> {
     // Another epoch's award of the same container, being written at this moment or given up and not yet cleared.
     if (this.#ledger.has(award.id)) return refuse("CONFLICT", "this host is taking another award of this container, or still has to clear an earlier one");
-    return this.#ledger.take(award.id, needsOf(asked.requirements));
+    const { volumes } = this.#parts;
+    const room = volumes.room(asked.requirements.volumes);
+    if (!room.ok) return room;
+    const taken = this.#ledger.take(award.id, needsOf(asked.requirements), room.value.bytes);
+    if (taken.ok) volumes.reserve(award.id, asked.requirements.volumes);
+    return taken;
   }
 
-  async #claim(award: OpenAward, key: string, asked: RunAsked): Promise<AwardOutcome> {
+  async #claim(award: OpenAward, key: string, asked: RunAsked, volumes: readonly Draft[]): Promise<AwardOutcome> {
     const { replica, clock, mesh, logger } = this.#parts;
     const { id, epoch } = award;
     const nowMs = clock.nowMs();
-    this.#taking.add(id);
     const claim = create(ClaimSchema, { container: id, epoch, claimedAtMs: nowMs, warrant: { kind: { case: "award", value: award.award } } });
     const phase = create(PhaseSchema, { container: id, epoch, phase: "claimed", changedAtMs: nowMs });
     try {
@@ -116,6 +136,7 @@ export class HolderAwards {
         [
           { key: hostKey(replica.self, replica.zone, "claim", id), content: toBinary(ClaimSchema, claim) },
           { key: hostKey(replica.self, replica.zone, "phase", id), content: toBinary(PhaseSchema, phase) },
+          ...volumes,
         ],
         // A requester elsewhere is the second disk: it takes the frames of the reply before anything is acknowledged.
         { copies: award.requester === mesh.self ? 2 : 1, beside: [award.record.frame], isClaim: true },
@@ -128,8 +149,6 @@ export class HolderAwards {
       this.#ledger.drop(id);
       logger.error({ container: id, code: asCcError(fault).code }, "claim not written");
       return this.#decline(award, key, refuse("INTERNAL", "the host could not write its claim"));
-    } finally {
-      this.#taking.delete(id);
     }
   }
 

@@ -9,6 +9,9 @@ import type { CapacityLedger } from "./capacity.ts";
 import { NameHolds } from "./name-holds.ts";
 import type { PlacementParts, RunAsked } from "./ports.ts";
 
+/** A spec names at most 32 volumes, each of which a few hosts have held. */
+const VOLUME_FRAMES_MAX = 256;
+
 type Offer = { readonly atWallMs: number };
 
 /**
@@ -19,7 +22,7 @@ export class HolderBids {
   readonly #parts: PlacementParts;
   readonly #attempts: Attempts;
   readonly #ledger: CapacityLedger;
-  readonly #names = new NameHolds();
+  readonly #names = new NameHolds<ContainerId>();
   readonly #offers = new BoundedMemory<string, Offer>({ entriesMax: 8_192, keepMs: BID_VALID_MS });
 
   constructor(parts: PlacementParts, attempts: Attempts, ledger: CapacityLedger) {
@@ -38,6 +41,7 @@ export class HolderBids {
     const checked = known === undefined ? await this.#parts.requests.check(request) : { ok: true as const, value: known };
     if (!checked.ok) return { kind: "refused", code: checked.code, reason: checked.message };
     const asked = checked.value;
+    if (known === undefined && message.volumes.length > 0) await this.#parts.replica.take(message.volumes.slice(0, VOLUME_FRAMES_MAX), requester);
     // Only the addressed peer places: a bid request that another host made of somebody's request moves nothing here.
     if (asked.addressedTo !== requester || containerIdOf(asked.key, asked.token) !== id) {
       return { kind: "refused", code: "WRONG_PEER", reason: "the request is not addressed to the peer that asks for bids" };
@@ -86,8 +90,11 @@ export class HolderBids {
     const requesterZone = hosts.find((known) => known.peer === requester)?.zone ?? facts.zone;
     const { labels, draining, loadPerCore } = host;
     const { declared, used } = this.#ledger;
-    const priced = priceBid(asked.requirements, { ...facts, labels, draining, declared, used, hasImage, loadPerCore, requesterZone });
     const unsettled = this.#unsettledHolding(id);
+    const room = this.#parts.volumes.room(asked.requirements.volumes);
+    const priced = room.ok
+      ? priceBid(asked.requirements, { ...facts, labels, draining, declared, used, hasImage, loadPerCore, volumes: room.value, requesterZone })
+      : room;
     if (!priced.ok) return { kind: "refused", code: priced.code, reason: priced.message, ...(unsettled && { unsettled }) };
     this.#offers.set(offerKey(id, requester), { atWallMs: clock.nowMs() }, clock.monotonicMs());
     return { kind: "bid", price: priced.value.price, terms: priced.value.terms, validForMs: BID_VALID_MS, ...(unsettled && { unsettled }) };

@@ -55,6 +55,7 @@ export class Holder {
     this.#running = running;
     const { mesh, replica } = this.#parts;
     for (const id of claimedHere(replica)) this.#recount(id);
+    this.#ledger.countVolumes(this.#parts.volumes.countedBytes());
     this.#undo = [replica.onChange((changed) => this.#onChange(changed)), mesh.subscribe(bidTopic(replica.zone), (data) => this.#onGossip(data))];
     this.#serve();
     void this.#reconcile(running.signal);
@@ -153,6 +154,7 @@ export class Holder {
       const id = parseRecordKey(record.key)?.id;
       if (id !== undefined && isContainerId(id)) touched.add(id);
     }
+    this.#ledger.countVolumes(this.#parts.volumes.countedBytes());
     for (const id of touched) {
       this.#attempts.active(id)?.onRecords();
       if (this.#ledger.has(id)) this.#giveWayIfBeaten(id);
@@ -189,6 +191,7 @@ export class Holder {
         this.#recount(id);
         this.#giveWayIfBeaten(id);
       }
+      this.#ledger.countVolumes(this.#parts.volumes.countedBytes());
       await sleep(this.#parts.clock, RECONCILE_EVERY_MS, signal).catch(() => undefined); // Aborted: the loop ends.
     }
   }

@@ -23,11 +23,14 @@ import { Requester } from "./requester.ts";
 
 export type { Holding } from "../state/index.ts";
 export { containerIdOf } from "../state/index.ts";
+export { openAward } from "./award.ts";
 export type { PriceTerms } from "./bid.ts";
 export type { DeclaredCapacity, UsedCapacity } from "./capacity.ts";
+export { volumeUsesHere } from "./counted-claims.ts";
 export type { Holder } from "./holder.ts";
+export { NameHolds } from "./name-holds.ts";
 export type { NotPlaced, Placed, PlacementOutcome } from "./outcome.ts";
-export type { GiveWay, KnownContainer, OwnHost, PlacementParts, PlacementView, RunAsked, RunRequests } from "./ports.ts";
+export type { GiveWay, KnownContainer, OwnHost, PlacementParts, PlacementView, RunAsked, RunRequests, VolumesHere } from "./ports.ts";
 export type { Requester } from "./requester.ts";
 export type { KnownHost, Needs, Requirements } from "./requirements.ts";
 

@@ -1,8 +1,9 @@
-import type { SignedRequest } from "../api/gen/cc/v1/records_pb.ts";
-import type { Clock, ContainerId, KeyId, Logger, PeerId, Random, Result } from "../base/index.ts";
+import type { AwardRequest } from "../api/gen/cc/v1/mesh_pb.ts";
+import type { RecordFrame, SignedRequest } from "../api/gen/cc/v1/records_pb.ts";
+import type { Clock, ContainerId, KeyId, Logger, PeerId, Random, Result, VolumeId } from "../base/index.ts";
 import type { Signer, Verifier } from "../identity/index.ts";
 import type { Liveness, Mesh } from "../mesh/index.ts";
-import type { Holding, Replica } from "../state/index.ts";
+import type { Draft, Holding, Replica } from "../state/index.ts";
 import type { DeclaredCapacity } from "./capacity.ts";
 import type { KnownHost, Requirements } from "./requirements.ts";
 
@@ -50,6 +51,28 @@ export interface PlacementView {
   liveByName(name: string): readonly ContainerId[];
   /** Admitted hosts that were not removed, this one among them. */
   hosts(): readonly KnownHost[];
+  /** Who holds these volumes, as records: a bidder may not have heard of them yet. */
+  holdingsOf(volumes: readonly VolumeId[]): readonly RecordFrame[];
+}
+
+/** What placement asks of this host's volumes. */
+export interface VolumesHere {
+  /**
+   * Whether this host may serve them all, by what is known here, and how many bytes of its disk they would take on top of
+   * what is counted; `foreign`: how many of them another host has to hand over first.
+   */
+  room(volumes: readonly VolumeId[]): Result<{ readonly bytes: number; readonly foreign: number }>;
+  /** Bytes promised to volumes here: those that were mounted once, and those of containers claimed or being claimed here. */
+  countedBytes(): number;
+  /** Counts them for a container that is being claimed. From now on none of them is deleted or handed on. */
+  reserve(id: ContainerId, volumes: readonly VolumeId[]): void;
+  /**
+   * Makes this host the holder of all that is reserved for the container: whoever has one fresh hands it over, on the award's
+   * word. Gives what has to be written with the claim.
+   */
+  bind(id: ContainerId, award: AwardRequest): Promise<Result<readonly Draft[]>>;
+  /** Its claim stands from now on, or never will. */
+  settle(id: ContainerId): void;
 }
 
 /** This host, as it is now. */
@@ -86,4 +109,5 @@ export type PlacementParts = {
   readonly view: PlacementView;
   readonly host: OwnHost;
   readonly yielding: GiveWay;
+  readonly volumes: VolumesHere;
 };

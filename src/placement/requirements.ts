@@ -1,4 +1,4 @@
-import { ok, type PeerId, type Result, refuse } from "../base/index.ts";
+import { ok, type PeerId, type Result, refuse, type VolumeId } from "../base/index.ts";
 
 /** What a container asks of the host that takes it, already checked. Sizes in bytes; 1024 shares are one core's weight. */
 export type Requirements = {
@@ -14,6 +14,8 @@ export type Requirements = {
   readonly host: string;
   /** Empty: any. */
   readonly zone: string;
+  /** Volumes that it mounts, each once: all have to be on its host. */
+  readonly volumes: readonly VolumeId[];
 };
 
 /** What one container takes from a host for as long as its claim counts. It always takes one of the host's places too. */

@@ -19,7 +19,7 @@
  * xoring hashes for digests (a liar can make collisions), CRDT libraries (their merge can't know a tombstone is final).
  */
 export * from "./admission.ts";
-export { containerIdOf } from "./container-id.ts";
+export { containerIdOf, volumeIdOf } from "./ids-of-requests.ts";
 export * from "./merge.ts";
 export * from "./ports.ts";
 export { buildRecord, checkFrame, type DropReason, RECORD_BYTES_MAX } from "./record.ts";
@@ -32,5 +32,14 @@ export { stampedContentOf } from "./stamped-request.ts";
 export { compareVersions } from "./version.ts";
 export { AWARD_EPOCH_MAX, type CountedClaim, type CreateRead } from "./views/claims.ts";
 export type { ContainerView, Holding } from "./views/container.ts";
-export { createView, type Member, type Used, type View, type ViewParts } from "./views/view.ts";
+export {
+  type CountedHolding,
+  type HoldingState,
+  handOverBytes,
+  VOLUME_EPOCH_MAX,
+  type VolumeCreate,
+} from "./views/holdings.ts";
+export type { Member, ViewParts } from "./views/members.ts";
+export { createView, type Used, type View } from "./views/view.ts";
+export type { VolumeView } from "./views/volume.ts";
 export type { Wanted } from "./views/wanted.ts";

@@ -48,7 +48,8 @@ export interface VolumeDriver {
   create(id: VolumeId, sizeBytes: number): Promise<void>;
   /**
    * Mounts it for a container, once per host however many have it. Puts right what a power cut left.
-   * Throws CcError NOT_FOUND (not created here), VOLUME_DAMAGED (nothing was changed that cannot be read any more), NO_ROOM.
+   * Throws CcError NOT_FOUND (not created here), VOLUME_DAMAGED (it could not be mended without loss, and was not),
+   * CONTAINER_FAILED (it takes no writes since the disk below it failed, and others have it), TIMEOUT (still at work on it).
    */
   attach(id: VolumeId, user: ContainerId): Promise<AttachedVolume>;
   /** Gives the root of a fresh, attached volume to `owner`, on the disk when it resolves; of two the first counts. Not fresh: nothing happens. */

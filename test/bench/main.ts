@@ -21,6 +21,7 @@ import { benchPull } from "./parts/pull.ts";
 import { benchRun } from "./parts/run.ts";
 import { benchRunSteps } from "./parts/run-steps.ts";
 import { benchStartup } from "./parts/startup.ts";
+import { benchVolume } from "./parts/volume.ts";
 import { markdown, type Result } from "./report.ts";
 import { installRivals, Rivals } from "./rivals.ts";
 
@@ -73,6 +74,8 @@ async function measure(part: PartName, options: BenchOptions, lab: BenchLab, riv
       return [await benchPlacement(lab, await lab.image("bench/hello:1"), options.placements, signal)];
     case "pull":
       return [await benchPull(lab, rivals, Math.min(runs, PULL_RUNS_MAX), cleanup, signal)];
+    case "volume":
+      return [await benchVolume(runs, cleanup, signal)];
     case "idle":
       return [await benchIdle(lab, options.minutes, signal)];
     case "ps1000":

@@ -1,4 +1,4 @@
-import { type Clock, isContainerId, type Logger, type PeerId } from "../../../src/base/index.ts";
+import { type Clock, isContainerId, isVolumeId, type Logger, type PeerId } from "../../../src/base/index.ts";
 import type { Liveness, Mesh } from "../../../src/mesh/index.ts";
 import type { ReplicaService, View } from "../../../src/state/index.ts";
 
@@ -22,7 +22,9 @@ export type AskAroundParts = {
  * Asks the reachable hosts once for records of ids and names that are not known here, and takes what they have. Gives the
  * names of the hosts that could not be asked.
  */
-export type AskAround = (items: readonly string[]) => Promise<readonly string[]>;
+export type AskAround = (items: readonly string[], kind?: Kind) => Promise<readonly string[]>;
+type Kind = "container" | "volume";
+const isId = (item: string): boolean => isContainerId(item) || isVolumeId(item);
 
 /** An unknown id may be another peer's news: it is asked around before anybody is told that it does not exist. */
 export function createAskAround(parts: AskAroundParts): AskAround {
@@ -30,20 +32,17 @@ export function createAskAround(parts: AskAroundParts): AskAround {
   const rounds = new Map<string, { readonly atMs: number; readonly silent: Promise<readonly string[]> }>();
 
   mesh.handle("askAround", async (request) => {
-    const ids = new Set<string>(request.ids.slice(0, ITEMS_MAX).filter(isContainerId));
-    for (const name of request.names.slice(0, ITEMS_MAX)) for (const id of view.byName(name)) ids.add(id);
+    const ids = new Set<string>(request.ids.slice(0, ITEMS_MAX).filter(isId));
+    const named = (name: string): readonly string[] => (request.kind === "volume" ? view.volumesByName(name) : view.byName(name));
+    for (const name of request.names.slice(0, ITEMS_MAX)) for (const id of named(name)) ids.add(id);
     return { frames: view.recordsOf(ids).map((record) => record.frame) };
   });
 
-  const askOne = async (peer: PeerId, items: readonly string[]): Promise<boolean> => {
+  const askOne = async (peer: PeerId, items: readonly string[], kind: Kind): Promise<boolean> => {
     try {
-      const ids = items.filter(isContainerId);
-      const reply = await mesh.call(
-        peer,
-        "askAround",
-        { kind: "container", ids, names: items.filter((item) => !isContainerId(item)) },
-        { timeoutMs: ROUND_MS },
-      );
+      const ids = items.filter(isId);
+      const names = items.filter((item) => !isId(item));
+      const reply = await mesh.call(peer, "askAround", { kind, ids, names }, { timeoutMs: ROUND_MS });
       await replica.take(reply.frames, peer);
       return true;
     } catch (error) {
@@ -52,24 +51,26 @@ export function createAskAround(parts: AskAroundParts): AskAround {
     }
   };
 
-  const round = async (items: readonly string[]): Promise<readonly string[]> => {
+  const round = async (items: readonly string[], kind: Kind): Promise<readonly string[]> => {
     const members = view.members().filter((member) => member.peer !== mesh.self);
     const reachable = new Set(liveness.reachable());
     const asked = members.filter((member) => reachable.has(member.peer)).slice(0, HOSTS_MAX);
-    const answers = await Promise.all(asked.map(async (member) => ({ member, answered: await askOne(member.peer, items) })));
+    const answers = await Promise.all(asked.map(async (member) => ({ member, answered: await askOne(member.peer, items, kind) })));
     const silent = new Set(answers.filter((answer) => !answer.answered).map((answer) => answer.member));
     return members.filter((member) => silent.has(member) || !asked.includes(member)).map((member) => member.name || member.peer);
   };
 
-  return async (items) => {
+  return async (items, kind = "container") => {
+    // A name may be a container's and a volume's.
+    const roundOf = (item: string): string => (isId(item) ? item : `${kind} ${item}`);
     const nowMs = clock.monotonicMs();
     for (const [item, { atMs }] of rounds) if (nowMs - atMs > REMEMBERED_MS) rounds.delete(item);
-    const fresh = items.slice(0, ITEMS_MAX).filter((item) => !rounds.has(item));
+    const fresh = items.slice(0, ITEMS_MAX).filter((item) => !rounds.has(roundOf(item)));
     if (fresh.length > 0 && rounds.size + fresh.length <= REMEMBERED_MAX) {
-      const silent = round(fresh);
-      for (const item of fresh) rounds.set(item, { atMs: nowMs, silent });
+      const silent = round(fresh, kind);
+      for (const item of fresh) rounds.set(roundOf(item), { atMs: nowMs, silent });
     }
-    const silent = await Promise.all(items.map((item) => rounds.get(item)?.silent ?? []));
+    const silent = await Promise.all(items.map((item) => rounds.get(roundOf(item))?.silent ?? []));
     return [...new Set(silent.flat())];
   };
 }

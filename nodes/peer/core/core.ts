@@ -1,18 +1,7 @@
-import { create, toBinary } from "@bufbuild/protobuf";
-import { CertificateRecordSchema, HostFactsSchema } from "../../../src/api/gen/cc/v1/records_pb.ts";
 import type { Caller, FrameChannel, OpenHandlers, SignedHandlers, StreamCall } from "../../../src/api/index.ts";
-import { asCcError, type Clock, type Logger, type MeshId, type PeerId, type Random, sleep, type Zone } from "../../../src/base/index.ts";
+import { asCcError, type Clock, type Logger, type MeshId, type PeerId, type Random, type Zone } from "../../../src/base/index.ts";
 import { type ContainerRuntime, createSupervisor } from "../../../src/containers/index.ts";
-import {
-  type ActJournal,
-  Admissions,
-  encodeCertificate,
-  type HostCertificate,
-  type InviteLedger,
-  KeptActs,
-  type Signer,
-  type Verifier,
-} from "../../../src/identity/index.ts";
+import { type ActJournal, Admissions, type HostCertificate, type InviteLedger, KeptActs, type Signer, type Verifier } from "../../../src/identity/index.ts";
 import type { ImageStore } from "../../../src/images/index.ts";
 import { createObserver, type Liveness, type Mesh } from "../../../src/mesh/index.ts";
 import { createPlacement, type DeclaredCapacity, type UsedCapacity } from "../../../src/placement/index.ts";
@@ -20,13 +9,13 @@ import {
   createAdmissionCheck,
   createReplica,
   createView,
-  hostKey,
   type IdentityFile,
   type Member,
   type RecordStoreSlot,
   type ReplicaService,
   type View,
 } from "../../../src/state/index.ts";
+import { type VolumeFiles, VolumeHolder } from "../../../src/volumes/index.ts";
 import { createPhaseBoard, type PhaseBoard } from "../phase-board.ts";
 import { type Admitted, createAdmitted } from "./admitted.ts";
 import { createAskAround } from "./ask-around.ts";
@@ -40,7 +29,9 @@ import { metricsHandlers } from "./handlers/metrics.ts";
 import type { HandlerParts, HostFactsNow } from "./handlers/parts.ts";
 import { readHandlers } from "./handlers/reads.ts";
 import { runHandlers } from "./handlers/run.ts";
+import { volumeHandlers } from "./handlers/volumes.ts";
 import { createMeshTime } from "./mesh-time.ts";
+import { createOwnRecords } from "./own-records.ts";
 import { placementView } from "./placement-view.ts";
 import { withProgress } from "./pull-progress.ts";
 import { createRunRequests } from "./run-requests.ts";
@@ -62,6 +53,7 @@ export type CoreParts = {
   readonly acts: ActJournal;
   readonly runtime: ContainerRuntime;
   readonly images: ImageStore;
+  readonly volumes: VolumeFiles;
   /** The network, made for a host whose members are known by these two. */
   readonly mesh: (
     members: Pick<Admitted, "has" | "peers" | "addressesOf"> & { readonly recordedAddresses: (peer: PeerId) => readonly string[] },
@@ -93,8 +85,6 @@ export type PeerCore = {
   /** Containers run on. */
   stop(): Promise<void>;
 };
-
-const FACTS_AGAIN_MS = 60_000;
 
 export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
   const { self, meshId, zone, signer, verifier, clock, random, log, certificate } = parts;
@@ -153,7 +143,28 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
   const checking = { self, meshId, time, verifier, authority };
   const authenticator = createAuthenticator({ ...checking, acts });
   const images = withProgress(parts.images, board, () => records.claimsOf(self).flatMap(({ id }) => records.container(id) ?? []));
-  const desired = createDesired({ self, zone, view: records, replica, mayStart: (id) => placement.holder.mayStart(id), board, log });
+  const desired = createDesired({
+    self,
+    zone,
+    view: records,
+    replica,
+    mayStart: (id) => placement.holder.mayStart(id),
+    volumesReady: (ids) => volumes.ready(ids),
+    board,
+    log,
+  });
+  const requests = createRunRequests(checking);
+  const volumes = new VolumeHolder({
+    replica,
+    mesh,
+    view: records,
+    requests,
+    signer,
+    verifier,
+    files: parts.volumes,
+    clock,
+    log: log.child({ part: "volumes" }),
+  });
   const placement = createPlacement({
     mesh,
     liveness: observer,
@@ -163,7 +174,7 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
     logger: log.child({ part: "placement" }),
     signer,
     verifier,
-    requests: createRunRequests(checking),
+    requests,
     view: placementView(records),
     host: {
       capacity: parts.host.capacity,
@@ -175,6 +186,7 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
       hasImage: async (reference) => (await images.local(reference)) !== undefined,
     },
     yielding: desired,
+    volumes,
   });
   const supervisor = createSupervisor({ runtime: parts.runtime, images, desired, clock, logger: log.child({ part: "containers" }) });
   const admissions = new Admissions({ self, signer, rootPublicKey: certificate.rootPublicKey, ledger: parts.ledger, verifier });
@@ -203,54 +215,22 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
   const { hello, admit, introduce, createInvite } = admission;
   const { stream, run } = runs;
 
-  /** This host's own facts, written when they differ from what its record says. */
-  const writeFacts = async (): Promise<void> => {
-    const { name, version, endpoints, addresses } = parts.facts();
-    const { memoryBytes, diskBytes, cpuShares, containersMax } = parts.host.capacity;
-    const facts = {
-      name,
-      version,
-      addresses: [...addresses],
-      endpoints: [...endpoints],
-      capacity: { memoryBytes, diskBytes, cpuShares, containersMax },
-      labels: { ...parts.host.labels },
-      startedAtMs,
-    };
-    const key = hostKey(self, zone, "facts", "self");
-    const content = toBinary(HostFactsSchema, create(HostFactsSchema, facts));
-    const stored = replica.get(key);
-    if (stored !== undefined && Buffer.from(stored.content).equals(content)) return;
-    await replica.write([{ key, content }], { copies: 1 });
-  };
+  const own = createOwnRecords({ ...parts, startedAtMs, replica });
 
   const becomeReady = async (): Promise<void> => {
     await replica.ready(stopping.signal);
-    const key = hostKey(self, zone, "certificate", "self");
-    const content = toBinary(CertificateRecordSchema, create(CertificateRecordSchema, { certificate: Buffer.from(encodeCertificate(certificate)) }));
-    const stored = replica.get(key);
-    if (stored === undefined || !Buffer.from(stored.content).equals(content)) await replica.write([{ key, content }], { copies: 1 });
-    await writeFacts();
+    await own.writeCertificate();
+    await own.writeFacts();
     for (const { spec } of desired.all()) {
       const last = desired.lastPhase(spec.id);
       if (last !== undefined) board.set(spec.id, toBoard(last));
     }
     // Stopped meanwhile: nothing begins that nobody would end.
     stopping.signal.throwIfAborted();
+    volumes.start();
     placement.start();
     await supervisor.start();
-    void keepFacts();
-  };
-
-  /** Addresses change: a lease ends, a cable is moved. */
-  const keepFacts = async (): Promise<void> => {
-    while (!stopping.signal.aborted) {
-      try {
-        await sleep(clock, FACTS_AGAIN_MS, stopping.signal);
-        await writeFacts();
-      } catch (error) {
-        if (!stopping.signal.aborted) log.error({ err: asCcError(error) }, "this host's facts could not be written");
-      }
-    }
+    void own.keepFacts(stopping.signal);
   };
 
   let readiness: Promise<void> | undefined;
@@ -260,6 +240,7 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
       ...hostHandlers(handlerParts),
       ...readHandlers(handlerParts, askAround),
       ...changeHandlers(handlerParts, askAround),
+      ...volumeHandlers(handlerParts, { holder: volumes, files: parts.volumes }, askAround),
       ...metricsHandlers(handlerParts, parts.runtime, askAround),
       createInvite,
       run,
@@ -290,6 +271,7 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
     stop: async () => {
       stopping.abort();
       placement.stop();
+      volumes.stop();
       await supervisor.stop();
       desired.stop();
       time.stop();

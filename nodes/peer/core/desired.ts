@@ -1,6 +1,6 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { type Phase, PhaseSchema } from "../../../src/api/gen/cc/v1/records_pb.ts";
-import { type ContainerId, isErrorCode, type Logger, type PeerId, type Zone } from "../../../src/base/index.ts";
+import { type ContainerId, isErrorCode, type Logger, type PeerId, type VolumeId, type Zone } from "../../../src/base/index.ts";
 import type { Desired, DesiredContainers, PhaseName, PhaseReport, Wanted } from "../../../src/containers/index.ts";
 import type { GiveWay, Holding, Placement } from "../../../src/placement/index.ts";
 import { type ContainerView, type CountedClaim, compareVersions, hostKey, type ReplicaService, type View } from "../../../src/state/index.ts";
@@ -13,6 +13,8 @@ export type DesiredParts = {
   readonly view: View;
   readonly replica: ReplicaService;
   readonly mayStart: Placement["holder"]["mayStart"];
+  /** Throws CcError when this host may not, or cannot, serve one of them. */
+  readonly volumesReady: (volumes: readonly VolumeId[]) => Promise<void>;
   readonly board: PhaseBoard;
   readonly log: Logger;
 };
@@ -127,7 +129,14 @@ export function createDesired(parts: DesiredParts): DesiredContainers & GiveWay 
       const content = toBinary(PhaseSchema, create(PhaseSchema, toMessage(id, epoch, report)));
       await replica.write([{ key: hostKey(self, zone, "phase", id), content, final: report.phase === "gone" }], { copies: 1 });
     },
-    mayStart: async (id) => parts.mayStart(id).ok,
+    mayStart: async (id) => {
+      if (!parts.mayStart(id).ok) return false;
+      const container = view.container(id);
+      const volumes = container === undefined ? [] : (desiredOf(container)?.spec.volumes ?? []);
+      await parts.volumesReady(volumes.map((mount) => mount.id));
+      // The disk may have taken its time.
+      return parts.mayStart(id).ok;
+    },
     async giveWay(id: ContainerId, to: Holding) {
       // The records say so already: the supervisor finds it in `all`, stops the container and reports `yielded`.
       parts.log.info({ container: id, to: to.holder, epoch: to.epoch }, "another host holds it now");

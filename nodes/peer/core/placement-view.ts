@@ -16,6 +16,7 @@ export function placementView(view: View): PlacementView {
       };
     },
     liveByName: (name) => view.byName(name),
+    holdingsOf: (volumes) => volumes.flatMap((id) => view.volume(id)?.holdings.map(({ record }) => record.frame) ?? []),
     hosts: () => view.members().map(({ peer, name, zone }) => ({ peer, name, zone })),
   };
 }

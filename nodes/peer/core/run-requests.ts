@@ -1,7 +1,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { ContainerSpecSchema, type RunRequest, RunRequestSchema, type ContainerSpec as SpecMessage } from "../../../src/api/gen/cc/v1/cloud_pb.ts";
 import { decodeBody } from "../../../src/api/index.ts";
-import { asCcError, type ContainerId, isPeerId, isZone, type MeshId, ok, type PeerId, type Result, refuse } from "../../../src/base/index.ts";
+import { asCcError, type ContainerId, isPeerId, isVolumeId, isZone, type MeshId, ok, type PeerId, type Result, refuse } from "../../../src/base/index.ts";
 import { type ContainerSpec, specFromRequest } from "../../../src/containers/index.ts";
 import { type Authority, checkRequest, readAddressing, requestParameters, type SignedRequest, sha256, type Verifier } from "../../../src/identity/index.ts";
 import { parseImageReference } from "../../../src/images/index.ts";
@@ -71,6 +71,7 @@ function readRunAnew(request: SignedRequest): Result<RunRead> {
       labels: spec.labels,
       host: message.host,
       zone: message.zone,
+      volumes: [...new Set(message.volumes.map(({ volume }) => volume).filter(isVolumeId))],
     },
     askedBefore: body.askedBefore.filter(isPeerId),
     spec: fingerprint(message),

@@ -20,6 +20,10 @@ export const INVARIANTS = {
   names: "of creates of one name while all were connected at most one is live",
   bounded: "memories that others fill stay bounded",
   "invite-uses": "no invite admits more hosts than it says",
+  "one-file-system": "a volume is one file system on one host: whoever uses it finds what was written before",
+  "volume-kept": "no volume that was used goes but by a delete: not with a lost store, not with a late record",
+  "volume-gone": "a delete that is acknowledged means gone, and nothing in use is deleted; of several all or none",
+  "one-volume": "one token makes one volume",
   story: "a directed history comes to the end that its rule promises",
 } as const;
 

@@ -9,6 +9,7 @@ import { OnceLive } from "./once-live.ts";
 import { connectedSinceMs, liveHosts } from "./reach.ts";
 import { checkRoom } from "./room.ts";
 import { StartWatch } from "./starts.ts";
+import { VolumeWatch } from "./volumes.ts";
 import { WarrantWatch } from "./warranted.ts";
 
 const LOOK_EVERY_MS = 500;
@@ -23,12 +24,14 @@ export class Watch {
   readonly warrants: WarrantWatch;
   readonly #starts: StartWatch;
   readonly #onceLive: OnceLive;
+  readonly #volumes: VolumeWatch;
   readonly #storedAtBoot = new Map<SimulatedHost, ReadonlyMap<SimulatedHost, number>>();
 
   constructor(world: World) {
     this.#world = world;
     this.#starts = new StartWatch(world);
     this.#onceLive = new OnceLive(world);
+    this.#volumes = new VolumeWatch(world);
     this.acknowledged = new AcknowledgedWrites(world);
     this.warrants = new WarrantWatch(world);
     watchAsks(world);
@@ -56,6 +59,7 @@ export class Watch {
     checkRemoved(world);
     checkLaterWins(world, isHanded);
     checkNames(world);
+    this.#volumes.check();
     await world.sleep(AS_ASKED_AFTER_MS - CONVERGED_AFTER_MS);
     await checkAsAsked(world, isHanded);
     checkNothingHeld(world, this.#onceLive);

@@ -2,5 +2,6 @@ import { AUTHORITY_MUTATIONS } from "./authority.ts";
 import type { Mutation } from "./mutation.ts";
 import { PLACEMENT_MUTATIONS } from "./placement.ts";
 import { STATE_MUTATIONS } from "./state.ts";
+import { VOLUME_MUTATIONS } from "./volumes.ts";
 
-export const MUTATIONS: readonly Mutation[] = [...STATE_MUTATIONS, ...PLACEMENT_MUTATIONS, ...AUTHORITY_MUTATIONS];
+export const MUTATIONS: readonly Mutation[] = [...STATE_MUTATIONS, ...PLACEMENT_MUTATIONS, ...AUTHORITY_MUTATIONS, ...VOLUME_MUTATIONS];

@@ -6,8 +6,16 @@ import { LIE_SCENARIOS } from "./lies.ts";
 import { PLACEMENT_SCENARIOS } from "./placement.ts";
 import { type Scenario, Stage } from "./scenario.ts";
 import { STATE_SCENARIOS } from "./state.ts";
+import { VOLUME_SCENARIOS } from "./volumes.ts";
 
-export const SCENARIOS: readonly Scenario[] = [...STATE_SCENARIOS, ...ABSENCE_SCENARIOS, ...PLACEMENT_SCENARIOS, ...LIE_SCENARIOS, ...AUTHORITY_SCENARIOS];
+export const SCENARIOS: readonly Scenario[] = [
+  ...STATE_SCENARIOS,
+  ...ABSENCE_SCENARIOS,
+  ...PLACEMENT_SCENARIOS,
+  ...LIE_SCENARIOS,
+  ...AUTHORITY_SCENARIOS,
+  ...VOLUME_SCENARIOS,
+];
 
 export const nameOf = (scenario: Scenario): string => `${scenario.hazard}: ${scenario.what}`;
 

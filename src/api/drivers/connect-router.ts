@@ -20,10 +20,10 @@ const STATUS_CODES: Readonly<Record<ReturnType<typeof statusOf>, Code>> = {
   unavailable: Code.Unavailable,
   unknown: Code.Unknown,
   internal: Code.Internal,
+  data_loss: Code.DataLoss,
   unimplemented: Code.Unimplemented,
   deadline_exceeded: Code.DeadlineExceeded,
   canceled: Code.Canceled,
-  data_loss: Code.DataLoss,
 };
 
 /** Our stable code travels beside Connect's status: `cc-error-code`, and details for programs as JSON. */
@@ -50,10 +50,10 @@ const HTTP_STATUS: Readonly<Record<ReturnType<typeof statusOf>, number>> = {
   unavailable: 503,
   unknown: 500,
   internal: 500,
+  data_loss: 500,
   unimplemented: 501,
   deadline_exceeded: 504,
   canceled: 499,
-  data_loss: 500,
 };
 
 export const httpStatusOf = (code: ErrorCode): number => HTTP_STATUS[statusOf(code)];

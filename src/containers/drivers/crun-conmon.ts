@@ -47,7 +47,11 @@ class Driver implements CrunConmon {
   }
 
   async adopt(): Promise<void> {
-    for (const id of await this.list()) {
+    const ids = await this.list();
+    // Of a container of which nothing is here any more nobody else would give them back.
+    const { volumes } = this.#context.deps;
+    for (const user of volumes.users()) if (!ids.includes(user)) await volumes.release(user);
+    for (const id of ids) {
       const stored = await this.#context.stored.get(id).catch((error: unknown) => {
         this.#context.deps.logger.error({ container: id, error }, "a container's record cannot be read; it is left as it is");
       });

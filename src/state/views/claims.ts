@@ -3,7 +3,7 @@ import { AwardTermsSchema, type Claim, ClaimSchema, type Phase, PhaseSchema } fr
 import { type ContainerId, isContainerId, type KeyId, type PeerId, type Zone } from "../../base/index.ts";
 import type { SignedRequest, Verifier } from "../../identity/index.ts";
 import { requestParameters } from "../../identity/index.ts";
-import { containerIdOf } from "../container-id.ts";
+import { containerIdOf } from "../ids-of-requests.ts";
 import { compareBytes } from "../merge.ts";
 import { checkFrame, publicKeyOf } from "../record.ts";
 import { parseRecordKey } from "../record-key.ts";

@@ -1,29 +1,15 @@
-import { type HostFacts, HostFactsSchema } from "../../api/gen/cc/v1/records_pb.ts";
-import { type ContainerId, isContainerId, type PeerId, type RecordKey, type Zone } from "../../base/index.ts";
-import { type Authority, computeAuthority, type HostCertificate, type KeyStanding, meshIdOf, type StampedRecord, type Verifier } from "../../identity/index.ts";
-import { compareBytes } from "../merge.ts";
+import { type ContainerId, isContainerId, isVolumeId, type KeyId, type PeerId, type RecordKey, type VolumeId } from "../../base/index.ts";
+import type { Authority, KeyStanding } from "../../identity/index.ts";
 import { isHostKey, type KeyParts, parseRecordKey } from "../record-key.ts";
-import type { StoredRecord, Version } from "../replica.ts";
-import type { ReplicaService } from "../replica-parts.ts";
-import { stampedContentOf } from "../stamped-request.ts";
-import { decodeContent } from "./bodies.ts";
+import type { StoredRecord } from "../replica.ts";
 import { type CountedClaim, judgeClaim, readCreate } from "./claims.ts";
 import { type ContainerView, deriveContainer, type Holding } from "./container.ts";
-import { type HostStanding, type Judge, judgeHostRecord, judgeHosts, judgeUserRecord } from "./standing.ts";
+import { judgeHolding, readVolumeCreate } from "./holdings.ts";
+import { type Member, Members, type ViewParts } from "./members.ts";
+import { namesOf } from "./names.ts";
+import { type Judge, judgeHostRecord, judgeUserRecord } from "./standing.ts";
+import { deriveVolume, isVolumeDelete, type VolumeView } from "./volume.ts";
 import { deriveWanted } from "./wanted.ts";
-
-/** An admitted host that was not removed. */
-export type Member = {
-  readonly peer: PeerId;
-  readonly zone: Zone;
-  /** As its facts say, else its certificate; may be empty. */
-  readonly name: string;
-  readonly admittedAtMs: number;
-  /** Undefined until its facts are known. */
-  readonly facts: HostFacts | undefined;
-  readonly addresses: readonly string[];
-  readonly certificate: HostCertificate;
-};
 
 /** What a host holds, by the claims that count. Bytes; `containersMax` is their number. */
 export type Used = { readonly memoryBytes: number; readonly diskBytes: number; readonly cpuShares: number; readonly containersMax: number };
@@ -53,7 +39,17 @@ export interface View {
   /** The claim that this host has to give way to: it stops its own and writes `yielded`. */
   betterClaimThan(own: Holding & { readonly id: ContainerId }): Holding | undefined;
   usedBy(peer: PeerId): Used;
-  /** Every record about these containers: what is told to who asks around. */
+  /** Undefined: no holding of it is known here that counts. Deleted ones too. */
+  volume(id: VolumeId): VolumeView | undefined;
+  /** All that are known, deleted ones too, by id. */
+  volumes(): readonly VolumeView[];
+  /** As `byName`. */
+  volumesByName(name: string): readonly VolumeId[];
+  /** What this user's create with this token has made, at whichever peer. */
+  volumeOfToken(key: KeyId, token: string): VolumeView | undefined;
+  /** Containers that are not gone and name it, ended ones too, by id. */
+  usersOf(id: VolumeId): readonly ContainerView[];
+  /** Every record about these containers and volumes: what is told to who asks around. */
   recordsOf(ids: Iterable<string>): readonly StoredRecord[];
   /** Whether a record counts for nobody, as far as known here. Kinds that this version does not know count. */
   isVoid(record: StoredRecord): boolean;
@@ -61,14 +57,10 @@ export interface View {
   close(): void;
 }
 
-export type ViewParts = {
-  readonly replica: Pick<ReplicaService, "get" | "list" | "onChange" | "stampOf">;
-  readonly verifier: Verifier;
-  readonly rootPublicKey: Uint8Array;
-};
-
-/** Kinds of records that are about one container, with its id. */
-const CONTAINER_KINDS = new Set(["claim", "phase", "container", "wanted"]);
+/** Kinds of records that are about one container or volume, with its id. */
+const KINDS = new Set(["claim", "phase", "container", "volume", "wanted"]);
+type ThingId = ContainerId | VolumeId;
+const isThing = (id: string): id is ThingId => isContainerId(id) || isVolumeId(id);
 
 export function createView(parts: ViewParts): View {
   return new RecordView(parts);
@@ -77,24 +69,26 @@ export function createView(parts: ViewParts): View {
 class RecordView implements View {
   readonly #parts: ViewParts;
   readonly #unsubscribe: () => void;
-  /** Keys of the records about each container. */
-  readonly #keys = new Map<ContainerId, Set<RecordKey>>();
+  /** Keys of the records about each container and volume. */
+  readonly #keys = new Map<ThingId, Set<RecordKey>>();
   readonly #containers = new Map<ContainerId, ContainerView>();
+  readonly #volumes = new Map<VolumeId, VolumeView>();
   readonly #gone = new Set<ContainerId>();
   /** Containers on which each host has a claim that counts. */
   readonly #claimed = new Map<PeerId, Set<ContainerId>>();
-  /** Containers with a record that does not count, or not yet. */
-  readonly #incomplete = new Set<ContainerId>();
-  readonly #certificates = new Map<PeerId, StoredRecord>();
-  readonly #dirty = new Set<ContainerId>();
-  #judge: Judge | undefined;
-  #members: readonly Member[] | undefined;
-  #memberIds: ReadonlySet<PeerId> | undefined;
+  /** What has a record that does not count, or not yet. */
+  readonly #incomplete = new Set<ThingId>();
+  readonly #members: Members;
+  readonly #dirty = new Set<ThingId>();
   #list: readonly ContainerView[] | undefined;
   #names: ReadonlyMap<string, readonly ContainerId[]> | undefined;
+  #volumeList: readonly VolumeView[] | undefined;
+  #volumeNames: ReadonlyMap<string, readonly VolumeId[]> | undefined;
+  #volumeUsers: ReadonlyMap<string, readonly ContainerView[]> | undefined;
 
   constructor(parts: ViewParts) {
     this.#parts = parts;
+    this.#members = new Members(parts);
     for (const record of [...parts.replica.list("host/"), ...parts.replica.list("user/")]) this.#note(record, parseRecordKey(record.key));
     this.#unsubscribe = parts.replica.onChange((changed) => this.#changed(changed));
   }
@@ -104,7 +98,7 @@ class RecordView implements View {
   }
 
   authority(): Authority {
-    return this.#judged().authority;
+    return this.#members.judge().authority;
   }
 
   keys(): readonly KeyStanding[] {
@@ -112,20 +106,15 @@ class RecordView implements View {
   }
 
   members(): readonly Member[] {
-    this.#members ??= [...this.#judged().hosts]
-      .flatMap(([peer, host]) => (host.standing === "member" ? [this.#memberOf(peer, host)] : []))
-      .sort((a, b) => (a.peer < b.peer ? -1 : 1));
-    return this.#members;
+    return this.#members.all();
   }
 
   memberIds(): ReadonlySet<PeerId> {
-    this.#memberIds ??= new Set(this.members().map(({ peer }) => peer));
-    return this.#memberIds;
+    return this.#members.ids();
   }
 
   member(peer: PeerId): Member | undefined {
-    const host = this.#judged().hosts.get(peer);
-    return host?.standing === "member" ? this.#memberOf(peer, host) : undefined;
+    return this.#members.of(peer);
   }
 
   container(id: ContainerId): ContainerView | undefined {
@@ -135,7 +124,7 @@ class RecordView implements View {
 
   containers(): readonly ContainerView[] {
     this.#refresh();
-    this.#list ??= [...this.#containers.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
+    this.#list ??= byId(this.#containers);
     return this.#list;
   }
 
@@ -174,56 +163,71 @@ class RecordView implements View {
       used.memoryBytes += spec.memoryBytes;
       used.cpuShares += spec.cpuShares;
     }
+    for (const { id, holder, gone, state, sizeBytes } of this.volumes()) {
+      if (!gone && holder === peer && (state === "mounted" || this.usersOf(id).length > 0)) used.diskBytes += sizeBytes;
+    }
     return used;
   }
 
+  volume(id: VolumeId): VolumeView | undefined {
+    this.#refresh();
+    return this.#volumes.get(id);
+  }
+
+  volumes(): readonly VolumeView[] {
+    this.#refresh();
+    this.#volumeList ??= byId(this.#volumes);
+    return this.#volumeList;
+  }
+
+  volumesByName(name: string): readonly VolumeId[] {
+    this.#refresh();
+    this.#volumeNames ??= namesOf(this.volumes());
+    return this.#volumeNames.get(name) ?? [];
+  }
+
+  volumeOfToken(key: KeyId, token: string): VolumeView | undefined {
+    return this.volumes().find((volume) => volume.keyId === key && volume.token === token);
+  }
+
+  usersOf(id: VolumeId): readonly ContainerView[] {
+    this.#refresh();
+    this.#volumeUsers ??= usersOfVolumes(this.containers());
+    return this.#volumeUsers.get(id) ?? [];
+  }
+
   recordsOf(ids: Iterable<string>): readonly StoredRecord[] {
-    return [...ids].flatMap((id) => (isContainerId(id) ? this.#recordsOf(id) : []));
+    return [...ids].flatMap((id) => (isThing(id) ? this.#recordsOf(id) : []));
   }
 
   isVoid(record: StoredRecord): boolean {
     const key = parseRecordKey(record.key);
-    const judge = this.#judged();
+    const judge = this.#members.judge();
     if (key === undefined) return true;
     if (key.family === "host") {
       if (judgeHostRecord(record, key.zone, judge) === "void") return true;
+      if (key.kind === "volume") return isVolumeId(key.id) && judgeHolding(record, judge) === undefined;
       return key.kind === "claim" && isContainerId(key.id) && judgeClaim(record, undefined, judge) === undefined;
     }
     if (key.family === "admin") return !judge.authority.standing.has(record.key);
     const { standing } = judgeUserRecord(record, judge);
     if (standing !== "counts") return standing === "void";
     if (key.kind === "container") return readCreate(record) === undefined;
-    return key.kind === "wanted" && isContainerId(key.id) && deriveWanted(key.id, [record], judge) === undefined;
+    if (key.kind === "volume") return readVolumeCreate(record) === undefined;
+    if (key.kind !== "wanted") return false;
+    if (isVolumeId(key.id)) return !isVolumeDelete(key.id, record, judge);
+    return isContainerId(key.id) && deriveWanted(key.id, [record], judge) === undefined;
   }
 
   #changed(records: readonly StoredRecord[]): void {
-    for (const record of records) {
-      const key = parseRecordKey(record.key);
-      if (key?.family === "admin") this.#judgeAnew(this.#keys.keys());
-      if (key?.family === "host" && key.kind === "facts") this.#members = undefined;
-      this.#note(record, key);
-    }
-  }
-
-  /** Who may what has changed: these containers are judged anew, from what was read of them before. */
-  #judgeAnew(ids: Iterable<ContainerId>): void {
-    this.#judge = undefined;
-    this.#members = undefined;
-    this.#memberIds = undefined;
-    for (const id of ids) this.#dirty.add(id);
-  }
-
-  /** A host writes its certificate at every start: mostly nothing changes, and a newcomer makes count only what did not yet. */
-  #noteCertificate(record: StoredRecord): void {
-    const before = this.#certificates.get(record.writer);
-    if (before !== undefined && compareBytes(before.content, record.content) === 0) return;
-    this.#certificates.set(record.writer, record);
-    this.#judgeAnew(before === undefined ? this.#incomplete : this.#keys.keys());
+    for (const record of records) this.#note(record, parseRecordKey(record.key));
   }
 
   #note(record: StoredRecord, key: KeyParts | undefined): void {
-    if (key?.family === "host" && key.kind === "certificate" && key.id === "self") this.#noteCertificate(record);
-    if (key === undefined || key.family === "admin" || !CONTAINER_KINDS.has(key.kind) || !isContainerId(key.id)) return;
+    const anew = this.#members.note(record, key);
+    // Who may what has changed: judged anew, from what was read before. A newcomer makes count only what did not yet.
+    if (anew !== "none") for (const id of anew === "all" ? this.#keys.keys() : this.#incomplete) this.#dirty.add(id);
+    if (key === undefined || key.family === "admin" || !KINDS.has(key.kind) || !isThing(key.id)) return;
     const keys = this.#keys.get(key.id) ?? new Set();
     keys.add(record.key);
     this.#keys.set(key.id, keys);
@@ -232,11 +236,29 @@ class RecordView implements View {
 
   #refresh(): void {
     if (this.#dirty.size === 0) return;
-    const judge = this.#judged();
-    for (const id of this.#dirty) this.#derive(id, judge);
+    const judge = this.#members.judge();
+    for (const id of this.#dirty) {
+      if (isContainerId(id)) this.#derive(id, judge);
+      else this.#deriveVolume(id, judge);
+    }
     this.#dirty.clear();
     this.#list = undefined;
     this.#names = undefined;
+    this.#volumeList = undefined;
+    this.#volumeNames = undefined;
+    this.#volumeUsers = undefined;
+  }
+
+  #deriveVolume(id: VolumeId, judge: Judge): void {
+    const records = this.#recordsOf(id);
+    const holdings = records.flatMap((record) => (isHostKey(record.key) ? (judgeHolding(record, judge) ?? []) : []));
+    const deletes = records.filter((record) => !isHostKey(record.key) && isVolumeDelete(id, record, judge));
+    const view = deriveVolume(holdings, deletes, judge);
+    const creates = records.filter((record) => readVolumeCreate(record) !== undefined && judgeUserRecord(record, judge).standing === "counts");
+    if (holdings.length + deletes.length + creates.length < records.length) this.#incomplete.add(id);
+    else this.#incomplete.delete(id);
+    if (view === undefined) this.#volumes.delete(id);
+    else this.#volumes.set(id, view);
   }
 
   #derive(id: ContainerId, judge: Judge): void {
@@ -262,47 +284,21 @@ class RecordView implements View {
     else this.#gone.delete(id);
   }
 
-  #recordsOf(id: ContainerId): readonly StoredRecord[] {
+  #recordsOf(id: ThingId): readonly StoredRecord[] {
     const { replica } = this.#parts;
     return [...(this.#keys.get(id) ?? [])].sort().flatMap((key) => (isHostKey(key) ? (replica.get(key) ?? []) : replica.list(`${key}!`)));
   }
-
-  #judged(): Judge {
-    if (this.#judge !== undefined) return this.#judge;
-    const { replica, verifier, rootPublicKey } = this.#parts;
-    const stampOf = (record: StoredRecord): Version => replica.stampOf(record);
-    const records = replica.list("admin/").flatMap((record): StampedRecord[] => {
-      const content = stampedContentOf(record);
-      const { major, minor } = stampOf(record);
-      return content === undefined ? [] : [{ key: record.key, request: content.request, stamp: { writer: record.writer, timeMs: major, counter: minor } }];
-    });
-    const authority = computeAuthority({ rootPublicKey, records, verifier });
-    this.#judge = { authority, hosts: judgeHosts([...this.#certificates.values()], authority, meshIdOf(rootPublicKey), verifier), verifier, stampOf };
-    return this.#judge;
-  }
-
-  #memberOf(peer: PeerId, { identity, certificate, zone }: HostStanding): Member {
-    const record = this.#parts.replica.get(`host/${peer}/${zone}/facts/self` as RecordKey);
-    const facts = record === undefined ? undefined : factsIn(record);
-    return { peer, zone, name: facts?.name || identity.name, admittedAtMs: identity.admittedAtMs, facts, addresses: facts?.addresses ?? [], certificate };
-  }
 }
 
-/** Read once per record; undefined for what is none. */
-const factsRead = new WeakMap<StoredRecord, HostFacts>();
-
-function factsIn(record: StoredRecord): HostFacts | undefined {
-  const facts = factsRead.get(record) ?? decodeContent(HostFactsSchema, record.content);
-  if (facts !== undefined) factsRead.set(record, facts);
-  return facts;
+function byId<Id extends string, Thing>(things: ReadonlyMap<Id, Thing>): readonly Thing[] {
+  return [...things].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, thing]) => thing);
 }
 
-function namesOf(containers: readonly ContainerView[]): ReadonlyMap<string, readonly ContainerId[]> {
-  const names = new Map<string, ContainerView[]>();
+function usersOfVolumes(containers: readonly ContainerView[]): ReadonlyMap<string, readonly ContainerView[]> {
+  const users = new Map<string, ContainerView[]>();
   for (const container of containers) {
-    if (container.gone || container.name === "") continue;
-    names.set(container.name, [...(names.get(container.name) ?? []), container]);
+    if (container.gone) continue;
+    for (const volume of new Set(container.spec.volumes.map((mount) => mount.volume))) users.set(volume, [...(users.get(volume) ?? []), container]);
   }
-  const older = (a: ContainerView, b: ContainerView): number => a.createdAtMs - b.createdAtMs || (a.id < b.id ? -1 : 1);
-  return new Map([...names].map(([name, found]) => [name, found.sort(older).map(({ id }) => id)]));
+  return users;
 }

@@ -6,6 +6,8 @@ import { base32, silentLogger } from "../../../src/base/index.ts";
 import { type ContainerRuntime, type ContainerSpec, type CrunConmon, openCrunConmon, SPEC_DEFAULTS } from "../../../src/containers/index.ts";
 import { createCommandRunner, createShellHelper, createUserNamespacePin, systemClock, systemRandom } from "../../../src/host/index.ts";
 import type { ImageConfig, ImageOnHost } from "../../../src/images/index.ts";
+import { openLoopVolumes } from "../../../src/volumes/drivers/loop.ts";
+import type { VolumeDriver } from "../../../src/volumes/index.ts";
 
 const APPLETS = [
   "sh",
@@ -64,6 +66,8 @@ export type Scene = {
   readonly spec: (id: ContainerId, more?: Partial<ContainerSpec>) => ContainerSpec;
   /** Opens a driver; several in a row stand for a peer that dies and returns. */
   readonly open: () => Promise<CrunConmon>;
+  /** The volumes of the last driver. */
+  readonly volumes: () => VolumeDriver;
   readonly stateDir: string;
   readonly runDir: string;
   readonly cgroupParent: string;
@@ -92,6 +96,8 @@ export async function makeScene(shared?: { readonly folder: string }): Promise<S
   const base = pin.uidMap.hostId;
   if (shared === undefined) await makeLayers(layers, base);
   const opened: CrunConmon[] = [];
+  const volumeFolders = { dataDir: join(folder, "volumes"), runDir: join(folder, "mounted") };
+  let lastVolumes: VolumeDriver | undefined;
   return {
     folder,
     stateDir,
@@ -115,22 +121,30 @@ export async function makeScene(shared?: { readonly folder: string }): Promise<S
       init: false,
       stopSignal: "",
       stdinOpen: false,
+      volumes: [],
       removeWhenEnded: false,
       ...more,
     }),
     open: async () => {
       const shells = { disk: createShellHelper(), network: createShellHelper(), process: createShellHelper() };
+      const volumeShell = createShellHelper();
+      const volumes = await openLoopVolumes({ clock: systemClock, logger: silentLogger, commands, shell: volumeShell }, volumeFolders);
       const driver = await openCrunConmon(
-        { clock: systemClock, logger: silentLogger, userNamespace: pin, ...shells },
+        { clock: systemClock, logger: silentLogger, userNamespace: pin, ...shells, volumes },
         { stateDir, runDir, cgroupParent, nameservers: ["192.0.2.53"] },
       );
       const close = driver.close.bind(driver);
       driver.close = async () => {
         await close();
-        await Promise.all(Object.values(shells).map((shell) => shell.close()));
+        await Promise.all([volumeShell, ...Object.values(shells)].map((shell) => shell.close()));
       };
       opened.push(driver);
+      lastVolumes = volumes;
       return driver;
+    },
+    volumes: () => {
+      if (lastVolumes === undefined) throw new Error("no driver is open");
+      return lastVolumes;
     },
     close: async () => {
       const last = opened.at(-1);

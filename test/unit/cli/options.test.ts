@@ -177,7 +177,12 @@ t.test("a specification says only what was asked", async (t) => {
   const inputs = { environment: {}, readFile: () => "", resolveSecret: (text: string) => text };
   t.same(buildSpec({ image: "alpine", restart: "no" }, [], inputs), { image: "alpine", restart: "no" });
   t.same(buildSpec({ image: "alpine" }, ["", "x"], inputs), { image: "alpine", command: ["", "x"] });
-  t.throws(() => buildSpec({ image: "alpine", volume: ["d:/x"] }, [], inputs), { code: "NOT_YET" });
+  t.same(buildSpec({ image: "alpine", volume: ["d:/x", "e:/y:ro"] }, [], inputs).volumes, [
+    { volume: "d", path: "/x", readOnly: false },
+    { volume: "e", path: "/y", readOnly: true },
+  ]);
+  for (const bad of ["d", "d:x", ":/x", "d:/x:rx", "/srv:/x", "d:/x:ro:z"])
+    t.throws(() => buildSpec({ image: "alpine", volume: [bad] }, [], inputs), /VOLUME:|volume/);
   t.throws(() => buildSpec({ image: "alpine", "registry-password": "x" }, [], inputs), { code: "BAD_USAGE" });
 });
 

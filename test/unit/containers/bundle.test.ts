@@ -19,6 +19,7 @@ const input = {
   networkNamespace: "/n",
   cgroup: "/cc/x",
   etc: { hosts: "/d/hosts" },
+  volumes: [],
   init: undefined,
   nofileMax: 20_000,
   swapCounted: true,
@@ -127,4 +128,17 @@ t.test("seccomp: the distribution's profile, for one machine, and no namespaces 
   t.same(seccompFor(profile, "arm64", CAPABILITIES).architectures, ["SCMP_ARCH_AARCH64"]);
   t.throws(() => seccompFor({}, "x64", CAPABILITIES), /allows nothing/);
   t.throws(() => seccompFor(profile, "mips", CAPABILITIES), /mips/);
+});
+
+t.test("volumes: mapped, without devices and setuid, below the files of /etc", async (t) => {
+  const volumes = [
+    { source: "/m/1", path: "/etc", readOnly: false },
+    { source: "/m/2", path: "/ro", readOnly: true },
+  ];
+  const { mounts } = ociConfig({ ...input, volumes }) as { mounts: { destination: string }[] };
+  t.match(mounts.slice(-3), [
+    { destination: "/etc", type: "bind", source: "/m/1", options: ["rbind", "rw", "nosuid", "nodev", "idmap"] },
+    { destination: "/ro", source: "/m/2", options: ["rbind", "ro", "nosuid", "nodev", "idmap"] },
+    { destination: "/etc/hosts" },
+  ]);
 });

@@ -15,7 +15,7 @@ import {
 import type { ImageOnHost, ImageStore } from "../../../src/images/index.ts";
 
 /** Time that stands still until it is told to go on. */
-class StillClock implements Clock {
+export class StillClock implements Clock {
   #now = 1_000_000;
   #timers: { at: number; fire: () => void }[] = [];
 
@@ -71,6 +71,7 @@ export function aSpec(more: Partial<ContainerSpec> = {}): ContainerSpec {
     init: false,
     stopSignal: "",
     stdinOpen: false,
+    volumes: [],
     removeWhenEnded: false,
     ...more,
   };

@@ -109,8 +109,8 @@ t.test("roles: every call of the contract has its line; a viewer changes nothing
   const table: Record<Role, string[]> = { viewer: [], operator: [], admin: [] };
   for (const call of calls) table[roleNeeded(call)].push(call);
   t.same(table, {
-    viewer: ["WhoAmI", "ListContainers", "ContainerStatus", "Resolve", "ListHosts", "ListKeys", "Metrics"],
-    operator: ["Run", "Stop", "Start", "Restart", "Remove", "Logs", "Attach"],
+    viewer: ["WhoAmI", "ListContainers", "ContainerStatus", "Resolve", "ListVolumes", "InspectVolumes", "ListHosts", "ListKeys", "Metrics"],
+    operator: ["Run", "Stop", "Start", "Restart", "Remove", "CreateVolume", "DeleteVolumes", "Logs", "Attach"],
     admin: ["CreateInvite", "RemoveHost", "CreateKey", "RevokeKey"],
   });
   for (const call of ["", "toString", "__proto__", "Later"]) t.notOk(roleAllows("operator", call), call);

@@ -41,6 +41,7 @@ function hostWith(...records: readonly StoredRecord[]) {
     view: desk.view,
     replica: replica as ReplicaService,
     mayStart: () => ({ ok: true, value: undefined }) as never,
+    volumesReady: async () => undefined,
     board,
     log: silentLogger,
   });

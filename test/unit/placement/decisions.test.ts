@@ -144,6 +144,7 @@ t.test("a price is the sum of its named terms; what cannot be is refused with it
     used: { memoryBytes: 100 * MIB, diskBytes: 0, cpuShares: 0, containers: 1 },
     hasImage: false,
     loadPerCore: 9,
+    volumes: { bytes: 0, foreign: 0 },
     requesterZone: "b",
   };
   const asked: Requirements = {
@@ -153,10 +154,14 @@ t.test("a price is the sum of its named terms; what cannot be is refused with it
     diskBytes: 100 * MIB,
     cpuShares: 1024,
     labels: { disk: "ssd", arch: "amd", other: "x" },
+    volumes: [],
     host: "",
     zone: "",
   };
-  t.strictSame(priceBid(asked, host), { ok: true, value: { price: 180, terms: { memory: 20, disk: 5, cpu: 50, image: 60, labels: 0, zone: 5, load: 40 } } });
+  t.strictSame(priceBid(asked, host), {
+    ok: true,
+    value: { price: 180, terms: { memory: 20, disk: 5, cpu: 50, image: 60, labels: 0, zone: 5, load: 40, volumes: 0 } },
+  });
   t.match(priceBid({ ...asked, host: "k2" }, host), { ok: false, message: /host k2 only/ });
   t.match(priceBid({ ...asked, zone: "b" }, host), { ok: false, message: /zone b/ });
   t.match(priceBid(asked, { ...host, draining: true }), { ok: false, message: /drained/ });

@@ -145,6 +145,7 @@ export function viewOf(host: SimHost): PlacementView {
         const read = known?.request === undefined || known.removed ? undefined : requests.read(known.request);
         return read?.ok === true && read.value.requirements.name === name;
       }),
+    holdingsOf: () => [],
     hosts: () => host.world.hosts.map(({ peer, name, zone }) => ({ peer, name, zone })),
   };
 }

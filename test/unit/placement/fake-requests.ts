@@ -45,6 +45,7 @@ export const requests: RunRequests = {
       labels: {},
       host: "",
       zone: "",
+      volumes: [],
       ...spec,
     };
     return ok({

@@ -1,7 +1,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { Mesh as MeshService } from "../../../src/api/gen/cc/v1/mesh_pb.ts";
 import { PhaseSchema, type RecordFrame } from "../../../src/api/gen/cc/v1/records_pb.ts";
-import { CcError, type Clock, type ContainerId, isContainerId, type PeerId, silentLogger, type Zone } from "../../../src/base/index.ts";
+import { CcError, type Clock, type ContainerId, isContainerId, ok, type PeerId, silentLogger, type Zone } from "../../../src/base/index.ts";
 import type { CallReply, CallReplyInit, CallRequest, CallRequestInit, GossipVerdict, Liveness, Mesh, MeshCall, Sighting } from "../../../src/mesh/index.ts";
 import { createPlacement, type OwnHost, type Placement, type PlacementParts, type PlacementView } from "../../../src/placement/index.ts";
 import { hostKey } from "../../../src/state/index.ts";
@@ -9,6 +9,15 @@ import { FakeReplica, viewOf } from "./fake-replica.ts";
 import { cheapVerifier, keysOf, MIB, requests } from "./fake-requests.ts";
 import { seeded } from "./virtual-time.ts";
 import type { World } from "./world.ts";
+
+/** No container of these tests has any. */
+const NO_VOLUMES: PlacementParts["volumes"] = {
+  room: () => ok({ bytes: 0, foreign: 0 }),
+  countedBytes: () => 0,
+  reserve: () => undefined,
+  bind: async () => ok([]),
+  settle: () => undefined,
+};
 
 export class SimHost {
   readonly world: World;
@@ -59,6 +68,7 @@ export class SimHost {
       view: this.view,
       host: this.own,
       yielding: { giveWay: (id) => this.#giveWay(id) },
+      volumes: NO_VOLUMES,
     };
     this.placement = createPlacement(this.parts);
     this.placement.start();

@@ -5,8 +5,9 @@ import { type ContainerView, hostKey, isHostKey, parseRecordKey, type StoredReco
 import type { AskAround } from "../ask-around.ts";
 import { readRun } from "../run-requests.ts";
 import { awaitContainers } from "./await-phase.ts";
+import { type ItemErrorInit, withNotAsked } from "./item-error.ts";
 import type { HandlerParts, Some } from "./parts.ts";
-import { findContainers, type ItemErrorInit, withNotAsked } from "./reads.ts";
+import { findContainers } from "./reads.ts";
 import { mustHaveToken, requestDraft, toWritten, type WrittenInit } from "./writes.ts";
 
 const CONTAINERS_MAX = 1_000;

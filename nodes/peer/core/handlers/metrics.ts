@@ -7,8 +7,9 @@ import type { ContainerView } from "../../../../src/state/index.ts";
 import type { AskAround } from "../ask-around.ts";
 import { catchUp } from "../seen.ts";
 import { containerState } from "./container-state.ts";
+import { type ItemErrorInit, withNotAsked } from "./item-error.ts";
 import type { HandlerParts, Some } from "./parts.ts";
-import { findContainers, type ItemErrorInit, withNotAsked } from "./reads.ts";
+import { findContainers } from "./reads.ts";
 
 const CONTAINERS_MAX = 1_000;
 /** A host that answers later counts as one that does not: the others are shown by then. */

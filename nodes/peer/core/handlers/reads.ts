@@ -3,9 +3,9 @@ import type { ContainerView } from "../../../../src/state/index.ts";
 import type { AskAround } from "../ask-around.ts";
 import { catchUp } from "../seen.ts";
 import { type ContainerStateInit, containerState } from "./container-state.ts";
+import { findVolumes } from "./find-volumes.ts";
+import { type ItemErrorInit, withNotAsked } from "./item-error.ts";
 import type { HandlerParts, Some } from "./parts.ts";
-
-export type ItemErrorInit = { readonly item: string; readonly code: string; readonly message: string };
 
 const ENDED = new Set(["ended", "failed", "yielded"]);
 
@@ -78,6 +78,11 @@ export function readHandlers(parts: HandlerParts, askAround: AskAround): Some<"l
             errors.push(one.error);
           }
         }
+      } else if (request.kind === "volume") {
+        const looked = await findVolumes(parts, askAround, request.names);
+        notAsked = looked.notAsked;
+        ids.push(...looked.found.map((one) => ("volume" in one ? one.volume.id : "")));
+        errors.push(...looked.found.flatMap((one) => ("error" in one ? [one.error] : [])));
       } else {
         for (const name of request.names) {
           const matches = request.kind === "host" ? hostsNamed(name) : keysNamed(name);
@@ -105,10 +110,4 @@ export function readHandlers(parts: HandlerParts, askAround: AskAround): Some<"l
   function keysNamed(name: string): string[] {
     return isKeyId(name) ? [name] : [...view.authority().keys.values()].flatMap((key) => (key.name === name && key.state === "live" ? [key.keyId] : []));
   }
-}
-
-export function withNotAsked(error: ItemErrorInit, notAsked: readonly string[]): ItemErrorInit {
-  return notAsked.length === 0 || error.code !== "NOT_FOUND"
-    ? error
-    : { ...error, message: `${error.message}; these hosts could not be asked: ${notAsked.join(", ")}` };
 }

@@ -6,6 +6,7 @@ import { must } from "../../founding.ts";
 import { type OutputParts, serveAttached, serveLogs } from "../../streams/output.ts";
 import type { AskAround } from "../ask-around.ts";
 import { type RunRead, readRun } from "../run-requests.ts";
+import { mustHaveVolumes } from "./find-volumes.ts";
 import type { HandlerParts, Some } from "./parts.ts";
 import { containerStreams } from "./streams.ts";
 import { toWritten } from "./writes.ts";
@@ -39,8 +40,12 @@ export function runHandlers(parts: HandlerParts, output: OutputParts, askAround:
     askAround,
   );
 
-  const placed = async (read: RunRead, caller: Caller, signal: AbortSignal): Promise<PlacementOutcome> =>
-    parts.placement.requester.place(read.asked, caller.signed, signal);
+  const placed = async (read: RunRead, caller: Caller, signal: AbortSignal): Promise<PlacementOutcome> => {
+    const { asked } = read;
+    // A retry of what was placed already needs nothing that it does not have.
+    if (parts.view.container(containerIdOf(asked.key, asked.token)) === undefined) await mustHaveVolumes(parts, askAround, asked.requirements.volumes);
+    return parts.placement.requester.place(asked, caller.signed, signal);
+  };
 
   return {
     run: async (_request, { caller, signal }) => {

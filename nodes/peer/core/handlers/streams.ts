@@ -6,8 +6,9 @@ import { asCcError, CcError, type ContainerId, isContainerId, type PeerId } from
 import { relay } from "../../streams/relay.ts";
 import type { AskAround } from "../ask-around.ts";
 import { catchUp } from "../seen.ts";
+import { withNotAsked } from "./item-error.ts";
 import type { HandlerParts } from "./parts.ts";
-import { findContainers, withNotAsked } from "./reads.ts";
+import { findContainers } from "./reads.ts";
 
 const OPEN_MS = 3_000;
 

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { chown, mkdir, rename, stat, writeFile } from "node:fs/promises";
 import { CcError, type ContainerId, type Result, sleep } from "../../../base/index.ts";
+import { sparseFile } from "../../../host/index.ts";
 import type { ImageOnHost } from "../../../images/index.ts";
 import { ociConfig } from "../../bundle.ts";
 import { segmentBytesMax } from "../../log-history.ts";
@@ -14,10 +15,10 @@ import { observe } from "./observe.ts";
 import { textOf, ticksIn } from "./processes.ts";
 import { RootFiles } from "./root-files.ts";
 import { diskScript, monitorScript, networkScript } from "./scripts.ts";
-import { sparseFile } from "./sparse-file.ts";
 import { commandNotExecutable, commandNotFound, startError } from "./start-error.ts";
 import type { Stored } from "./stored.ts";
 import { clearRun, releaseBundle, removeAll, settleRun } from "./teardown.ts";
+import { attachVolumes, type MountedVolume, placeVolumes } from "./volumes.ts";
 
 const SCRIPT_MS_MAX = 60_000;
 const FILTER_MS_MAX = 2_000;
@@ -102,16 +103,22 @@ async function startProcess(context: Context, start: Start): Promise<void> {
     if (!existsSync(paths.network(id))) await writeFile(paths.network(id), "");
   });
   const mounted = start.fresh ? new Set<string>() : await mountsBelow(paths.bundle(id));
-  const [log] = await Promise.all([
+  const parts = [
     history.prepareRun(),
+    spec.volumes.length === 0 ? [] : steps.of("volumes", () => attachVolumes(context.deps.volumes, spec)),
     steps.of("disk", () => prepareDisk(context, start, mounted)),
     steps.of("network", () => prepareNetwork(context, id, mounted)),
     // Before the process may exist: whoever returns after a crash must know that this token was used.
     steps.of("record", () => context.stored.put(id, recordOf(context, start))),
-  ]);
+  ] as const;
+  const [log, mountedVolumes] = await Promise.all(parts).catch(async (error: unknown) => {
+    // What still mounts while everything is taken down would stay.
+    await Promise.allSettled(parts);
+    throw error;
+  });
   signal.throwIfAborted();
   const compiled = context.seccomp.source.kind === "compiled";
-  await steps.of("config", () => writeConfig(context, start));
+  await steps.of("config", () => writeConfig(context, start, mountedVolumes));
   await steps.of("first", async () => start.first);
   signal.throwIfAborted();
   const said = await steps.of("process", () =>
@@ -192,7 +199,7 @@ async function makeNetwork({ paths, deps }: Context, id: ContainerId): Promise<v
   if (outcome.exitCode !== 0) throw new CcError("CONTAINER_FAILED", `the container's network namespace cannot be made: ${outcome.stdout.trim()}`);
 }
 
-async function writeConfig(context: Context, { spec, image }: Start): Promise<void> {
+async function writeConfig(context: Context, { spec, image }: Start, mounted: readonly MountedVolume[]): Promise<void> {
   const { paths, settings, deps } = context;
   const { id } = spec;
   const root = new RootFiles(paths.rootfs(id));
@@ -203,7 +210,9 @@ async function writeConfig(context: Context, { spec, image }: Start): Promise<vo
   const args = valueOf(processArgs(spec, image.config));
   const env = processEnv(spec.env, image.config.env, hostname, user.home);
   const dir = processDir(spec.dir, image.config.workingDir);
-  await root.makeDirectory(dir, { uid: uidMap.hostId + user.uid, gid: gidMap.hostId + user.gid, rootUid: uidMap.hostId, rootGid: gidMap.hostId });
+  const owner = { uid: uidMap.hostId + user.uid, gid: gidMap.hostId + user.gid, rootUid: uidMap.hostId, rootGid: gidMap.hostId };
+  await root.makeDirectory(dir, owner, `--dir ${dir}`);
+  const volumes = await placeVolumes({ volumes: deps.volumes, mounted, root, user, uidMap, gidMap });
   if (spec.init) {
     // The init would find a missing command only after the start: as an exit code, and without telling which.
     const path = env.find((entry) => entry.startsWith("PATH="))?.slice(5) ?? "";
@@ -225,6 +234,7 @@ async function writeConfig(context: Context, { spec, image }: Start): Promise<vo
     networkNamespace: paths.network(id),
     cgroup: cgroupPath(context, id),
     etc,
+    volumes,
     init: spec.init ? settings.initPath : undefined,
     nofileMax: context.nofileMax,
     swapCounted: context.cgroups.swapCounted,

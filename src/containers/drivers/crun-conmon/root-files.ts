@@ -68,22 +68,36 @@ export class RootFiles {
     }
   }
 
-  /** Makes a directory with what it lies in; the last part belongs to `uid` and `gid`, those before to `rootUid` and `rootGid` (host ids). */
-  async makeDirectory(path: string, owner: { readonly uid: number; readonly gid: number; readonly rootUid: number; readonly rootGid: number }): Promise<void> {
+  /** The path as the container has it, free of links. Undefined where the way leads through a file. */
+  async placeOf(path: string): Promise<string | undefined> {
     const found = await this.resolve(path);
-    if (found === undefined) throw new CcError("BAD_REQUEST", `--dir ${path} leads through a file or a loop of links in the image; give another`);
+    return found === undefined ? undefined : `/${[...partsOf(this.#inside(found.hostPath)), ...found.missing].join("/")}`;
+  }
+
+  /**
+   * Makes a directory with what it lies in; the last part belongs to `uid` and `gid`, those before to `rootUid` and `rootGid`
+   * (host ids). Gives its path as the container has it, free of links. `what` names it in errors.
+   */
+  async makeDirectory(
+    path: string,
+    owner: { readonly uid: number; readonly gid: number; readonly rootUid: number; readonly rootGid: number },
+    what: string,
+  ): Promise<string> {
+    const found = await this.resolve(path);
+    if (found === undefined) throw new CcError("BAD_REQUEST", `${what} leads through a file or a loop of links in the image; give another`);
     if (found.missing.length === 0) {
-      if (!(await stat(found.hostPath)).isDirectory()) throw new CcError("BAD_REQUEST", `--dir ${path} is a file in the image; give a directory`);
-      return;
+      if (!(await stat(found.hostPath)).isDirectory()) throw new CcError("BAD_REQUEST", `${what} is a file in the image; give a directory`);
+      return this.#inside(found.hostPath);
     }
     let here = found.hostPath;
     for (const [at, part] of found.missing.entries()) {
-      if (part === "..") throw new CcError("BAD_REQUEST", `--dir ${path} leads through a directory that is missing; give another`);
+      if (part === "..") throw new CcError("BAD_REQUEST", `${what} leads through a directory that is missing; give another`);
       here = `${here}/${part}`;
       await mkdir(here, { mode: 0o755 });
       const last = at === found.missing.length - 1;
       await chown(here, last ? owner.uid : owner.rootUid, last ? owner.gid : owner.rootGid);
     }
+    return this.#inside(here);
   }
 
   /** What `execvp` would find for a command: `found`, `missing` or `not-executable`. */
@@ -100,6 +114,10 @@ export class RootFiles {
       outcome = "not-executable";
     }
     return outcome;
+  }
+
+  #inside(hostPath: string): string {
+    return hostPath.slice(this.#root.length) || "/";
   }
 
   #host(parts: readonly string[]): string {

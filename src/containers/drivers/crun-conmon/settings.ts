@@ -1,5 +1,6 @@
 import type { Clock, Logger, ShellHelper } from "../../../base/index.ts";
 import type { UserNamespacePin } from "../../../host/index.ts";
+import type { ContainerVolumes } from "../../../volumes/index.ts";
 
 export type CrunConmonSettings = {
   /** Kept over reboots: disks, logs, what was started. Absolute. */
@@ -26,6 +27,7 @@ export type CrunConmonDeps = {
   readonly disk: ShellHelper;
   readonly network: ShellHelper;
   readonly process: ShellHelper;
+  readonly volumes: ContainerVolumes;
 };
 
 export const DEFAULT_PATHS = {

@@ -1,8 +1,8 @@
 import { rename, rm, writeFile } from "node:fs/promises";
 import { CcError, shellQuote, sleep } from "../../../base/index.ts";
+import { sparseFile } from "../../../host/index.ts";
 import { formatScript, networkScript } from "./scripts.ts";
 import type { CrunConmonDeps, Paths } from "./settings.ts";
-import { sparseFile } from "./sparse-file.ts";
 
 /** After a start: a user who starts several in a row is not to wait for what is made for the one after. */
 const REFILL_AFTER_MS = 300;

@@ -52,7 +52,7 @@ export async function removeAll(context: Context, id: ContainerId): Promise<void
   history?.ring();
 }
 
-/** Takes down what is mounted in the bundle, and the bundle. */
+/** Takes down what is mounted in the bundle, and the bundle, and gives back its volumes. */
 export async function releaseBundle(context: Context, id: ContainerId): Promise<void> {
   const { paths, deps } = context;
   const bundle = paths.bundle(id);
@@ -64,6 +64,8 @@ export async function releaseBundle(context: Context, id: ContainerId): Promise<
       points.filter((point) => mounted.has(point)),
       paths.diskImage(id),
     );
+  // Before the bundle goes: what is left after a crash is a half container, and comes here again.
+  await deps.volumes.release(id);
   await removeBundle(bundle, [paths.rootfs(id), paths.disk(id)]);
 }
 

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file cc/v1/cloud.proto.
  */
 export const file_cc_v1_cloud: GenFile = /*@__PURE__*/
-  fileDesc("ChFjYy92MS9jbG91ZC5wcm90bxIFY2MudjEiVAoKQWRkcmVzc2luZxIMCgRjYWxsGAEgASgJEgwKBG1lc2gYAiABKAkSDAoEcGVlchgDIAEoCRIcCgRzZWVuGAQgAygLMg4uY2MudjEuV3JpdHRlbiJSCgdXcml0dGVuEgsKA2tleRgBIAEoCRIVCg12ZXJzaW9uX21ham9yGAIgASgBEhUKDXZlcnNpb25fbWlub3IYAyABKAESDAoEaG9zdBgEIAEoCSIOCgxIZWxsb1JlcXVlc3QiZgoKSGVsbG9SZXBseRIMCgRwZWVyGAEgASgJEgwKBG1lc2gYAiABKAkSDwoHdGltZV9tcxgDIAEoARIPCgd2ZXJzaW9uGAQgASgJEgwKBHpvbmUYBSABKAkSDAoEbmFtZRgGIAEoCSJLCgxBZG1pdFJlcXVlc3QSDgoGaW52aXRlGAEgASgJEgwKBHBlZXIYAiABKAkSDwoHYmluZGluZxgDIAEoCRIMCgRuYW1lGAQgASgJIkcKCkFkbWl0UmVwbHkSEwoLY2VydGlmaWNhdGUYASABKAkSJAoKbmVpZ2hib3VycxgCIAMoCzIQLmNjLnYxLk5laWdoYm91ciJUCglOZWlnaGJvdXISDAoEcGVlchgBIAEoCRIRCglhZGRyZXNzZXMYAiADKAkSEQoJZW5kcG9pbnRzGAMgAygJEhMKC2NlcnRpZmljYXRlGAQgASgJIjoKEEludHJvZHVjZVJlcXVlc3QSEwoLY2VydGlmaWNhdGUYASABKAkSEQoJYWRkcmVzc2VzGAIgAygJIjYKDkludHJvZHVjZVJlcGx5EiQKCm5laWdoYm91cnMYASADKAsyEC5jYy52MS5OZWlnaGJvdXIiLgoNV2hvQW1JUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmciUgoLV2hvQW1JUmVwbHkSCwoDa2V5GAEgASgJEgwKBHJvbGUYAiABKAkSDAoEbmFtZRgDIAEoCRIMCgRwZWVyGAQgASgJEgwKBG1lc2gYBSABKAkigAUKDUNvbnRhaW5lclNwZWMSDQoFaW1hZ2UYASABKAkSDAoEbmFtZRgCIAEoCRIPCgdjb21tYW5kGAMgAygJEioKA2VudhgEIAMoCzIdLmNjLnYxLkNvbnRhaW5lclNwZWMuRW52RW50cnkSDAoEdXNlchgFIAEoCRILCgNkaXIYBiABKAkSFAoMbWVtb3J5X2J5dGVzGAcgASgBEhIKCmNwdV9zaGFyZXMYCCABKAESEgoKZGlza19ieXRlcxgJIAEoARIwCgZsYWJlbHMYCiADKAsyIC5jYy52MS5Db250YWluZXJTcGVjLkxhYmVsc0VudHJ5EgwKBGhvc3QYCyABKAkSDAoEem9uZRgMIAEoCRIPCgdyZXN0YXJ0GA0gASgJEhEKCXJlYWRfb25seRgOIAEoCBIMCgRpbml0GA8gASgIEhMKC3N0b3Bfc2lnbmFsGBAgASgJEhcKD3N0b3BfdGltZW91dF9tcxgRIAEoARIZChFyZW1vdmVfd2hlbl9lbmRlZBgSIAEoCBIWCg5sb2dfZmlsZV9ieXRlcxgTIAEoARIRCglsb2dfZmlsZXMYFCABKA0SEgoKc3RkaW5fb3BlbhgVIAEoCBIQCghwaWRzX21heBgWIAEoDRIVCg1yZWdpc3RyeV91c2VyGBcgASgJEhkKEXJlZ2lzdHJ5X3Bhc3N3b3JkGBggASgJEhUKDWtlZXBfZW5kZWRfbXMYGSABKAEaKgoIRW52RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ARotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIpUBCgpSdW5SZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRIiCgRzcGVjGAMgASgLMhQuY2MudjEuQ29udGFpbmVyU3BlYxIOCgZhdHRhY2gYBCABKAgSDwoHZXhwbGFpbhgFIAEoCBIUCgxhc2tlZF9iZWZvcmUYBiADKAkiiAEKCFJ1blJlcGx5EgoKAmlkGAEgASgJEgwKBGhvc3QYAiABKAkSDgoGY29waWVzGAMgASgNEiEKB2Fuc3dlcnMYBCADKAsyEC5jYy52MS5CaWRBbnN3ZXISHQoFd3JvdGUYBSADKAsyDi5jYy52MS5Xcml0dGVuEhAKCHdhcm5pbmdzGAYgAygJIswBCglCaWRBbnN3ZXISDAoEaG9zdBgBIAEoCRIMCgRuYW1lGAIgASgJEgwKBHpvbmUYAyABKAkSDAoEa2luZBgEIAEoCRINCgVwcmljZRgFIAEoARIqCgV0ZXJtcxgGIAMoCzIbLmNjLnYxLkJpZEFuc3dlci5UZXJtc0VudHJ5Eg4KBnJlYXNvbhgHIAEoCRIOCgZjaG9zZW4YCCABKAgaLAoKVGVybXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAE6AjgBIqwBChVMaXN0Q29udGFpbmVyc1JlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEgsKA2FsbBgCIAEoCBI4CgZsYWJlbHMYAyADKAsyKC5jYy52MS5MaXN0Q29udGFpbmVyc1JlcXVlc3QuTGFiZWxzRW50cnkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJnChNMaXN0Q29udGFpbmVyc1JlcGx5EikKCmNvbnRhaW5lcnMYASADKAsyFS5jYy52MS5Db250YWluZXJTdGF0ZRITCgt1bnJlYWNoYWJsZRgCIAMoCRIQCghhc19vZl9tcxgDIAEoASKQBQoOQ29udGFpbmVyU3RhdGUSCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRINCgVpbWFnZRgDIAEoCRIUCgxpbWFnZV9kaWdlc3QYBCABKAkSDQoFcGhhc2UYBSABKAkSDgoGd2FudGVkGAYgASgJEgwKBGhvc3QYByABKAkSEQoJaG9zdF9uYW1lGAggASgJEgwKBHpvbmUYCSABKAkSDwoHYWRkcmVzcxgKIAEoCRIWCglleGl0X2NvZGUYCyABKAVIAIgBARIOCgZyZWFzb24YDCABKAkSEAoIcmVzdGFydHMYDSABKA0SFQoNY3JlYXRlZF9hdF9tcxgOIAEoARIVCg1zdGFydGVkX2F0X21zGA8gASgBEhMKC2VuZGVkX2F0X21zGBAgASgBEg8KB2NvbW1hbmQYESADKAkSMQoGbGFiZWxzGBIgAygLMiEuY2MudjEuQ29udGFpbmVyU3RhdGUuTGFiZWxzRW50cnkSKwoDZW52GBMgAygLMh4uY2MudjEuQ29udGFpbmVyU3RhdGUuRW52RW50cnkSFAoMbWVtb3J5X2J5dGVzGBQgASgBEhIKCmNwdV9zaGFyZXMYFSABKAESEgoKZGlza19ieXRlcxgWIAEoARIWCg5ob3N0X3JlYWNoYWJsZRgXIAEoCBITCgtoZWFyZF9hdF9tcxgYIAEoARIPCgdyZXN0YXJ0GBkgASgJEg0KBWVwb2NoGBogASgNGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaKgoIRW52RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIMCgpfZXhpdF9jb2RlIksKFkNvbnRhaW5lclN0YXR1c1JlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEhIKCmNvbnRhaW5lcnMYAiADKAkiYwoUQ29udGFpbmVyU3RhdHVzUmVwbHkSKQoKY29udGFpbmVycxgBIAMoCzIVLmNjLnYxLkNvbnRhaW5lclN0YXRlEiAKBmVycm9ycxgCIAMoCzIQLmNjLnYxLkl0ZW1FcnJvciI4CglJdGVtRXJyb3ISDAoEaXRlbRgBIAEoCRIMCgRjb2RlGAIgASgJEg8KB21lc3NhZ2UYAyABKAkiTAoOUmVzb2x2ZVJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEgwKBGtpbmQYAiABKAkSDQoFbmFtZXMYAyADKAkiUAoMUmVzb2x2ZVJlcGx5EgsKA2lkcxgBIAMoCRIgCgZlcnJvcnMYAiADKAsyEC5jYy52MS5JdGVtRXJyb3ISEQoJbm90X2Fza2VkGAMgAygJImMKC1N0b3BSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRISCgpjb250YWluZXJzGAMgAygJEhIKCnRpbWVvdXRfbXMYBCABKAEiUAoMU3RhcnRSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRISCgpjb250YWluZXJzGAMgAygJImYKDlJlc3RhcnRSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRISCgpjb250YWluZXJzGAMgAygJEhIKCnRpbWVvdXRfbXMYBCABKAEiYAoNUmVtb3ZlUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSDQoFdG9rZW4YAiABKAkSEgoKY29udGFpbmVycxgDIAMoCRINCgVmb3JjZRgEIAEoCCKQAQoLQ2hhbmdlUmVwbHkSDAoEZG9uZRgBIAMoCRIgCgZlcnJvcnMYAiADKAsyEC5jYy52MS5JdGVtRXJyb3ISHQoFd3JvdGUYAyADKAsyDi5jYy52MS5Xcml0dGVuEg4KBmNvcGllcxgEIAEoDRIRCglub3RfYXNrZWQYBSADKAkSDwoHcGVuZGluZxgGIAMoCSIxChBMaXN0SG9zdHNSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZyIxCg5MaXN0SG9zdHNSZXBseRIfCgVob3N0cxgBIAMoCzIQLmNjLnYxLkhvc3RTdGF0ZSLDAgoJSG9zdFN0YXRlEgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSDAoEem9uZRgDIAEoCRINCgVzdGF0ZRgEIAEoCRIQCghzaW5jZV9tcxgFIAEoARIPCgdzZWVuX2J5GAYgAygJEg8KB3ZlcnNpb24YByABKAkSIQoIY2FwYWNpdHkYCCABKAsyDy5jYy52MS5DYXBhY2l0eRIdCgR1c2VkGAkgASgLMg8uY2MudjEuQ2FwYWNpdHkSFwoPY2xvY2tfb2Zmc2V0X21zGAogASgBEgwKBHNlbGYYCyABKAgSEQoJZW5kcG9pbnRzGAwgAygJEhUKDWNsb2NrX3dhcm5pbmcYDSABKAgSEgoKbGFzdF9tYWpvchgOIAEoARISCgpsYXN0X21pbm9yGA8gASgBEhAKCGFkbWl0dGVkGBAgAygJIokBChNDcmVhdGVJbnZpdGVSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRIMCgR6b25lGAMgASgJEgwKBHVzZXMYBCABKA0SFAoMdmFsaWRfZm9yX21zGAUgASgBEhIKCnB1YmxpY19rZXkYBiABKAkidAoRQ3JlYXRlSW52aXRlUmVwbHkSCgoCaWQYASABKAkSEQoJYWRkcmVzc2VzGAIgAygJEhEKCWVuZHBvaW50cxgDIAMoCRIdCgV3cm90ZRgEIAMoCzIOLmNjLnYxLldyaXR0ZW4SDgoGY29waWVzGAUgASgNItMBChFSZW1vdmVIb3N0UmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSDQoFdG9rZW4YAiABKAkSDAoEaG9zdBgDIAEoCRINCgVmb3JjZRgEIAEoCBIXCg9jb3VudHNfdG9fbWFqb3IYBSABKAESFwoPY291bnRzX3RvX21pbm9yGAYgASgBEhkKEWNlcnRpZmljYXRlc19rZXB0GAcgAygJEhgKEGFsbF9jZXJ0aWZpY2F0ZXMYCCABKAgSDAoEaGVpchgJIAEoCSJACg9SZW1vdmVIb3N0UmVwbHkSHQoFd3JvdGUYASADKAsyDi5jYy52MS5Xcml0dGVuEg4KBmNvcGllcxgCIAEoDSJwChBDcmVhdGVLZXlSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRISCgpwdWJsaWNfa2V5GAMgASgJEgwKBHJvbGUYBCABKAkSDAoEbmFtZRgFIAEoCSJLCg5DcmVhdGVLZXlSZXBseRIKCgJpZBgBIAEoCRIdCgV3cm90ZRgCIAMoCzIOLmNjLnYxLldyaXR0ZW4SDgoGY29waWVzGAMgASgNIjAKD0xpc3RLZXlzUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmciLgoNTGlzdEtleXNSZXBseRIdCgRrZXlzGAEgAygLMg8uY2MudjEuS2V5U3RhdGUilAEKCEtleVN0YXRlEgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSDAoEcm9sZRgDIAEoCRIRCglzaWduZWRfYnkYBCABKAkSFQoNY3JlYXRlZF9hdF9tcxgFIAEoARIPCgdyZXZva2VkGAYgASgIEhUKDXJldm9rZWRfYXRfbXMYByABKAESDgoGc2lnbmVkGAggAygJIm0KEFJldm9rZUtleVJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEg0KBXRva2VuGAIgASgJEgsKA2tleRgDIAEoCRIMCgRrZWVwGAQgAygJEhAKCGtlZXBfYWxsGAUgASgIIk0KDlJldm9rZUtleVJlcGx5Eh0KBXdyb3RlGAEgAygLMg4uY2MudjEuV3JpdHRlbhIOCgZjb3BpZXMYAiABKA0SDAoEa2VwdBgDIAMoCSKlAQoLTG9nc1JlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEhEKCWNvbnRhaW5lchgCIAEoCRIOCgZmb2xsb3cYAyABKAgSEAoIc2luY2VfbXMYBCABKAESDAoEdGFpbBgFIAEoBRISCgp0aW1lc3RhbXBzGAYgASgIEgwKBGZyb20YByABKAESEgoKb3Blbl9saW5lcxgIIAMoCSJeCg1BdHRhY2hSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxIRCgljb250YWluZXIYAiABKAkSDQoFc3RkaW4YAyABKAgSDAoEZnJvbRgEIAEoASJDCg5NZXRyaWNzUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSEgoKY29udGFpbmVycxgCIAMoCSJdCgxNZXRyaWNzUmVwbHkSKwoKY29udGFpbmVycxgBIAMoCzIXLmNjLnYxLkNvbnRhaW5lck1ldHJpY3MSIAoGZXJyb3JzGAIgAygLMhAuY2MudjEuSXRlbUVycm9yIuQCChBDb250YWluZXJNZXRyaWNzEgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSDAoEaG9zdBgDIAEoCRIRCglob3N0X25hbWUYBCABKAkSDQoFcGhhc2UYBSABKAkSDwoHcnVubmluZxgGIAEoCBISCgpyZWFkX2F0X21zGAcgASgBEhQKDG1vbm90b25pY19tcxgIIAEoARIVCg1zdGFydGVkX2F0X21zGAkgASgBEh4KA2NwdRgKIAEoCzIRLmNjLnYxLkNwdU1ldHJpY3MSJAoGbWVtb3J5GAsgASgLMhQuY2MudjEuTWVtb3J5TWV0cmljcxIgCgRkaXNrGAwgASgLMhIuY2MudjEuRGlza01ldHJpY3MSKwoKaW50ZXJmYWNlcxgNIAMoCzIXLmNjLnYxLkludGVyZmFjZU1ldHJpY3MSHwoEcGlkcxgOIAEoCzIRLmNjLnYxLlBpZE1ldHJpY3MiYgoKQ3B1TWV0cmljcxIUCgx1c2VkX3NlY29uZHMYASABKAESDgoGc2hhcmVzGAIgASgBEhMKC2xpbWl0X2NvcmVzGAMgASgBEhkKEXRocm90dGxlZF9zZWNvbmRzGAQgASgBIl8KDU1lbW9yeU1ldHJpY3MSEgoKdXNlZF9ieXRlcxgBIAEoARISCgpwZWFrX2J5dGVzGAIgASgBEhMKC2xpbWl0X2J5dGVzGAMgASgBEhEKCW9vbV9raWxscxgEIAEoASKAAQoLRGlza01ldHJpY3MSEgoKdXNlZF9ieXRlcxgBIAEoARITCgtsaW1pdF9ieXRlcxgCIAEoARISCgpyZWFkX2J5dGVzGAMgASgBEhUKDXdyaXR0ZW5fYnl0ZXMYBCABKAESDQoFcmVhZHMYBSABKAESDgoGd3JpdGVzGAYgASgBInwKEEludGVyZmFjZU1ldHJpY3MSDAoEbmFtZRgBIAEoCRIWCg5yZWNlaXZlZF9ieXRlcxgCIAEoARIYChByZWNlaXZlZF9wYWNrZXRzGAMgASgBEhIKCnNlbnRfYnl0ZXMYBCABKAESFAoMc2VudF9wYWNrZXRzGAUgASgBIiwKClBpZE1ldHJpY3MSDwoHY3VycmVudBgBIAEoARINCgVsaW1pdBgCIAEoATLRCAoFQ2xvdWQSLwoFSGVsbG8SEy5jYy52MS5IZWxsb1JlcXVlc3QaES5jYy52MS5IZWxsb1JlcGx5Ei8KBUFkbWl0EhMuY2MudjEuQWRtaXRSZXF1ZXN0GhEuY2MudjEuQWRtaXRSZXBseRI7CglJbnRyb2R1Y2USFy5jYy52MS5JbnRyb2R1Y2VSZXF1ZXN0GhUuY2MudjEuSW50cm9kdWNlUmVwbHkSMgoGV2hvQW1JEhQuY2MudjEuV2hvQW1JUmVxdWVzdBoSLmNjLnYxLldob0FtSVJlcGx5EikKA1J1bhIRLmNjLnYxLlJ1blJlcXVlc3QaDy5jYy52MS5SdW5SZXBseRJKCg5MaXN0Q29udGFpbmVycxIcLmNjLnYxLkxpc3RDb250YWluZXJzUmVxdWVzdBoaLmNjLnYxLkxpc3RDb250YWluZXJzUmVwbHkSTQoPQ29udGFpbmVyU3RhdHVzEh0uY2MudjEuQ29udGFpbmVyU3RhdHVzUmVxdWVzdBobLmNjLnYxLkNvbnRhaW5lclN0YXR1c1JlcGx5EjUKB1Jlc29sdmUSFS5jYy52MS5SZXNvbHZlUmVxdWVzdBoTLmNjLnYxLlJlc29sdmVSZXBseRIuCgRTdG9wEhIuY2MudjEuU3RvcFJlcXVlc3QaEi5jYy52MS5DaGFuZ2VSZXBseRIwCgVTdGFydBITLmNjLnYxLlN0YXJ0UmVxdWVzdBoSLmNjLnYxLkNoYW5nZVJlcGx5EjQKB1Jlc3RhcnQSFS5jYy52MS5SZXN0YXJ0UmVxdWVzdBoSLmNjLnYxLkNoYW5nZVJlcGx5EjIKBlJlbW92ZRIULmNjLnYxLlJlbW92ZVJlcXVlc3QaEi5jYy52MS5DaGFuZ2VSZXBseRI7CglMaXN0SG9zdHMSFy5jYy52MS5MaXN0SG9zdHNSZXF1ZXN0GhUuY2MudjEuTGlzdEhvc3RzUmVwbHkSRAoMQ3JlYXRlSW52aXRlEhouY2MudjEuQ3JlYXRlSW52aXRlUmVxdWVzdBoYLmNjLnYxLkNyZWF0ZUludml0ZVJlcGx5Ej4KClJlbW92ZUhvc3QSGC5jYy52MS5SZW1vdmVIb3N0UmVxdWVzdBoWLmNjLnYxLlJlbW92ZUhvc3RSZXBseRI7CglDcmVhdGVLZXkSFy5jYy52MS5DcmVhdGVLZXlSZXF1ZXN0GhUuY2MudjEuQ3JlYXRlS2V5UmVwbHkSOAoITGlzdEtleXMSFi5jYy52MS5MaXN0S2V5c1JlcXVlc3QaFC5jYy52MS5MaXN0S2V5c1JlcGx5EjsKCVJldm9rZUtleRIXLmNjLnYxLlJldm9rZUtleVJlcXVlc3QaFS5jYy52MS5SZXZva2VLZXlSZXBseRI1CgdNZXRyaWNzEhUuY2MudjEuTWV0cmljc1JlcXVlc3QaEy5jYy52MS5NZXRyaWNzUmVwbHliBnByb3RvMw", [file_cc_v1_records]);
+  fileDesc("ChFjYy92MS9jbG91ZC5wcm90bxIFY2MudjEiVAoKQWRkcmVzc2luZxIMCgRjYWxsGAEgASgJEgwKBG1lc2gYAiABKAkSDAoEcGVlchgDIAEoCRIcCgRzZWVuGAQgAygLMg4uY2MudjEuV3JpdHRlbiJSCgdXcml0dGVuEgsKA2tleRgBIAEoCRIVCg12ZXJzaW9uX21ham9yGAIgASgBEhUKDXZlcnNpb25fbWlub3IYAyABKAESDAoEaG9zdBgEIAEoCSIOCgxIZWxsb1JlcXVlc3QiZgoKSGVsbG9SZXBseRIMCgRwZWVyGAEgASgJEgwKBG1lc2gYAiABKAkSDwoHdGltZV9tcxgDIAEoARIPCgd2ZXJzaW9uGAQgASgJEgwKBHpvbmUYBSABKAkSDAoEbmFtZRgGIAEoCSJLCgxBZG1pdFJlcXVlc3QSDgoGaW52aXRlGAEgASgJEgwKBHBlZXIYAiABKAkSDwoHYmluZGluZxgDIAEoCRIMCgRuYW1lGAQgASgJIkcKCkFkbWl0UmVwbHkSEwoLY2VydGlmaWNhdGUYASABKAkSJAoKbmVpZ2hib3VycxgCIAMoCzIQLmNjLnYxLk5laWdoYm91ciJUCglOZWlnaGJvdXISDAoEcGVlchgBIAEoCRIRCglhZGRyZXNzZXMYAiADKAkSEQoJZW5kcG9pbnRzGAMgAygJEhMKC2NlcnRpZmljYXRlGAQgASgJIjoKEEludHJvZHVjZVJlcXVlc3QSEwoLY2VydGlmaWNhdGUYASABKAkSEQoJYWRkcmVzc2VzGAIgAygJIjYKDkludHJvZHVjZVJlcGx5EiQKCm5laWdoYm91cnMYASADKAsyEC5jYy52MS5OZWlnaGJvdXIiLgoNV2hvQW1JUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmciUgoLV2hvQW1JUmVwbHkSCwoDa2V5GAEgASgJEgwKBHJvbGUYAiABKAkSDAoEbmFtZRgDIAEoCRIMCgRwZWVyGAQgASgJEgwKBG1lc2gYBSABKAkipQUKDUNvbnRhaW5lclNwZWMSDQoFaW1hZ2UYASABKAkSDAoEbmFtZRgCIAEoCRIPCgdjb21tYW5kGAMgAygJEioKA2VudhgEIAMoCzIdLmNjLnYxLkNvbnRhaW5lclNwZWMuRW52RW50cnkSDAoEdXNlchgFIAEoCRILCgNkaXIYBiABKAkSFAoMbWVtb3J5X2J5dGVzGAcgASgBEhIKCmNwdV9zaGFyZXMYCCABKAESEgoKZGlza19ieXRlcxgJIAEoARIwCgZsYWJlbHMYCiADKAsyIC5jYy52MS5Db250YWluZXJTcGVjLkxhYmVsc0VudHJ5EgwKBGhvc3QYCyABKAkSDAoEem9uZRgMIAEoCRIPCgdyZXN0YXJ0GA0gASgJEhEKCXJlYWRfb25seRgOIAEoCBIMCgRpbml0GA8gASgIEhMKC3N0b3Bfc2lnbmFsGBAgASgJEhcKD3N0b3BfdGltZW91dF9tcxgRIAEoARIZChFyZW1vdmVfd2hlbl9lbmRlZBgSIAEoCBIWCg5sb2dfZmlsZV9ieXRlcxgTIAEoARIRCglsb2dfZmlsZXMYFCABKA0SEgoKc3RkaW5fb3BlbhgVIAEoCBIQCghwaWRzX21heBgWIAEoDRIVCg1yZWdpc3RyeV91c2VyGBcgASgJEhkKEXJlZ2lzdHJ5X3Bhc3N3b3JkGBggASgJEhUKDWtlZXBfZW5kZWRfbXMYGSABKAESIwoHdm9sdW1lcxgaIAMoCzISLmNjLnYxLlZvbHVtZU1vdW50GioKCEVudkVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASI+CgtWb2x1bWVNb3VudBIOCgZ2b2x1bWUYASABKAkSDAoEcGF0aBgCIAEoCRIRCglyZWFkX29ubHkYAyABKAgilQEKClJ1blJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEg0KBXRva2VuGAIgASgJEiIKBHNwZWMYAyABKAsyFC5jYy52MS5Db250YWluZXJTcGVjEg4KBmF0dGFjaBgEIAEoCBIPCgdleHBsYWluGAUgASgIEhQKDGFza2VkX2JlZm9yZRgGIAMoCSKIAQoIUnVuUmVwbHkSCgoCaWQYASABKAkSDAoEaG9zdBgCIAEoCRIOCgZjb3BpZXMYAyABKA0SIQoHYW5zd2VycxgEIAMoCzIQLmNjLnYxLkJpZEFuc3dlchIdCgV3cm90ZRgFIAMoCzIOLmNjLnYxLldyaXR0ZW4SEAoId2FybmluZ3MYBiADKAkizAEKCUJpZEFuc3dlchIMCgRob3N0GAEgASgJEgwKBG5hbWUYAiABKAkSDAoEem9uZRgDIAEoCRIMCgRraW5kGAQgASgJEg0KBXByaWNlGAUgASgBEioKBXRlcm1zGAYgAygLMhsuY2MudjEuQmlkQW5zd2VyLlRlcm1zRW50cnkSDgoGcmVhc29uGAcgASgJEg4KBmNob3NlbhgIIAEoCBosCgpUZXJtc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAToCOAEirAEKFUxpc3RDb250YWluZXJzUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSCwoDYWxsGAIgASgIEjgKBmxhYmVscxgDIAMoCzIoLmNjLnYxLkxpc3RDb250YWluZXJzUmVxdWVzdC5MYWJlbHNFbnRyeRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBImcKE0xpc3RDb250YWluZXJzUmVwbHkSKQoKY29udGFpbmVycxgBIAMoCzIVLmNjLnYxLkNvbnRhaW5lclN0YXRlEhMKC3VucmVhY2hhYmxlGAIgAygJEhAKCGFzX29mX21zGAMgASgBIpAFCg5Db250YWluZXJTdGF0ZRIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEg0KBWltYWdlGAMgASgJEhQKDGltYWdlX2RpZ2VzdBgEIAEoCRINCgVwaGFzZRgFIAEoCRIOCgZ3YW50ZWQYBiABKAkSDAoEaG9zdBgHIAEoCRIRCglob3N0X25hbWUYCCABKAkSDAoEem9uZRgJIAEoCRIPCgdhZGRyZXNzGAogASgJEhYKCWV4aXRfY29kZRgLIAEoBUgAiAEBEg4KBnJlYXNvbhgMIAEoCRIQCghyZXN0YXJ0cxgNIAEoDRIVCg1jcmVhdGVkX2F0X21zGA4gASgBEhUKDXN0YXJ0ZWRfYXRfbXMYDyABKAESEwoLZW5kZWRfYXRfbXMYECABKAESDwoHY29tbWFuZBgRIAMoCRIxCgZsYWJlbHMYEiADKAsyIS5jYy52MS5Db250YWluZXJTdGF0ZS5MYWJlbHNFbnRyeRIrCgNlbnYYEyADKAsyHi5jYy52MS5Db250YWluZXJTdGF0ZS5FbnZFbnRyeRIUCgxtZW1vcnlfYnl0ZXMYFCABKAESEgoKY3B1X3NoYXJlcxgVIAEoARISCgpkaXNrX2J5dGVzGBYgASgBEhYKDmhvc3RfcmVhY2hhYmxlGBcgASgIEhMKC2hlYXJkX2F0X21zGBggASgBEg8KB3Jlc3RhcnQYGSABKAkSDQoFZXBvY2gYGiABKA0aLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ARoqCghFbnZFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQgwKCl9leGl0X2NvZGUiSwoWQ29udGFpbmVyU3RhdHVzUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSEgoKY29udGFpbmVycxgCIAMoCSJjChRDb250YWluZXJTdGF0dXNSZXBseRIpCgpjb250YWluZXJzGAEgAygLMhUuY2MudjEuQ29udGFpbmVyU3RhdGUSIAoGZXJyb3JzGAIgAygLMhAuY2MudjEuSXRlbUVycm9yIjgKCUl0ZW1FcnJvchIMCgRpdGVtGAEgASgJEgwKBGNvZGUYAiABKAkSDwoHbWVzc2FnZRgDIAEoCSJMCg5SZXNvbHZlUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSDAoEa2luZBgCIAEoCRINCgVuYW1lcxgDIAMoCSJQCgxSZXNvbHZlUmVwbHkSCwoDaWRzGAEgAygJEiAKBmVycm9ycxgCIAMoCzIQLmNjLnYxLkl0ZW1FcnJvchIRCglub3RfYXNrZWQYAyADKAkiYwoLU3RvcFJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEg0KBXRva2VuGAIgASgJEhIKCmNvbnRhaW5lcnMYAyADKAkSEgoKdGltZW91dF9tcxgEIAEoASJQCgxTdGFydFJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEg0KBXRva2VuGAIgASgJEhIKCmNvbnRhaW5lcnMYAyADKAkiZgoOUmVzdGFydFJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEg0KBXRva2VuGAIgASgJEhIKCmNvbnRhaW5lcnMYAyADKAkSEgoKdGltZW91dF9tcxgEIAEoASJgCg1SZW1vdmVSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRISCgpjb250YWluZXJzGAMgAygJEg0KBWZvcmNlGAQgASgIIpABCgtDaGFuZ2VSZXBseRIMCgRkb25lGAEgAygJEiAKBmVycm9ycxgCIAMoCzIQLmNjLnYxLkl0ZW1FcnJvchIdCgV3cm90ZRgDIAMoCzIOLmNjLnYxLldyaXR0ZW4SDgoGY29waWVzGAQgASgNEhEKCW5vdF9hc2tlZBgFIAMoCRIPCgdwZW5kaW5nGAYgAygJIjEKEExpc3RIb3N0c1JlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nIjEKDkxpc3RIb3N0c1JlcGx5Eh8KBWhvc3RzGAEgAygLMhAuY2MudjEuSG9zdFN0YXRlIsMCCglIb3N0U3RhdGUSCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRIMCgR6b25lGAMgASgJEg0KBXN0YXRlGAQgASgJEhAKCHNpbmNlX21zGAUgASgBEg8KB3NlZW5fYnkYBiADKAkSDwoHdmVyc2lvbhgHIAEoCRIhCghjYXBhY2l0eRgIIAEoCzIPLmNjLnYxLkNhcGFjaXR5Eh0KBHVzZWQYCSABKAsyDy5jYy52MS5DYXBhY2l0eRIXCg9jbG9ja19vZmZzZXRfbXMYCiABKAESDAoEc2VsZhgLIAEoCBIRCgllbmRwb2ludHMYDCADKAkSFQoNY2xvY2tfd2FybmluZxgNIAEoCBISCgpsYXN0X21ham9yGA4gASgBEhIKCmxhc3RfbWlub3IYDyABKAESEAoIYWRtaXR0ZWQYECADKAkiiQEKE0NyZWF0ZUludml0ZVJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEg0KBXRva2VuGAIgASgJEgwKBHpvbmUYAyABKAkSDAoEdXNlcxgEIAEoDRIUCgx2YWxpZF9mb3JfbXMYBSABKAESEgoKcHVibGljX2tleRgGIAEoCSJ0ChFDcmVhdGVJbnZpdGVSZXBseRIKCgJpZBgBIAEoCRIRCglhZGRyZXNzZXMYAiADKAkSEQoJZW5kcG9pbnRzGAMgAygJEh0KBXdyb3RlGAQgAygLMg4uY2MudjEuV3JpdHRlbhIOCgZjb3BpZXMYBSABKA0i0wEKEVJlbW92ZUhvc3RSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRIMCgRob3N0GAMgASgJEg0KBWZvcmNlGAQgASgIEhcKD2NvdW50c190b19tYWpvchgFIAEoARIXCg9jb3VudHNfdG9fbWlub3IYBiABKAESGQoRY2VydGlmaWNhdGVzX2tlcHQYByADKAkSGAoQYWxsX2NlcnRpZmljYXRlcxgIIAEoCBIMCgRoZWlyGAkgASgJIkAKD1JlbW92ZUhvc3RSZXBseRIdCgV3cm90ZRgBIAMoCzIOLmNjLnYxLldyaXR0ZW4SDgoGY29waWVzGAIgASgNInAKEENyZWF0ZUtleVJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEg0KBXRva2VuGAIgASgJEhIKCnB1YmxpY19rZXkYAyABKAkSDAoEcm9sZRgEIAEoCRIMCgRuYW1lGAUgASgJIksKDkNyZWF0ZUtleVJlcGx5EgoKAmlkGAEgASgJEh0KBXdyb3RlGAIgAygLMg4uY2MudjEuV3JpdHRlbhIOCgZjb3BpZXMYAyABKA0iMAoPTGlzdEtleXNSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZyIuCg1MaXN0S2V5c1JlcGx5Eh0KBGtleXMYASADKAsyDy5jYy52MS5LZXlTdGF0ZSKUAQoIS2V5U3RhdGUSCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRIMCgRyb2xlGAMgASgJEhEKCXNpZ25lZF9ieRgEIAEoCRIVCg1jcmVhdGVkX2F0X21zGAUgASgBEg8KB3Jldm9rZWQYBiABKAgSFQoNcmV2b2tlZF9hdF9tcxgHIAEoARIOCgZzaWduZWQYCCADKAkibQoQUmV2b2tlS2V5UmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSDQoFdG9rZW4YAiABKAkSCwoDa2V5GAMgASgJEgwKBGtlZXAYBCADKAkSEAoIa2VlcF9hbGwYBSABKAgiTQoOUmV2b2tlS2V5UmVwbHkSHQoFd3JvdGUYASADKAsyDi5jYy52MS5Xcml0dGVuEg4KBmNvcGllcxgCIAEoDRIMCgRrZXB0GAMgAygJIqUBCgtMb2dzUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSEQoJY29udGFpbmVyGAIgASgJEg4KBmZvbGxvdxgDIAEoCBIQCghzaW5jZV9tcxgEIAEoARIMCgR0YWlsGAUgASgFEhIKCnRpbWVzdGFtcHMYBiABKAgSDAoEZnJvbRgHIAEoARISCgpvcGVuX2xpbmVzGAggAygJIl4KDUF0dGFjaFJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEhEKCWNvbnRhaW5lchgCIAEoCRINCgVzdGRpbhgDIAEoCBIMCgRmcm9tGAQgASgBIkMKDk1ldHJpY3NSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxISCgpjb250YWluZXJzGAIgAygJIl0KDE1ldHJpY3NSZXBseRIrCgpjb250YWluZXJzGAEgAygLMhcuY2MudjEuQ29udGFpbmVyTWV0cmljcxIgCgZlcnJvcnMYAiADKAsyEC5jYy52MS5JdGVtRXJyb3Ii5AIKEENvbnRhaW5lck1ldHJpY3MSCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRIMCgRob3N0GAMgASgJEhEKCWhvc3RfbmFtZRgEIAEoCRINCgVwaGFzZRgFIAEoCRIPCgdydW5uaW5nGAYgASgIEhIKCnJlYWRfYXRfbXMYByABKAESFAoMbW9ub3RvbmljX21zGAggASgBEhUKDXN0YXJ0ZWRfYXRfbXMYCSABKAESHgoDY3B1GAogASgLMhEuY2MudjEuQ3B1TWV0cmljcxIkCgZtZW1vcnkYCyABKAsyFC5jYy52MS5NZW1vcnlNZXRyaWNzEiAKBGRpc2sYDCABKAsyEi5jYy52MS5EaXNrTWV0cmljcxIrCgppbnRlcmZhY2VzGA0gAygLMhcuY2MudjEuSW50ZXJmYWNlTWV0cmljcxIfCgRwaWRzGA4gASgLMhEuY2MudjEuUGlkTWV0cmljcyJiCgpDcHVNZXRyaWNzEhQKDHVzZWRfc2Vjb25kcxgBIAEoARIOCgZzaGFyZXMYAiABKAESEwoLbGltaXRfY29yZXMYAyABKAESGQoRdGhyb3R0bGVkX3NlY29uZHMYBCABKAEiXwoNTWVtb3J5TWV0cmljcxISCgp1c2VkX2J5dGVzGAEgASgBEhIKCnBlYWtfYnl0ZXMYAiABKAESEwoLbGltaXRfYnl0ZXMYAyABKAESEQoJb29tX2tpbGxzGAQgASgBIoABCgtEaXNrTWV0cmljcxISCgp1c2VkX2J5dGVzGAEgASgBEhMKC2xpbWl0X2J5dGVzGAIgASgBEhIKCnJlYWRfYnl0ZXMYAyABKAESFQoNd3JpdHRlbl9ieXRlcxgEIAEoARINCgVyZWFkcxgFIAEoARIOCgZ3cml0ZXMYBiABKAEifAoQSW50ZXJmYWNlTWV0cmljcxIMCgRuYW1lGAEgASgJEhYKDnJlY2VpdmVkX2J5dGVzGAIgASgBEhgKEHJlY2VpdmVkX3BhY2tldHMYAyABKAESEgoKc2VudF9ieXRlcxgEIAEoARIUCgxzZW50X3BhY2tldHMYBSABKAEiLAoKUGlkTWV0cmljcxIPCgdjdXJyZW50GAEgASgBEg0KBWxpbWl0GAIgASgBIo8BChNDcmVhdGVWb2x1bWVSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRIMCgRuYW1lGAMgASgJEhIKCnNpemVfYnl0ZXMYBCABKAESEgoKcGVyc2lzdGVudBgFIAEoCBIUCgxhc2tlZF9iZWZvcmUYBiADKAkiTgoRQ3JlYXRlVm9sdW1lUmVwbHkSCgoCaWQYASABKAkSDgoGY29waWVzGAIgASgNEh0KBXdyb3RlGAMgAygLMg4uY2MudjEuV3JpdHRlbiIzChJMaXN0Vm9sdW1lc1JlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nIl4KEExpc3RWb2x1bWVzUmVwbHkSIwoHdm9sdW1lcxgBIAMoCzISLmNjLnYxLlZvbHVtZVN0YXRlEhMKC3VucmVhY2hhYmxlGAIgAygJEhAKCGFzX29mX21zGAMgASgBItQCCgtWb2x1bWVTdGF0ZRIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEhIKCnNpemVfYnl0ZXMYAyABKAESEgoKcGVyc2lzdGVudBgEIAEoCBINCgVzdGF0ZRgFIAEoCRIMCgRob3N0GAYgASgJEhEKCWhvc3RfbmFtZRgHIAEoCRIMCgR6b25lGAggASgJEhYKDmhvc3RfcmVhY2hhYmxlGAkgASgIEhUKDWNyZWF0ZWRfYXRfbXMYCiABKAESIAoFdXNlcnMYCyADKAsyES5jYy52MS5Wb2x1bWVVc2VyEg0KBWVwb2NoGAwgASgNEgsKA2tleRgNIAEoCRIXCgp1c2VkX2J5dGVzGA4gASgBSACIAQESHAoPYWxsb2NhdGVkX2J5dGVzGA8gASgBSAGIAQFCDQoLX3VzZWRfYnl0ZXNCEgoQX2FsbG9jYXRlZF9ieXRlcyJdCgpWb2x1bWVVc2VyEhEKCWNvbnRhaW5lchgBIAEoCRIMCgRuYW1lGAIgASgJEgwKBHBhdGgYAyABKAkSEQoJcmVhZF9vbmx5GAQgASgIEg0KBXBoYXNlGAUgASgJIkcKFUluc3BlY3RWb2x1bWVzUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSDwoHdm9sdW1lcxgCIAMoCSJcChNJbnNwZWN0Vm9sdW1lc1JlcGx5EiMKB3ZvbHVtZXMYASADKAsyEi5jYy52MS5Wb2x1bWVTdGF0ZRIgCgZlcnJvcnMYAiADKAsyEC5jYy52MS5JdGVtRXJyb3IiVQoURGVsZXRlVm9sdW1lc1JlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEg0KBXRva2VuGAIgASgJEg8KB3ZvbHVtZXMYAyADKAky6AoKBUNsb3VkEi8KBUhlbGxvEhMuY2MudjEuSGVsbG9SZXF1ZXN0GhEuY2MudjEuSGVsbG9SZXBseRIvCgVBZG1pdBITLmNjLnYxLkFkbWl0UmVxdWVzdBoRLmNjLnYxLkFkbWl0UmVwbHkSOwoJSW50cm9kdWNlEhcuY2MudjEuSW50cm9kdWNlUmVxdWVzdBoVLmNjLnYxLkludHJvZHVjZVJlcGx5EjIKBldob0FtSRIULmNjLnYxLldob0FtSVJlcXVlc3QaEi5jYy52MS5XaG9BbUlSZXBseRIpCgNSdW4SES5jYy52MS5SdW5SZXF1ZXN0Gg8uY2MudjEuUnVuUmVwbHkSSgoOTGlzdENvbnRhaW5lcnMSHC5jYy52MS5MaXN0Q29udGFpbmVyc1JlcXVlc3QaGi5jYy52MS5MaXN0Q29udGFpbmVyc1JlcGx5Ek0KD0NvbnRhaW5lclN0YXR1cxIdLmNjLnYxLkNvbnRhaW5lclN0YXR1c1JlcXVlc3QaGy5jYy52MS5Db250YWluZXJTdGF0dXNSZXBseRI1CgdSZXNvbHZlEhUuY2MudjEuUmVzb2x2ZVJlcXVlc3QaEy5jYy52MS5SZXNvbHZlUmVwbHkSLgoEU3RvcBISLmNjLnYxLlN0b3BSZXF1ZXN0GhIuY2MudjEuQ2hhbmdlUmVwbHkSMAoFU3RhcnQSEy5jYy52MS5TdGFydFJlcXVlc3QaEi5jYy52MS5DaGFuZ2VSZXBseRI0CgdSZXN0YXJ0EhUuY2MudjEuUmVzdGFydFJlcXVlc3QaEi5jYy52MS5DaGFuZ2VSZXBseRIyCgZSZW1vdmUSFC5jYy52MS5SZW1vdmVSZXF1ZXN0GhIuY2MudjEuQ2hhbmdlUmVwbHkSRAoMQ3JlYXRlVm9sdW1lEhouY2MudjEuQ3JlYXRlVm9sdW1lUmVxdWVzdBoYLmNjLnYxLkNyZWF0ZVZvbHVtZVJlcGx5EkEKC0xpc3RWb2x1bWVzEhkuY2MudjEuTGlzdFZvbHVtZXNSZXF1ZXN0GhcuY2MudjEuTGlzdFZvbHVtZXNSZXBseRJKCg5JbnNwZWN0Vm9sdW1lcxIcLmNjLnYxLkluc3BlY3RWb2x1bWVzUmVxdWVzdBoaLmNjLnYxLkluc3BlY3RWb2x1bWVzUmVwbHkSQAoNRGVsZXRlVm9sdW1lcxIbLmNjLnYxLkRlbGV0ZVZvbHVtZXNSZXF1ZXN0GhIuY2MudjEuQ2hhbmdlUmVwbHkSOwoJTGlzdEhvc3RzEhcuY2MudjEuTGlzdEhvc3RzUmVxdWVzdBoVLmNjLnYxLkxpc3RIb3N0c1JlcGx5EkQKDENyZWF0ZUludml0ZRIaLmNjLnYxLkNyZWF0ZUludml0ZVJlcXVlc3QaGC5jYy52MS5DcmVhdGVJbnZpdGVSZXBseRI+CgpSZW1vdmVIb3N0EhguY2MudjEuUmVtb3ZlSG9zdFJlcXVlc3QaFi5jYy52MS5SZW1vdmVIb3N0UmVwbHkSOwoJQ3JlYXRlS2V5EhcuY2MudjEuQ3JlYXRlS2V5UmVxdWVzdBoVLmNjLnYxLkNyZWF0ZUtleVJlcGx5EjgKCExpc3RLZXlzEhYuY2MudjEuTGlzdEtleXNSZXF1ZXN0GhQuY2MudjEuTGlzdEtleXNSZXBseRI7CglSZXZva2VLZXkSFy5jYy52MS5SZXZva2VLZXlSZXF1ZXN0GhUuY2MudjEuUmV2b2tlS2V5UmVwbHkSNQoHTWV0cmljcxIVLmNjLnYxLk1ldHJpY3NSZXF1ZXN0GhMuY2MudjEuTWV0cmljc1JlcGx5YgZwcm90bzM", [file_cc_v1_records]);
 
 /**
  * First field of every signed body.
@@ -470,6 +470,11 @@ export type ContainerSpec = Message<"cc.v1.ContainerSpec"> & {
    * @generated from field: double keep_ended_ms = 25;
    */
   keepEndedMs: number;
+
+  /**
+   * @generated from field: repeated cc.v1.VolumeMount volumes = 26;
+   */
+  volumes: VolumeMount[];
 };
 
 /**
@@ -478,6 +483,37 @@ export type ContainerSpec = Message<"cc.v1.ContainerSpec"> & {
  */
 export const ContainerSpecSchema: GenMessage<ContainerSpec> = /*@__PURE__*/
   messageDesc(file_cc_v1_cloud, 11);
+
+/**
+ * @generated from message cc.v1.VolumeMount
+ */
+export type VolumeMount = Message<"cc.v1.VolumeMount"> & {
+  /**
+   * id
+   *
+   * @generated from field: string volume = 1;
+   */
+  volume: string;
+
+  /**
+   * absolute, inside the container
+   *
+   * @generated from field: string path = 2;
+   */
+  path: string;
+
+  /**
+   * @generated from field: bool read_only = 3;
+   */
+  readOnly: boolean;
+};
+
+/**
+ * Describes the message cc.v1.VolumeMount.
+ * Use `create(VolumeMountSchema)` to create a new message.
+ */
+export const VolumeMountSchema: GenMessage<VolumeMount> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 12);
 
 /**
  * @generated from message cc.v1.RunRequest
@@ -523,7 +559,7 @@ export type RunRequest = Message<"cc.v1.RunRequest"> & {
  * Use `create(RunRequestSchema)` to create a new message.
  */
 export const RunRequestSchema: GenMessage<RunRequest> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 12);
+  messageDesc(file_cc_v1_cloud, 13);
 
 /**
  * @generated from message cc.v1.RunReply
@@ -567,7 +603,7 @@ export type RunReply = Message<"cc.v1.RunReply"> & {
  * Use `create(RunReplySchema)` to create a new message.
  */
 export const RunReplySchema: GenMessage<RunReply> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 13);
+  messageDesc(file_cc_v1_cloud, 14);
 
 /**
  * @generated from message cc.v1.BidAnswer
@@ -621,7 +657,7 @@ export type BidAnswer = Message<"cc.v1.BidAnswer"> & {
  * Use `create(BidAnswerSchema)` to create a new message.
  */
 export const BidAnswerSchema: GenMessage<BidAnswer> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 14);
+  messageDesc(file_cc_v1_cloud, 15);
 
 /**
  * @generated from message cc.v1.ListContainersRequest
@@ -650,7 +686,7 @@ export type ListContainersRequest = Message<"cc.v1.ListContainersRequest"> & {
  * Use `create(ListContainersRequestSchema)` to create a new message.
  */
 export const ListContainersRequestSchema: GenMessage<ListContainersRequest> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 15);
+  messageDesc(file_cc_v1_cloud, 16);
 
 /**
  * @generated from message cc.v1.ListContainersReply
@@ -679,7 +715,7 @@ export type ListContainersReply = Message<"cc.v1.ListContainersReply"> & {
  * Use `create(ListContainersReplySchema)` to create a new message.
  */
 export const ListContainersReplySchema: GenMessage<ListContainersReply> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 16);
+  messageDesc(file_cc_v1_cloud, 17);
 
 /**
  * @generated from message cc.v1.ContainerState
@@ -829,7 +865,7 @@ export type ContainerState = Message<"cc.v1.ContainerState"> & {
  * Use `create(ContainerStateSchema)` to create a new message.
  */
 export const ContainerStateSchema: GenMessage<ContainerState> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 17);
+  messageDesc(file_cc_v1_cloud, 18);
 
 /**
  * @generated from message cc.v1.ContainerStatusRequest
@@ -853,7 +889,7 @@ export type ContainerStatusRequest = Message<"cc.v1.ContainerStatusRequest"> & {
  * Use `create(ContainerStatusRequestSchema)` to create a new message.
  */
 export const ContainerStatusRequestSchema: GenMessage<ContainerStatusRequest> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 18);
+  messageDesc(file_cc_v1_cloud, 19);
 
 /**
  * @generated from message cc.v1.ContainerStatusReply
@@ -875,7 +911,7 @@ export type ContainerStatusReply = Message<"cc.v1.ContainerStatusReply"> & {
  * Use `create(ContainerStatusReplySchema)` to create a new message.
  */
 export const ContainerStatusReplySchema: GenMessage<ContainerStatusReply> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 19);
+  messageDesc(file_cc_v1_cloud, 20);
 
 /**
  * @generated from message cc.v1.ItemError
@@ -902,7 +938,7 @@ export type ItemError = Message<"cc.v1.ItemError"> & {
  * Use `create(ItemErrorSchema)` to create a new message.
  */
 export const ItemErrorSchema: GenMessage<ItemError> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 20);
+  messageDesc(file_cc_v1_cloud, 21);
 
 /**
  * @generated from message cc.v1.ResolveRequest
@@ -914,7 +950,7 @@ export type ResolveRequest = Message<"cc.v1.ResolveRequest"> & {
   to?: Addressing | undefined;
 
   /**
-   * container | host | key
+   * container | volume | host | key
    *
    * @generated from field: string kind = 2;
    */
@@ -931,7 +967,7 @@ export type ResolveRequest = Message<"cc.v1.ResolveRequest"> & {
  * Use `create(ResolveRequestSchema)` to create a new message.
  */
 export const ResolveRequestSchema: GenMessage<ResolveRequest> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 21);
+  messageDesc(file_cc_v1_cloud, 22);
 
 /**
  * @generated from message cc.v1.ResolveReply
@@ -962,7 +998,7 @@ export type ResolveReply = Message<"cc.v1.ResolveReply"> & {
  * Use `create(ResolveReplySchema)` to create a new message.
  */
 export const ResolveReplySchema: GenMessage<ResolveReply> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 22);
+  messageDesc(file_cc_v1_cloud, 23);
 
 /**
  * @generated from message cc.v1.StopRequest
@@ -998,7 +1034,7 @@ export type StopRequest = Message<"cc.v1.StopRequest"> & {
  * Use `create(StopRequestSchema)` to create a new message.
  */
 export const StopRequestSchema: GenMessage<StopRequest> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 23);
+  messageDesc(file_cc_v1_cloud, 24);
 
 /**
  * @generated from message cc.v1.StartRequest
@@ -1025,7 +1061,7 @@ export type StartRequest = Message<"cc.v1.StartRequest"> & {
  * Use `create(StartRequestSchema)` to create a new message.
  */
 export const StartRequestSchema: GenMessage<StartRequest> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 24);
+  messageDesc(file_cc_v1_cloud, 25);
 
 /**
  * @generated from message cc.v1.RestartRequest
@@ -1057,7 +1093,7 @@ export type RestartRequest = Message<"cc.v1.RestartRequest"> & {
  * Use `create(RestartRequestSchema)` to create a new message.
  */
 export const RestartRequestSchema: GenMessage<RestartRequest> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 25);
+  messageDesc(file_cc_v1_cloud, 26);
 
 /**
  * @generated from message cc.v1.RemoveRequest
@@ -1091,7 +1127,7 @@ export type RemoveRequest = Message<"cc.v1.RemoveRequest"> & {
  * Use `create(RemoveRequestSchema)` to create a new message.
  */
 export const RemoveRequestSchema: GenMessage<RemoveRequest> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 26);
+  messageDesc(file_cc_v1_cloud, 27);
 
 /**
  * @generated from message cc.v1.ChangeReply
@@ -1135,7 +1171,7 @@ export type ChangeReply = Message<"cc.v1.ChangeReply"> & {
  * Use `create(ChangeReplySchema)` to create a new message.
  */
 export const ChangeReplySchema: GenMessage<ChangeReply> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 27);
+  messageDesc(file_cc_v1_cloud, 28);
 
 /**
  * @generated from message cc.v1.ListHostsRequest
@@ -1152,7 +1188,7 @@ export type ListHostsRequest = Message<"cc.v1.ListHostsRequest"> & {
  * Use `create(ListHostsRequestSchema)` to create a new message.
  */
 export const ListHostsRequestSchema: GenMessage<ListHostsRequest> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 28);
+  messageDesc(file_cc_v1_cloud, 29);
 
 /**
  * @generated from message cc.v1.ListHostsReply
@@ -1169,7 +1205,7 @@ export type ListHostsReply = Message<"cc.v1.ListHostsReply"> & {
  * Use `create(ListHostsReplySchema)` to create a new message.
  */
 export const ListHostsReplySchema: GenMessage<ListHostsReply> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 29);
+  messageDesc(file_cc_v1_cloud, 30);
 
 /**
  * @generated from message cc.v1.HostState
@@ -1267,7 +1303,7 @@ export type HostState = Message<"cc.v1.HostState"> & {
  * Use `create(HostStateSchema)` to create a new message.
  */
 export const HostStateSchema: GenMessage<HostState> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 30);
+  messageDesc(file_cc_v1_cloud, 31);
 
 /**
  * @generated from message cc.v1.CreateInviteRequest
@@ -1311,7 +1347,7 @@ export type CreateInviteRequest = Message<"cc.v1.CreateInviteRequest"> & {
  * Use `create(CreateInviteRequestSchema)` to create a new message.
  */
 export const CreateInviteRequestSchema: GenMessage<CreateInviteRequest> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 31);
+  messageDesc(file_cc_v1_cloud, 32);
 
 /**
  * @generated from message cc.v1.CreateInviteReply
@@ -1348,7 +1384,7 @@ export type CreateInviteReply = Message<"cc.v1.CreateInviteReply"> & {
  * Use `create(CreateInviteReplySchema)` to create a new message.
  */
 export const CreateInviteReplySchema: GenMessage<CreateInviteReply> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 32);
+  messageDesc(file_cc_v1_cloud, 33);
 
 /**
  * @generated from message cc.v1.RemoveHostRequest
@@ -1413,7 +1449,7 @@ export type RemoveHostRequest = Message<"cc.v1.RemoveHostRequest"> & {
  * Use `create(RemoveHostRequestSchema)` to create a new message.
  */
 export const RemoveHostRequestSchema: GenMessage<RemoveHostRequest> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 33);
+  messageDesc(file_cc_v1_cloud, 34);
 
 /**
  * @generated from message cc.v1.RemoveHostReply
@@ -1435,7 +1471,7 @@ export type RemoveHostReply = Message<"cc.v1.RemoveHostReply"> & {
  * Use `create(RemoveHostReplySchema)` to create a new message.
  */
 export const RemoveHostReplySchema: GenMessage<RemoveHostReply> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 34);
+  messageDesc(file_cc_v1_cloud, 35);
 
 /**
  * @generated from message cc.v1.CreateKeyRequest
@@ -1476,7 +1512,7 @@ export type CreateKeyRequest = Message<"cc.v1.CreateKeyRequest"> & {
  * Use `create(CreateKeyRequestSchema)` to create a new message.
  */
 export const CreateKeyRequestSchema: GenMessage<CreateKeyRequest> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 35);
+  messageDesc(file_cc_v1_cloud, 36);
 
 /**
  * @generated from message cc.v1.CreateKeyReply
@@ -1503,7 +1539,7 @@ export type CreateKeyReply = Message<"cc.v1.CreateKeyReply"> & {
  * Use `create(CreateKeyReplySchema)` to create a new message.
  */
 export const CreateKeyReplySchema: GenMessage<CreateKeyReply> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 36);
+  messageDesc(file_cc_v1_cloud, 37);
 
 /**
  * @generated from message cc.v1.ListKeysRequest
@@ -1520,7 +1556,7 @@ export type ListKeysRequest = Message<"cc.v1.ListKeysRequest"> & {
  * Use `create(ListKeysRequestSchema)` to create a new message.
  */
 export const ListKeysRequestSchema: GenMessage<ListKeysRequest> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 37);
+  messageDesc(file_cc_v1_cloud, 38);
 
 /**
  * @generated from message cc.v1.ListKeysReply
@@ -1537,7 +1573,7 @@ export type ListKeysReply = Message<"cc.v1.ListKeysReply"> & {
  * Use `create(ListKeysReplySchema)` to create a new message.
  */
 export const ListKeysReplySchema: GenMessage<ListKeysReply> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 38);
+  messageDesc(file_cc_v1_cloud, 39);
 
 /**
  * @generated from message cc.v1.KeyState
@@ -1591,7 +1627,7 @@ export type KeyState = Message<"cc.v1.KeyState"> & {
  * Use `create(KeyStateSchema)` to create a new message.
  */
 export const KeyStateSchema: GenMessage<KeyState> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 39);
+  messageDesc(file_cc_v1_cloud, 40);
 
 /**
  * @generated from message cc.v1.RevokeKeyRequest
@@ -1630,7 +1666,7 @@ export type RevokeKeyRequest = Message<"cc.v1.RevokeKeyRequest"> & {
  * Use `create(RevokeKeyRequestSchema)` to create a new message.
  */
 export const RevokeKeyRequestSchema: GenMessage<RevokeKeyRequest> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 40);
+  messageDesc(file_cc_v1_cloud, 41);
 
 /**
  * @generated from message cc.v1.RevokeKeyReply
@@ -1657,7 +1693,7 @@ export type RevokeKeyReply = Message<"cc.v1.RevokeKeyReply"> & {
  * Use `create(RevokeKeyReplySchema)` to create a new message.
  */
 export const RevokeKeyReplySchema: GenMessage<RevokeKeyReply> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 41);
+  messageDesc(file_cc_v1_cloud, 42);
 
 /**
  * WebSocket calls.
@@ -1719,7 +1755,7 @@ export type LogsRequest = Message<"cc.v1.LogsRequest"> & {
  * Use `create(LogsRequestSchema)` to create a new message.
  */
 export const LogsRequestSchema: GenMessage<LogsRequest> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 42);
+  messageDesc(file_cc_v1_cloud, 43);
 
 /**
  * @generated from message cc.v1.AttachRequest
@@ -1753,7 +1789,7 @@ export type AttachRequest = Message<"cc.v1.AttachRequest"> & {
  * Use `create(AttachRequestSchema)` to create a new message.
  */
 export const AttachRequestSchema: GenMessage<AttachRequest> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 43);
+  messageDesc(file_cc_v1_cloud, 44);
 
 /**
  * @generated from message cc.v1.MetricsRequest
@@ -1777,7 +1813,7 @@ export type MetricsRequest = Message<"cc.v1.MetricsRequest"> & {
  * Use `create(MetricsRequestSchema)` to create a new message.
  */
 export const MetricsRequestSchema: GenMessage<MetricsRequest> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 44);
+  messageDesc(file_cc_v1_cloud, 45);
 
 /**
  * @generated from message cc.v1.MetricsReply
@@ -1803,7 +1839,7 @@ export type MetricsReply = Message<"cc.v1.MetricsReply"> & {
  * Use `create(MetricsReplySchema)` to create a new message.
  */
 export const MetricsReplySchema: GenMessage<MetricsReply> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 45);
+  messageDesc(file_cc_v1_cloud, 46);
 
 /**
  * Counters grow from the process's start (disk: from the mount of its disk) and begin anew when it is started again.
@@ -1893,7 +1929,7 @@ export type ContainerMetrics = Message<"cc.v1.ContainerMetrics"> & {
  * Use `create(ContainerMetricsSchema)` to create a new message.
  */
 export const ContainerMetricsSchema: GenMessage<ContainerMetrics> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 46);
+  messageDesc(file_cc_v1_cloud, 47);
 
 /**
  * @generated from message cc.v1.CpuMetrics
@@ -1929,7 +1965,7 @@ export type CpuMetrics = Message<"cc.v1.CpuMetrics"> & {
  * Use `create(CpuMetricsSchema)` to create a new message.
  */
 export const CpuMetricsSchema: GenMessage<CpuMetrics> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 47);
+  messageDesc(file_cc_v1_cloud, 48);
 
 /**
  * @generated from message cc.v1.MemoryMetrics
@@ -1967,7 +2003,7 @@ export type MemoryMetrics = Message<"cc.v1.MemoryMetrics"> & {
  * Use `create(MemoryMetricsSchema)` to create a new message.
  */
 export const MemoryMetricsSchema: GenMessage<MemoryMetrics> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 48);
+  messageDesc(file_cc_v1_cloud, 49);
 
 /**
  * What it writes beside its image, and what is read and written there.
@@ -2011,7 +2047,7 @@ export type DiskMetrics = Message<"cc.v1.DiskMetrics"> & {
  * Use `create(DiskMetricsSchema)` to create a new message.
  */
 export const DiskMetricsSchema: GenMessage<DiskMetrics> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 49);
+  messageDesc(file_cc_v1_cloud, 50);
 
 /**
  * @generated from message cc.v1.InterfaceMetrics
@@ -2048,7 +2084,7 @@ export type InterfaceMetrics = Message<"cc.v1.InterfaceMetrics"> & {
  * Use `create(InterfaceMetricsSchema)` to create a new message.
  */
 export const InterfaceMetricsSchema: GenMessage<InterfaceMetrics> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 50);
+  messageDesc(file_cc_v1_cloud, 51);
 
 /**
  * @generated from message cc.v1.PidMetrics
@@ -2072,7 +2108,337 @@ export type PidMetrics = Message<"cc.v1.PidMetrics"> & {
  * Use `create(PidMetricsSchema)` to create a new message.
  */
 export const PidMetricsSchema: GenMessage<PidMetrics> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 51);
+  messageDesc(file_cc_v1_cloud, 52);
+
+/**
+ * Volumes. Its holder is the peer that takes the request, until it is handed to the host of its first container.
+ *
+ * @generated from message cc.v1.CreateVolumeRequest
+ */
+export type CreateVolumeRequest = Message<"cc.v1.CreateVolumeRequest"> & {
+  /**
+   * @generated from field: cc.v1.Addressing to = 1;
+   */
+  to?: Addressing | undefined;
+
+  /**
+   * @generated from field: string token = 2;
+   */
+  token: string;
+
+  /**
+   * @generated from field: string name = 3;
+   */
+  name: string;
+
+  /**
+   * @generated from field: double size_bytes = 4;
+   */
+  sizeBytes: number;
+
+  /**
+   * on two hosts
+   *
+   * @generated from field: bool persistent = 5;
+   */
+  persistent: boolean;
+
+  /**
+   * peers that an earlier attempt with this token went to: each would have made another id
+   *
+   * @generated from field: repeated string asked_before = 6;
+   */
+  askedBefore: string[];
+};
+
+/**
+ * Describes the message cc.v1.CreateVolumeRequest.
+ * Use `create(CreateVolumeRequestSchema)` to create a new message.
+ */
+export const CreateVolumeRequestSchema: GenMessage<CreateVolumeRequest> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 53);
+
+/**
+ * @generated from message cc.v1.CreateVolumeReply
+ */
+export type CreateVolumeReply = Message<"cc.v1.CreateVolumeReply"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: uint32 copies = 2;
+   */
+  copies: number;
+
+  /**
+   * @generated from field: repeated cc.v1.Written wrote = 3;
+   */
+  wrote: Written[];
+};
+
+/**
+ * Describes the message cc.v1.CreateVolumeReply.
+ * Use `create(CreateVolumeReplySchema)` to create a new message.
+ */
+export const CreateVolumeReplySchema: GenMessage<CreateVolumeReply> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 54);
+
+/**
+ * @generated from message cc.v1.ListVolumesRequest
+ */
+export type ListVolumesRequest = Message<"cc.v1.ListVolumesRequest"> & {
+  /**
+   * @generated from field: cc.v1.Addressing to = 1;
+   */
+  to?: Addressing | undefined;
+};
+
+/**
+ * Describes the message cc.v1.ListVolumesRequest.
+ * Use `create(ListVolumesRequestSchema)` to create a new message.
+ */
+export const ListVolumesRequestSchema: GenMessage<ListVolumesRequest> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 55);
+
+/**
+ * @generated from message cc.v1.ListVolumesReply
+ */
+export type ListVolumesReply = Message<"cc.v1.ListVolumesReply"> & {
+  /**
+   * @generated from field: repeated cc.v1.VolumeState volumes = 1;
+   */
+  volumes: VolumeState[];
+
+  /**
+   * hosts whose part may be old
+   *
+   * @generated from field: repeated string unreachable = 2;
+   */
+  unreachable: string[];
+
+  /**
+   * @generated from field: double as_of_ms = 3;
+   */
+  asOfMs: number;
+};
+
+/**
+ * Describes the message cc.v1.ListVolumesReply.
+ * Use `create(ListVolumesReplySchema)` to create a new message.
+ */
+export const ListVolumesReplySchema: GenMessage<ListVolumesReply> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 56);
+
+/**
+ * @generated from message cc.v1.VolumeState
+ */
+export type VolumeState = Message<"cc.v1.VolumeState"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * @generated from field: double size_bytes = 3;
+   */
+  sizeBytes: number;
+
+  /**
+   * @generated from field: bool persistent = 4;
+   */
+  persistent: boolean;
+
+  /**
+   * fresh (never mounted: takes no room yet) | mounted (was mounted once: stays where it is) | lost (its host was removed)
+   *
+   * @generated from field: string state = 5;
+   */
+  state: string;
+
+  /**
+   * @generated from field: string host = 6;
+   */
+  host: string;
+
+  /**
+   * @generated from field: string host_name = 7;
+   */
+  hostName: string;
+
+  /**
+   * @generated from field: string zone = 8;
+   */
+  zone: string;
+
+  /**
+   * @generated from field: bool host_reachable = 9;
+   */
+  hostReachable: boolean;
+
+  /**
+   * @generated from field: double created_at_ms = 10;
+   */
+  createdAtMs: number;
+
+  /**
+   * @generated from field: repeated cc.v1.VolumeUser users = 11;
+   */
+  users: VolumeUser[];
+
+  /**
+   * @generated from field: uint32 epoch = 12;
+   */
+  epoch: number;
+
+  /**
+   * whose request made it
+   *
+   * @generated from field: string key = 13;
+   */
+  key: string;
+
+  /**
+   * InspectVolumes only, asked of its host; missing where that could not be asked or has no files of it yet.
+   *
+   * by its files; missing also while no container has it mounted
+   *
+   * @generated from field: optional double used_bytes = 14;
+   */
+  usedBytes?: number | undefined;
+
+  /**
+   * of the host's disk
+   *
+   * @generated from field: optional double allocated_bytes = 15;
+   */
+  allocatedBytes?: number | undefined;
+};
+
+/**
+ * Describes the message cc.v1.VolumeState.
+ * Use `create(VolumeStateSchema)` to create a new message.
+ */
+export const VolumeStateSchema: GenMessage<VolumeState> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 57);
+
+/**
+ * @generated from message cc.v1.VolumeUser
+ */
+export type VolumeUser = Message<"cc.v1.VolumeUser"> & {
+  /**
+   * @generated from field: string container = 1;
+   */
+  container: string;
+
+  /**
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string path = 3;
+   */
+  path: string;
+
+  /**
+   * @generated from field: bool read_only = 4;
+   */
+  readOnly: boolean;
+
+  /**
+   * @generated from field: string phase = 5;
+   */
+  phase: string;
+};
+
+/**
+ * Describes the message cc.v1.VolumeUser.
+ * Use `create(VolumeUserSchema)` to create a new message.
+ */
+export const VolumeUserSchema: GenMessage<VolumeUser> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 58);
+
+/**
+ * @generated from message cc.v1.InspectVolumesRequest
+ */
+export type InspectVolumesRequest = Message<"cc.v1.InspectVolumesRequest"> & {
+  /**
+   * @generated from field: cc.v1.Addressing to = 1;
+   */
+  to?: Addressing | undefined;
+
+  /**
+   * ids or names
+   *
+   * @generated from field: repeated string volumes = 2;
+   */
+  volumes: string[];
+};
+
+/**
+ * Describes the message cc.v1.InspectVolumesRequest.
+ * Use `create(InspectVolumesRequestSchema)` to create a new message.
+ */
+export const InspectVolumesRequestSchema: GenMessage<InspectVolumesRequest> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 59);
+
+/**
+ * @generated from message cc.v1.InspectVolumesReply
+ */
+export type InspectVolumesReply = Message<"cc.v1.InspectVolumesReply"> & {
+  /**
+   * @generated from field: repeated cc.v1.VolumeState volumes = 1;
+   */
+  volumes: VolumeState[];
+
+  /**
+   * @generated from field: repeated cc.v1.ItemError errors = 2;
+   */
+  errors: ItemError[];
+};
+
+/**
+ * Describes the message cc.v1.InspectVolumesReply.
+ * Use `create(InspectVolumesReplySchema)` to create a new message.
+ */
+export const InspectVolumesReplySchema: GenMessage<InspectVolumesReply> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 60);
+
+/**
+ * @generated from message cc.v1.DeleteVolumesRequest
+ */
+export type DeleteVolumesRequest = Message<"cc.v1.DeleteVolumesRequest"> & {
+  /**
+   * @generated from field: cc.v1.Addressing to = 1;
+   */
+  to?: Addressing | undefined;
+
+  /**
+   * @generated from field: string token = 2;
+   */
+  token: string;
+
+  /**
+   * ids
+   *
+   * @generated from field: repeated string volumes = 3;
+   */
+  volumes: string[];
+};
+
+/**
+ * Describes the message cc.v1.DeleteVolumesRequest.
+ * Use `create(DeleteVolumesRequestSchema)` to create a new message.
+ */
+export const DeleteVolumesRequestSchema: GenMessage<DeleteVolumesRequest> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 61);
 
 /**
  * @generated from service cc.v1.Cloud
@@ -2178,6 +2544,38 @@ export const Cloud: GenService<{
   remove: {
     methodKind: "unary";
     input: typeof RemoveRequestSchema;
+    output: typeof ChangeReplySchema;
+  },
+  /**
+   * @generated from rpc cc.v1.Cloud.CreateVolume
+   */
+  createVolume: {
+    methodKind: "unary";
+    input: typeof CreateVolumeRequestSchema;
+    output: typeof CreateVolumeReplySchema;
+  },
+  /**
+   * @generated from rpc cc.v1.Cloud.ListVolumes
+   */
+  listVolumes: {
+    methodKind: "unary";
+    input: typeof ListVolumesRequestSchema;
+    output: typeof ListVolumesReplySchema;
+  },
+  /**
+   * @generated from rpc cc.v1.Cloud.InspectVolumes
+   */
+  inspectVolumes: {
+    methodKind: "unary";
+    input: typeof InspectVolumesRequestSchema;
+    output: typeof InspectVolumesReplySchema;
+  },
+  /**
+   * @generated from rpc cc.v1.Cloud.DeleteVolumes
+   */
+  deleteVolumes: {
+    methodKind: "unary";
+    input: typeof DeleteVolumesRequestSchema;
     output: typeof ChangeReplySchema;
   },
   /**

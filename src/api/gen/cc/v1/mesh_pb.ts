@@ -6,7 +6,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { BidAnswer, ContainerMetrics } from "./cloud_pb.ts";
+import type { BidAnswer, ContainerMetrics, ItemError } from "./cloud_pb.ts";
 import { file_cc_v1_cloud } from "./cloud_pb.ts";
 import type { Award, RecordFrame, SignedRequest } from "./records_pb.ts";
 import { file_cc_v1_records } from "./records_pb.ts";
@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file cc/v1/mesh.proto.
  */
 export const file_cc_v1_mesh: GenFile = /*@__PURE__*/
-  fileDesc("ChBjYy92MS9tZXNoLnByb3RvEgVjYy52MSIJCgdOb3RoaW5nIi0KB1JlY29yZHMSIgoGZnJhbWVzGAEgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUiGgoIUHV0UmVwbHkSDgoGc3RvcmVkGAEgASgNIswBCgtPYnNlcnZhdGlvbhIPCgd0aW1lX21zGAEgASgBEhQKDHN0YXJ0X251bWJlchgCIAEoARITCgtpbmNhcm5hdGlvbhgDIAEoARIgCghvcGluaW9ucxgEIAMoCzIOLmNjLnYxLk9waW5pb24SEQoJd2l0aGhvbGRzGAUgASgIEhwKFGhpZ2hlc3Rfb2ZfeW91cnNfa2V5GAYgASgJEh4KFmhpZ2hlc3Rfc3RhcnRfb2ZfeW91cnMYByABKAESDgoGZGlnZXN0GAggASgMIlQKB09waW5pb24SDAoEcGVlchgBIAEoCRIUCgxzdGFydF9udW1iZXIYAiABKAESEwoLaW5jYXJuYXRpb24YAyABKAESEAoIc2luY2VfbXMYBCABKAEiZwoQUmVjb25jaWxlTWVzc2FnZRIfCgZyYW5nZXMYASADKAsyDy5jYy52MS5LZXlSYW5nZRIiCgZmcmFtZXMYAiADKAsyEi5jYy52MS5SZWNvcmRGcmFtZRIOCgZ3YW50ZWQYAyADKAkicgoIS2V5UmFuZ2USDAoEZnJvbRgBIAEoCRIKCgJ0bxgCIAEoCRINCgVjb3VudBgDIAEoDRIOCgZkaWdlc3QYBCABKAwSHQoFaXRlbXMYBSADKAsyDi5jYy52MS5LZXlIYXNoEg4KBmxpc3RlZBgGIAEoCCIkCgdLZXlIYXNoEgsKA2tleRgBIAEoCRIMCgRoYXNoGAIgASgMIhwKDEZldGNoUmVxdWVzdBIMCgRrZXlzGAEgAygJIjwKEEFza0Fyb3VuZFJlcXVlc3QSDAoEa2luZBgBIAEoCRINCgVuYW1lcxgCIAMoCRILCgNpZHMYAyADKAkiNAoOQXNrQXJvdW5kUmVwbHkSIgoGZnJhbWVzGAEgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUikgEKCkJpZFJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIRCgljb250YWluZXIYAiABKAkSEQoJcmVxdWVzdGVyGAMgASgJEiUKB3JlcXVlc3QYBCABKAsyFC5jYy52MS5TaWduZWRSZXF1ZXN0Eg8KB2V4Y2x1ZGUYBSADKAkSEgoKc2VudF9hdF9tcxgGIAEoASKJAQoKQmlkTWVzc2FnZRISCgpyZXF1ZXN0X2lkGAEgASgJEiAKBmFuc3dlchgCIAEoCzIQLmNjLnYxLkJpZEFuc3dlchIUCgx2YWxpZF9mb3JfbXMYAyABKAESDgoGaG9sZGVyGAQgASgJEg0KBWVwb2NoGAUgASgNEhAKCG90aGVyX2lkGAYgASgJIlIKDEF3YXJkUmVxdWVzdBIbCgVhd2FyZBgBIAEoCzIMLmNjLnYxLkF3YXJkEiUKB3JlcXVlc3QYAiABKAsyFC5jYy52MS5TaWduZWRSZXF1ZXN0IogBCgpBd2FyZFJlcGx5Eg0KBXRha2VuGAEgASgIEgwKBGNvZGUYAiABKAkSDgoGcmVhc29uGAMgASgJEhYKDnNpZ25lZF9kZWNsaW5lGAQgASgMEhEKCXNpZ25hdHVyZRgFIAEoDBIiCgZmcmFtZXMYBiADKAsyEi5jYy52MS5SZWNvcmRGcmFtZSJYCgxEZWNsaW5lVGVybXMSEQoJY29udGFpbmVyGAEgASgJEg0KBWVwb2NoGAIgASgNEg4KBmhvbGRlchgDIAEoCRIWCg5kZWNsaW5lZF9hdF9tcxgEIAEoASJUCgpTdHJlYW1PcGVuEgwKBGNhbGwYASABKAkSJQoHcmVxdWVzdBgCIAEoCzIULmNjLnYxLlNpZ25lZFJlcXVlc3QSEQoJY29udGFpbmVyGAMgASgJIkcKCk1ldHJpY3NBc2sSJQoHcmVxdWVzdBgBIAEoCzIULmNjLnYxLlNpZ25lZFJlcXVlc3QSEgoKY29udGFpbmVycxgCIAMoCSI8Cg1NZXRyaWNzQW5zd2VyEisKCmNvbnRhaW5lcnMYASADKAsyFy5jYy52MS5Db250YWluZXJNZXRyaWNzMuEDCgRNZXNoEjEKB09ic2VydmUSEi5jYy52MS5PYnNlcnZhdGlvbhoSLmNjLnYxLk9ic2VydmF0aW9uEi0KClB1dFJlY29yZHMSDi5jYy52MS5SZWNvcmRzGg8uY2MudjEuUHV0UmVwbHkSPQoJUmVjb25jaWxlEhcuY2MudjEuUmVjb25jaWxlTWVzc2FnZRoXLmNjLnYxLlJlY29uY2lsZU1lc3NhZ2USMwoMRmV0Y2hSZWNvcmRzEhMuY2MudjEuRmV0Y2hSZXF1ZXN0Gg4uY2MudjEuUmVjb3JkcxI7CglBc2tBcm91bmQSFy5jYy52MS5Bc2tBcm91bmRSZXF1ZXN0GhUuY2MudjEuQXNrQXJvdW5kUmVwbHkSKAoDQmlkEhEuY2MudjEuQmlkTWVzc2FnZRoOLmNjLnYxLk5vdGhpbmcSLgoGQXNrQmlkEhEuY2MudjEuQmlkUmVxdWVzdBoRLmNjLnYxLkJpZE1lc3NhZ2USOAoOQXdhcmRDb250YWluZXISEy5jYy52MS5Bd2FyZFJlcXVlc3QaES5jYy52MS5Bd2FyZFJlcGx5EjIKB01ldHJpY3MSES5jYy52MS5NZXRyaWNzQXNrGhQuY2MudjEuTWV0cmljc0Fuc3dlcmIGcHJvdG8z", [file_cc_v1_cloud, file_cc_v1_records]);
+  fileDesc("ChBjYy92MS9tZXNoLnByb3RvEgVjYy52MSIJCgdOb3RoaW5nIi0KB1JlY29yZHMSIgoGZnJhbWVzGAEgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUiGgoIUHV0UmVwbHkSDgoGc3RvcmVkGAEgASgNIswBCgtPYnNlcnZhdGlvbhIPCgd0aW1lX21zGAEgASgBEhQKDHN0YXJ0X251bWJlchgCIAEoARITCgtpbmNhcm5hdGlvbhgDIAEoARIgCghvcGluaW9ucxgEIAMoCzIOLmNjLnYxLk9waW5pb24SEQoJd2l0aGhvbGRzGAUgASgIEhwKFGhpZ2hlc3Rfb2ZfeW91cnNfa2V5GAYgASgJEh4KFmhpZ2hlc3Rfc3RhcnRfb2ZfeW91cnMYByABKAESDgoGZGlnZXN0GAggASgMIlQKB09waW5pb24SDAoEcGVlchgBIAEoCRIUCgxzdGFydF9udW1iZXIYAiABKAESEwoLaW5jYXJuYXRpb24YAyABKAESEAoIc2luY2VfbXMYBCABKAEiZwoQUmVjb25jaWxlTWVzc2FnZRIfCgZyYW5nZXMYASADKAsyDy5jYy52MS5LZXlSYW5nZRIiCgZmcmFtZXMYAiADKAsyEi5jYy52MS5SZWNvcmRGcmFtZRIOCgZ3YW50ZWQYAyADKAkicgoIS2V5UmFuZ2USDAoEZnJvbRgBIAEoCRIKCgJ0bxgCIAEoCRINCgVjb3VudBgDIAEoDRIOCgZkaWdlc3QYBCABKAwSHQoFaXRlbXMYBSADKAsyDi5jYy52MS5LZXlIYXNoEg4KBmxpc3RlZBgGIAEoCCIkCgdLZXlIYXNoEgsKA2tleRgBIAEoCRIMCgRoYXNoGAIgASgMIhwKDEZldGNoUmVxdWVzdBIMCgRrZXlzGAEgAygJIjwKEEFza0Fyb3VuZFJlcXVlc3QSDAoEa2luZBgBIAEoCRINCgVuYW1lcxgCIAMoCRILCgNpZHMYAyADKAkiNAoOQXNrQXJvdW5kUmVwbHkSIgoGZnJhbWVzGAEgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUitwEKCkJpZFJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIRCgljb250YWluZXIYAiABKAkSEQoJcmVxdWVzdGVyGAMgASgJEiUKB3JlcXVlc3QYBCABKAsyFC5jYy52MS5TaWduZWRSZXF1ZXN0Eg8KB2V4Y2x1ZGUYBSADKAkSEgoKc2VudF9hdF9tcxgGIAEoARIjCgd2b2x1bWVzGAcgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUiiQEKCkJpZE1lc3NhZ2USEgoKcmVxdWVzdF9pZBgBIAEoCRIgCgZhbnN3ZXIYAiABKAsyEC5jYy52MS5CaWRBbnN3ZXISFAoMdmFsaWRfZm9yX21zGAMgASgBEg4KBmhvbGRlchgEIAEoCRINCgVlcG9jaBgFIAEoDRIQCghvdGhlcl9pZBgGIAEoCSJSCgxBd2FyZFJlcXVlc3QSGwoFYXdhcmQYASABKAsyDC5jYy52MS5Bd2FyZBIlCgdyZXF1ZXN0GAIgASgLMhQuY2MudjEuU2lnbmVkUmVxdWVzdCKIAQoKQXdhcmRSZXBseRINCgV0YWtlbhgBIAEoCBIMCgRjb2RlGAIgASgJEg4KBnJlYXNvbhgDIAEoCRIWCg5zaWduZWRfZGVjbGluZRgEIAEoDBIRCglzaWduYXR1cmUYBSABKAwSIgoGZnJhbWVzGAYgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUiWAoMRGVjbGluZVRlcm1zEhEKCWNvbnRhaW5lchgBIAEoCRINCgVlcG9jaBgCIAEoDRIOCgZob2xkZXIYAyABKAkSFgoOZGVjbGluZWRfYXRfbXMYBCABKAEiVAoKU3RyZWFtT3BlbhIMCgRjYWxsGAEgASgJEiUKB3JlcXVlc3QYAiABKAsyFC5jYy52MS5TaWduZWRSZXF1ZXN0EhEKCWNvbnRhaW5lchgDIAEoCSI5Cg9Ib2xkTmFtZVJlcXVlc3QSDAoEa2luZBgBIAEoCRIMCgRuYW1lGAIgASgJEgoKAmlkGAMgASgJIlcKDUhvbGROYW1lUmVwbHkSEAoIdGFrZW5fYnkYASABKAkSEAoIaGVsZF9mb3IYAiABKAkSIgoGZnJhbWVzGAMgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUiRQoPSGFuZE92ZXJSZXF1ZXN0Eg4KBnZvbHVtZRgBIAEoCRIiCgVhd2FyZBgCIAEoCzITLmNjLnYxLkF3YXJkUmVxdWVzdCJRCg1IYW5kT3ZlclJlcGx5EgwKBGNvZGUYASABKAkSDgoGcmVhc29uGAIgASgJEiIKBmZyYW1lcxgDIAMoCzISLmNjLnYxLlJlY29yZEZyYW1lImkKC1ZvbHVtZXNTdGVwEiUKB3JlcXVlc3QYASABKAsyFC5jYy52MS5TaWduZWRSZXF1ZXN0Eg8KB3ZvbHVtZXMYAiADKAkSIgoGZnJhbWVzGAMgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUiWQoQVm9sdW1lc1N0ZXBSZXBseRIhCgdyZWZ1c2VkGAEgAygLMhAuY2MudjEuSXRlbUVycm9yEiIKBmZyYW1lcxgCIAMoCzISLmNjLnYxLlJlY29yZEZyYW1lIiUKElZvbHVtZVVzYWdlUmVxdWVzdBIPCgd2b2x1bWVzGAEgAygJIjkKEFZvbHVtZVVzYWdlUmVwbHkSJQoHdm9sdW1lcxgBIAMoCzIULmNjLnYxLlZvbHVtZVVzYWdlT2YiYAoNVm9sdW1lVXNhZ2VPZhIOCgZ2b2x1bWUYASABKAkSFwoKdXNlZF9ieXRlcxgCIAEoAUgAiAEBEhcKD2FsbG9jYXRlZF9ieXRlcxgDIAEoAUINCgtfdXNlZF9ieXRlcyJHCgpNZXRyaWNzQXNrEiUKB3JlcXVlc3QYASABKAsyFC5jYy52MS5TaWduZWRSZXF1ZXN0EhIKCmNvbnRhaW5lcnMYAiADKAkiPAoNTWV0cmljc0Fuc3dlchIrCgpjb250YWluZXJzGAEgAygLMhcuY2MudjEuQ29udGFpbmVyTWV0cmljczLeBgoETWVzaBIxCgdPYnNlcnZlEhIuY2MudjEuT2JzZXJ2YXRpb24aEi5jYy52MS5PYnNlcnZhdGlvbhItCgpQdXRSZWNvcmRzEg4uY2MudjEuUmVjb3JkcxoPLmNjLnYxLlB1dFJlcGx5Ej0KCVJlY29uY2lsZRIXLmNjLnYxLlJlY29uY2lsZU1lc3NhZ2UaFy5jYy52MS5SZWNvbmNpbGVNZXNzYWdlEjMKDEZldGNoUmVjb3JkcxITLmNjLnYxLkZldGNoUmVxdWVzdBoOLmNjLnYxLlJlY29yZHMSOwoJQXNrQXJvdW5kEhcuY2MudjEuQXNrQXJvdW5kUmVxdWVzdBoVLmNjLnYxLkFza0Fyb3VuZFJlcGx5EigKA0JpZBIRLmNjLnYxLkJpZE1lc3NhZ2UaDi5jYy52MS5Ob3RoaW5nEi4KBkFza0JpZBIRLmNjLnYxLkJpZFJlcXVlc3QaES5jYy52MS5CaWRNZXNzYWdlEjgKDkF3YXJkQ29udGFpbmVyEhMuY2MudjEuQXdhcmRSZXF1ZXN0GhEuY2MudjEuQXdhcmRSZXBseRI4CghIb2xkTmFtZRIWLmNjLnYxLkhvbGROYW1lUmVxdWVzdBoULmNjLnYxLkhvbGROYW1lUmVwbHkSPgoOSGFuZE92ZXJWb2x1bWUSFi5jYy52MS5IYW5kT3ZlclJlcXVlc3QaFC5jYy52MS5IYW5kT3ZlclJlcGx5EjoKC0hvbGRWb2x1bWVzEhIuY2MudjEuVm9sdW1lc1N0ZXAaFy5jYy52MS5Wb2x1bWVzU3RlcFJlcGx5EkAKEURlbGV0ZUhlbGRWb2x1bWVzEhIuY2MudjEuVm9sdW1lc1N0ZXAaFy5jYy52MS5Wb2x1bWVzU3RlcFJlcGx5Ej0KDlJlbGVhc2VWb2x1bWVzEhIuY2MudjEuVm9sdW1lc1N0ZXAaFy5jYy52MS5Wb2x1bWVzU3RlcFJlcGx5EkQKDkFza1ZvbHVtZVVzYWdlEhkuY2MudjEuVm9sdW1lVXNhZ2VSZXF1ZXN0GhcuY2MudjEuVm9sdW1lVXNhZ2VSZXBseRIyCgdNZXRyaWNzEhEuY2MudjEuTWV0cmljc0FzaxoULmNjLnYxLk1ldHJpY3NBbnN3ZXJiBnByb3RvMw", [file_cc_v1_cloud, file_cc_v1_records]);
 
 /**
  * @generated from message cc.v1.Nothing
@@ -354,6 +354,13 @@ export type BidRequest = Message<"cc.v1.BidRequest"> & {
    * @generated from field: double sent_at_ms = 6;
    */
   sentAtMs: number;
+
+  /**
+   * what the requester knows of the volumes that it names
+   *
+   * @generated from field: repeated cc.v1.RecordFrame volumes = 7;
+   */
+  volumes: RecordFrame[];
 };
 
 /**
@@ -541,6 +548,243 @@ export const StreamOpenSchema: GenMessage<StreamOpen> = /*@__PURE__*/
   messageDesc(file_cc_v1_mesh, 16);
 
 /**
+ * @generated from message cc.v1.HoldNameRequest
+ */
+export type HoldNameRequest = Message<"cc.v1.HoldNameRequest"> & {
+  /**
+   * volume
+   *
+   * @generated from field: string kind = 1;
+   */
+  kind: string;
+
+  /**
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * for which it is held, 10 s
+   *
+   * @generated from field: string id = 3;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message cc.v1.HoldNameRequest.
+ * Use `create(HoldNameRequestSchema)` to create a new message.
+ */
+export const HoldNameRequestSchema: GenMessage<HoldNameRequest> = /*@__PURE__*/
+  messageDesc(file_cc_v1_mesh, 17);
+
+/**
+ * @generated from message cc.v1.HoldNameReply
+ */
+export type HoldNameReply = Message<"cc.v1.HoldNameReply"> & {
+  /**
+   * a live one of that name
+   *
+   * @generated from field: string taken_by = 1;
+   */
+  takenBy: string;
+
+  /**
+   * another id that is being made
+   *
+   * @generated from field: string held_for = 2;
+   */
+  heldFor: string;
+
+  /**
+   * with taken_by: its records
+   *
+   * @generated from field: repeated cc.v1.RecordFrame frames = 3;
+   */
+  frames: RecordFrame[];
+};
+
+/**
+ * Describes the message cc.v1.HoldNameReply.
+ * Use `create(HoldNameReplySchema)` to create a new message.
+ */
+export const HoldNameReplySchema: GenMessage<HoldNameReply> = /*@__PURE__*/
+  messageDesc(file_cc_v1_mesh, 18);
+
+/**
+ * @generated from message cc.v1.HandOverRequest
+ */
+export type HandOverRequest = Message<"cc.v1.HandOverRequest"> & {
+  /**
+   * @generated from field: string volume = 1;
+   */
+  volume: string;
+
+  /**
+   * of a container that names the volume, to the asking host
+   *
+   * @generated from field: cc.v1.AwardRequest award = 2;
+   */
+  award?: AwardRequest | undefined;
+};
+
+/**
+ * Describes the message cc.v1.HandOverRequest.
+ * Use `create(HandOverRequestSchema)` to create a new message.
+ */
+export const HandOverRequestSchema: GenMessage<HandOverRequest> = /*@__PURE__*/
+  messageDesc(file_cc_v1_mesh, 19);
+
+/**
+ * @generated from message cc.v1.HandOverReply
+ */
+export type HandOverReply = Message<"cc.v1.HandOverReply"> & {
+  /**
+   * empty: handed over
+   *
+   * @generated from field: string code = 1;
+   */
+  code: string;
+
+  /**
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * all that is known of the volume
+   *
+   * @generated from field: repeated cc.v1.RecordFrame frames = 3;
+   */
+  frames: RecordFrame[];
+};
+
+/**
+ * Describes the message cc.v1.HandOverReply.
+ * Use `create(HandOverReplySchema)` to create a new message.
+ */
+export const HandOverReplySchema: GenMessage<HandOverReply> = /*@__PURE__*/
+  messageDesc(file_cc_v1_mesh, 20);
+
+/**
+ * @generated from message cc.v1.VolumesStep
+ */
+export type VolumesStep = Message<"cc.v1.VolumesStep"> & {
+  /**
+   * DeleteVolumes
+   *
+   * @generated from field: cc.v1.SignedRequest request = 1;
+   */
+  request?: SignedRequest | undefined;
+
+  /**
+   * those of its ids that the callee holds
+   *
+   * @generated from field: repeated string volumes = 2;
+   */
+  volumes: string[];
+
+  /**
+   * with the second step: the request as stamped by the accepting peer, one a volume
+   *
+   * @generated from field: repeated cc.v1.RecordFrame frames = 3;
+   */
+  frames: RecordFrame[];
+};
+
+/**
+ * Describes the message cc.v1.VolumesStep.
+ * Use `create(VolumesStepSchema)` to create a new message.
+ */
+export const VolumesStepSchema: GenMessage<VolumesStep> = /*@__PURE__*/
+  messageDesc(file_cc_v1_mesh, 21);
+
+/**
+ * @generated from message cc.v1.VolumesStepReply
+ */
+export type VolumesStepReply = Message<"cc.v1.VolumesStepReply"> & {
+  /**
+   * @generated from field: repeated cc.v1.ItemError refused = 1;
+   */
+  refused: ItemError[];
+
+  /**
+   * second step: the holder's records that they are gone, fsynced
+   *
+   * @generated from field: repeated cc.v1.RecordFrame frames = 2;
+   */
+  frames: RecordFrame[];
+};
+
+/**
+ * Describes the message cc.v1.VolumesStepReply.
+ * Use `create(VolumesStepReplySchema)` to create a new message.
+ */
+export const VolumesStepReplySchema: GenMessage<VolumesStepReply> = /*@__PURE__*/
+  messageDesc(file_cc_v1_mesh, 22);
+
+/**
+ * @generated from message cc.v1.VolumeUsageRequest
+ */
+export type VolumeUsageRequest = Message<"cc.v1.VolumeUsageRequest"> & {
+  /**
+   * @generated from field: repeated string volumes = 1;
+   */
+  volumes: string[];
+};
+
+/**
+ * Describes the message cc.v1.VolumeUsageRequest.
+ * Use `create(VolumeUsageRequestSchema)` to create a new message.
+ */
+export const VolumeUsageRequestSchema: GenMessage<VolumeUsageRequest> = /*@__PURE__*/
+  messageDesc(file_cc_v1_mesh, 23);
+
+/**
+ * @generated from message cc.v1.VolumeUsageReply
+ */
+export type VolumeUsageReply = Message<"cc.v1.VolumeUsageReply"> & {
+  /**
+   * @generated from field: repeated cc.v1.VolumeUsageOf volumes = 1;
+   */
+  volumes: VolumeUsageOf[];
+};
+
+/**
+ * Describes the message cc.v1.VolumeUsageReply.
+ * Use `create(VolumeUsageReplySchema)` to create a new message.
+ */
+export const VolumeUsageReplySchema: GenMessage<VolumeUsageReply> = /*@__PURE__*/
+  messageDesc(file_cc_v1_mesh, 24);
+
+/**
+ * @generated from message cc.v1.VolumeUsageOf
+ */
+export type VolumeUsageOf = Message<"cc.v1.VolumeUsageOf"> & {
+  /**
+   * @generated from field: string volume = 1;
+   */
+  volume: string;
+
+  /**
+   * @generated from field: optional double used_bytes = 2;
+   */
+  usedBytes?: number | undefined;
+
+  /**
+   * @generated from field: double allocated_bytes = 3;
+   */
+  allocatedBytes: number;
+};
+
+/**
+ * Describes the message cc.v1.VolumeUsageOf.
+ * Use `create(VolumeUsageOfSchema)` to create a new message.
+ */
+export const VolumeUsageOfSchema: GenMessage<VolumeUsageOf> = /*@__PURE__*/
+  messageDesc(file_cc_v1_mesh, 25);
+
+/**
  * @generated from message cc.v1.MetricsAsk
  */
 export type MetricsAsk = Message<"cc.v1.MetricsAsk"> & {
@@ -562,7 +806,7 @@ export type MetricsAsk = Message<"cc.v1.MetricsAsk"> & {
  * Use `create(MetricsAskSchema)` to create a new message.
  */
 export const MetricsAskSchema: GenMessage<MetricsAsk> = /*@__PURE__*/
-  messageDesc(file_cc_v1_mesh, 17);
+  messageDesc(file_cc_v1_mesh, 26);
 
 /**
  * @generated from message cc.v1.MetricsAnswer
@@ -579,7 +823,7 @@ export type MetricsAnswer = Message<"cc.v1.MetricsAnswer"> & {
  * Use `create(MetricsAnswerSchema)` to create a new message.
  */
 export const MetricsAnswerSchema: GenMessage<MetricsAnswer> = /*@__PURE__*/
-  messageDesc(file_cc_v1_mesh, 18);
+  messageDesc(file_cc_v1_mesh, 27);
 
 /**
  * @generated from service cc.v1.Mesh
@@ -656,6 +900,64 @@ export const Mesh: GenService<{
     methodKind: "unary";
     input: typeof AwardRequestSchema;
     output: typeof AwardReplySchema;
+  },
+  /**
+   * before a name is given to a volume
+   *
+   * @generated from rpc cc.v1.Mesh.HoldName
+   */
+  holdName: {
+    methodKind: "unary";
+    input: typeof HoldNameRequestSchema;
+    output: typeof HoldNameReplySchema;
+  },
+  /**
+   * an awarded host asks the holder of a fresh volume for it
+   *
+   * @generated from rpc cc.v1.Mesh.HandOverVolume
+   */
+  handOverVolume: {
+    methodKind: "unary";
+    input: typeof HandOverRequestSchema;
+    output: typeof HandOverReplySchema;
+  },
+  /**
+   * first step of a delete: nobody attaches them for 10 s
+   *
+   * @generated from rpc cc.v1.Mesh.HoldVolumes
+   */
+  holdVolumes: {
+    methodKind: "unary";
+    input: typeof VolumesStepSchema;
+    output: typeof VolumesStepReplySchema;
+  },
+  /**
+   * second step
+   *
+   * @generated from rpc cc.v1.Mesh.DeleteHeldVolumes
+   */
+  deleteHeldVolumes: {
+    methodKind: "unary";
+    input: typeof VolumesStepSchema;
+    output: typeof VolumesStepReplySchema;
+  },
+  /**
+   * instead of the second: another holder refused
+   *
+   * @generated from rpc cc.v1.Mesh.ReleaseVolumes
+   */
+  releaseVolumes: {
+    methodKind: "unary";
+    input: typeof VolumesStepSchema;
+    output: typeof VolumesStepReplySchema;
+  },
+  /**
+   * @generated from rpc cc.v1.Mesh.AskVolumeUsage
+   */
+  askVolumeUsage: {
+    methodKind: "unary";
+    input: typeof VolumeUsageRequestSchema;
+    output: typeof VolumeUsageReplySchema;
   },
   /**
    * passed on with the user's own request

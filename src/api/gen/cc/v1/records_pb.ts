@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file cc/v1/records.proto.
  */
 export const file_cc_v1_records: GenFile = /*@__PURE__*/
-  fileDesc("ChNjYy92MS9yZWNvcmRzLnByb3RvEgVjYy52MSJACgtSZWNvcmRGcmFtZRINCgVmcmFtZRgBIAEoDRIPCgdwYXlsb2FkGAIgASgMEhEKCXNpZ25hdHVyZRgDIAEoDCJ6Cg1SZWNvcmRQYXlsb2FkEgsKA2tleRgBIAEoCRIVCg12ZXJzaW9uX21ham9yGAIgASgEEhUKDXZlcnNpb25fbWlub3IYAyABKAQSDQoFZmluYWwYBCABKAgSDgoGd3JpdGVyGAUgASgJEg8KB2NvbnRlbnQYBiABKAwiSQoNU2lnbmVkUmVxdWVzdBIMCgRib2R5GAEgASgMEhcKD3NpZ25hdHVyZV9pbnB1dBgCIAEoCRIRCglzaWduYXR1cmUYAyABKAkiRgoOU3RhbXBlZFJlcXVlc3QSJQoHcmVxdWVzdBgBIAEoCzIULmNjLnYxLlNpZ25lZFJlcXVlc3QSDQoFZXh0cmEYAiABKAwiKAoRQ2VydGlmaWNhdGVSZWNvcmQSEwoLY2VydGlmaWNhdGUYASABKAwi+QEKCUhvc3RGYWN0cxIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSEQoJYWRkcmVzc2VzGAMgAygJEhEKCWVuZHBvaW50cxgEIAMoCRIhCghjYXBhY2l0eRgFIAEoCzIPLmNjLnYxLkNhcGFjaXR5EiwKBmxhYmVscxgGIAMoCzIcLmNjLnYxLkhvc3RGYWN0cy5MYWJlbHNFbnRyeRIQCghkcmFpbmluZxgHIAEoCBIVCg1zdGFydGVkX2F0X21zGAggASgBGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiYAoIQ2FwYWNpdHkSFAoMbWVtb3J5X2J5dGVzGAEgASgBEhIKCmRpc2tfYnl0ZXMYAiABKAESEgoKY3B1X3NoYXJlcxgDIAEoARIWCg5jb250YWluZXJzX21heBgEIAEoDSJ3CgVDbGFpbRIRCgljb250YWluZXIYASABKAkSDQoFZXBvY2gYAiABKA0SHwoHd2FycmFudBgDIAEoCzIOLmNjLnYxLldhcnJhbnQSFQoNY2xhaW1lZF9hdF9tcxgEIAEoARIUCgxpbWFnZV9kaWdlc3QYBSABKAkiMAoHV2FycmFudBIdCgVhd2FyZBgBIAEoCzIMLmNjLnYxLkF3YXJkSABCBgoEa2luZCJPCgVBd2FyZBIOCgZzaWduZWQYASABKAwSEQoJc2lnbmF0dXJlGAIgASgMEiMKB3JlcXVlc3QYAyABKAsyEi5jYy52MS5SZWNvcmRGcmFtZSJrCgpBd2FyZFRlcm1zEhEKCWNvbnRhaW5lchgBIAEoCRINCgVlcG9jaBgCIAEoDRIOCgZob2xkZXIYAyABKAkSFAoMcmVxdWVzdF9oYXNoGAQgASgMEhUKDWF3YXJkZWRfYXRfbXMYBSABKAEixQIKBVBoYXNlEhEKCWNvbnRhaW5lchgBIAEoCRINCgVlcG9jaBgCIAEoDRINCgVwaGFzZRgDIAEoCRIOCgZyZWFzb24YBCABKAkSFgoJZXhpdF9jb2RlGAUgASgFSACIAQESEAoIcmVzdGFydHMYBiABKA0SFQoNY2hhbmdlZF9hdF9tcxgHIAEoARIVCg1zdGFydGVkX2F0X21zGAggASgBEhMKC2VuZGVkX2F0X21zGAkgASgBEhQKDGltYWdlX2RpZ2VzdBgKIAEoCRIPCgdhZGRyZXNzGAsgASgJEhEKCXJ1bl90b2tlbhgMIAEoCRIUCgx3YW50ZWRfbWFqb3IYDSABKAESFAoMd2FudGVkX21pbm9yGA4gASgBEhoKEmVhcmxpZXJfcnVuX3Rva2VucxgPIAMoCUIMCgpfZXhpdF9jb2RlYgZwcm90bzM");
+  fileDesc("ChNjYy92MS9yZWNvcmRzLnByb3RvEgVjYy52MSJACgtSZWNvcmRGcmFtZRINCgVmcmFtZRgBIAEoDRIPCgdwYXlsb2FkGAIgASgMEhEKCXNpZ25hdHVyZRgDIAEoDCJ6Cg1SZWNvcmRQYXlsb2FkEgsKA2tleRgBIAEoCRIVCg12ZXJzaW9uX21ham9yGAIgASgEEhUKDXZlcnNpb25fbWlub3IYAyABKAQSDQoFZmluYWwYBCABKAgSDgoGd3JpdGVyGAUgASgJEg8KB2NvbnRlbnQYBiABKAwiSQoNU2lnbmVkUmVxdWVzdBIMCgRib2R5GAEgASgMEhcKD3NpZ25hdHVyZV9pbnB1dBgCIAEoCRIRCglzaWduYXR1cmUYAyABKAkiRgoOU3RhbXBlZFJlcXVlc3QSJQoHcmVxdWVzdBgBIAEoCzIULmNjLnYxLlNpZ25lZFJlcXVlc3QSDQoFZXh0cmEYAiABKAwiKAoRQ2VydGlmaWNhdGVSZWNvcmQSEwoLY2VydGlmaWNhdGUYASABKAwi+QEKCUhvc3RGYWN0cxIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSEQoJYWRkcmVzc2VzGAMgAygJEhEKCWVuZHBvaW50cxgEIAMoCRIhCghjYXBhY2l0eRgFIAEoCzIPLmNjLnYxLkNhcGFjaXR5EiwKBmxhYmVscxgGIAMoCzIcLmNjLnYxLkhvc3RGYWN0cy5MYWJlbHNFbnRyeRIQCghkcmFpbmluZxgHIAEoCBIVCg1zdGFydGVkX2F0X21zGAggASgBGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiYAoIQ2FwYWNpdHkSFAoMbWVtb3J5X2J5dGVzGAEgASgBEhIKCmRpc2tfYnl0ZXMYAiABKAESEgoKY3B1X3NoYXJlcxgDIAEoARIWCg5jb250YWluZXJzX21heBgEIAEoDSJ3CgVDbGFpbRIRCgljb250YWluZXIYASABKAkSDQoFZXBvY2gYAiABKA0SHwoHd2FycmFudBgDIAEoCzIOLmNjLnYxLldhcnJhbnQSFQoNY2xhaW1lZF9hdF9tcxgEIAEoARIUCgxpbWFnZV9kaWdlc3QYBSABKAkiMAoHV2FycmFudBIdCgVhd2FyZBgBIAEoCzIMLmNjLnYxLkF3YXJkSABCBgoEa2luZCJPCgVBd2FyZBIOCgZzaWduZWQYASABKAwSEQoJc2lnbmF0dXJlGAIgASgMEiMKB3JlcXVlc3QYAyABKAsyEi5jYy52MS5SZWNvcmRGcmFtZSJrCgpBd2FyZFRlcm1zEhEKCWNvbnRhaW5lchgBIAEoCRINCgVlcG9jaBgCIAEoDRIOCgZob2xkZXIYAyABKAkSFAoMcmVxdWVzdF9oYXNoGAQgASgMEhUKDWF3YXJkZWRfYXRfbXMYBSABKAEixQIKBVBoYXNlEhEKCWNvbnRhaW5lchgBIAEoCRINCgVlcG9jaBgCIAEoDRINCgVwaGFzZRgDIAEoCRIOCgZyZWFzb24YBCABKAkSFgoJZXhpdF9jb2RlGAUgASgFSACIAQESEAoIcmVzdGFydHMYBiABKA0SFQoNY2hhbmdlZF9hdF9tcxgHIAEoARIVCg1zdGFydGVkX2F0X21zGAggASgBEhMKC2VuZGVkX2F0X21zGAkgASgBEhQKDGltYWdlX2RpZ2VzdBgKIAEoCRIPCgdhZGRyZXNzGAsgASgJEhEKCXJ1bl90b2tlbhgMIAEoCRIUCgx3YW50ZWRfbWFqb3IYDSABKAESFAoMd2FudGVkX21pbm9yGA4gASgBEhoKEmVhcmxpZXJfcnVuX3Rva2VucxgPIAMoCUIMCgpfZXhpdF9jb2RlIsgBCg1Wb2x1bWVIb2xkaW5nEg4KBnZvbHVtZRgBIAEoCRINCgVlcG9jaBgCIAEoDRIjCgdyZXF1ZXN0GAMgASgLMhIuY2MudjEuUmVjb3JkRnJhbWUSJgoHd2FycmFudBgEIAMoCzIVLmNjLnYxLlNpZ25lZEhhbmRPdmVyEg0KBXN0YXRlGAUgASgJEiUKBmhhbmRlZBgGIAEoCzIVLmNjLnYxLlNpZ25lZEhhbmRPdmVyEhUKDWNoYW5nZWRfYXRfbXMYByABKAEiMwoOU2lnbmVkSGFuZE92ZXISDgoGc2lnbmVkGAEgASgMEhEKCXNpZ25hdHVyZRgCIAEoDCJeCg1IYW5kT3ZlclRlcm1zEg4KBnZvbHVtZRgBIAEoCRINCgVlcG9jaBgCIAEoDRIMCgRmcm9tGAMgASgJEgoKAnRvGAQgASgJEhQKDGhhbmRlZF9hdF9tcxgFIAEoAWIGcHJvdG8z");
 
 /**
  * One replicated fact. The signature is Ed25519 by the writer host's key over "cc-record-1\n" followed by payload.
@@ -512,4 +512,129 @@ export type Phase = Message<"cc.v1.Phase"> & {
  */
 export const PhaseSchema: GenMessage<Phase> = /*@__PURE__*/
   messageDesc(file_cc_v1_records, 11);
+
+/**
+ * Content of host/<peer>/<zone>/volume/<volume id>: this host holds a volume, or held it. The holder of the highest epoch
+ * that is warranted counts, of equals the lower peer id.
+ *
+ * @generated from message cc.v1.VolumeHolding
+ */
+export type VolumeHolding = Message<"cc.v1.VolumeHolding"> & {
+  /**
+   * @generated from field: string volume = 1;
+   */
+  volume: string;
+
+  /**
+   * 1 for the peer that took the create, one more with each hand-over, at most 64
+   *
+   * @generated from field: uint32 epoch = 2;
+   */
+  epoch: number;
+
+  /**
+   * the create as stamped by the first holder: user/<zone>/volume/<volume id>
+   *
+   * @generated from field: cc.v1.RecordFrame request = 3;
+   */
+  request?: RecordFrame | undefined;
+
+  /**
+   * from the first holder to this one, in order: epoch - 1 of them
+   *
+   * @generated from field: repeated cc.v1.SignedHandOver warrant = 4;
+   */
+  warrant: SignedHandOver[];
+
+  /**
+   * fresh (never mounted) | mounted (was mounted once: never handed on) | handed (to another host) | gone (deleted; the frame is final)
+   *
+   * @generated from field: string state = 5;
+   */
+  state: string;
+
+  /**
+   * @generated from field: cc.v1.SignedHandOver handed = 6;
+   */
+  handed?: SignedHandOver | undefined;
+
+  /**
+   * @generated from field: double changed_at_ms = 7;
+   */
+  changedAtMs: number;
+};
+
+/**
+ * Describes the message cc.v1.VolumeHolding.
+ * Use `create(VolumeHoldingSchema)` to create a new message.
+ */
+export const VolumeHoldingSchema: GenMessage<VolumeHolding> = /*@__PURE__*/
+  messageDesc(file_cc_v1_records, 12);
+
+/**
+ * Signed by the holder who gives the volume away, over "cc-hand-over-1\n" followed by `signed`.
+ *
+ * @generated from message cc.v1.SignedHandOver
+ */
+export type SignedHandOver = Message<"cc.v1.SignedHandOver"> & {
+  /**
+   * HandOverTerms, these exact bytes
+   *
+   * @generated from field: bytes signed = 1;
+   */
+  signed: Uint8Array;
+
+  /**
+   * @generated from field: bytes signature = 2;
+   */
+  signature: Uint8Array;
+};
+
+/**
+ * Describes the message cc.v1.SignedHandOver.
+ * Use `create(SignedHandOverSchema)` to create a new message.
+ */
+export const SignedHandOverSchema: GenMessage<SignedHandOver> = /*@__PURE__*/
+  messageDesc(file_cc_v1_records, 13);
+
+/**
+ * @generated from message cc.v1.HandOverTerms
+ */
+export type HandOverTerms = Message<"cc.v1.HandOverTerms"> & {
+  /**
+   * @generated from field: string volume = 1;
+   */
+  volume: string;
+
+  /**
+   * of the receiver
+   *
+   * @generated from field: uint32 epoch = 2;
+   */
+  epoch: number;
+
+  /**
+   * peer ids
+   *
+   * @generated from field: string from = 3;
+   */
+  from: string;
+
+  /**
+   * @generated from field: string to = 4;
+   */
+  to: string;
+
+  /**
+   * @generated from field: double handed_at_ms = 5;
+   */
+  handedAtMs: number;
+};
+
+/**
+ * Describes the message cc.v1.HandOverTerms.
+ * Use `create(HandOverTermsSchema)` to create a new message.
+ */
+export const HandOverTermsSchema: GenMessage<HandOverTerms> = /*@__PURE__*/
+  messageDesc(file_cc_v1_records, 14);
 

@@ -1,0 +1,18 @@
+import { base32, type ContainerId, isContainerId, isVolumeId, type KeyId, type PeerId, type VolumeId } from "../base/index.ts";
+import { sha256 } from "../identity/index.ts";
+
+const ID_CHARACTERS = 20;
+
+/** `c` and 20 characters of base32(SHA-256(key id, token)): a retry at any peer means the same container. */
+export function containerIdOf(key: KeyId, token: string): ContainerId {
+  const id = `c${base32(sha256(`cc-container-1\n${key}\n${token}`)).slice(0, ID_CHARACTERS)}`;
+  if (!isContainerId(id)) throw new TypeError("a container's id is not one");
+  return id;
+}
+
+/** `v` and the same of the key, the token and the peer that takes the create: its first holder, which nobody else can be. */
+export function volumeIdOf(key: KeyId, token: string, acceptedBy: PeerId): VolumeId {
+  const id = `v${base32(sha256(`cc-volume-1\n${key}\n${token}\n${acceptedBy}`)).slice(0, ID_CHARACTERS)}`;
+  if (!isVolumeId(id)) throw new TypeError("a volume's id is not one");
+  return id;
+}
