@@ -12,6 +12,11 @@ type Hooks = {
   readonly onCommitted?: (handle: StreamHandle) => void;
 };
 
+function warnOf(event: StreamEvent, warn: ((text: string) => void) | undefined): void {
+  if (event.type === "warning") warn?.(String(event.text));
+  if (event.type === "lost") warn?.(`${event.bytes} bytes of the log were rotated away before they could be shown; cc run --log-size keeps more`);
+}
+
 /** Passes a container's output on as it comes; a slow reader holds the stream back. Progress is for terminals only. */
 export function createOutputSink(hooks: Hooks): { readonly sink: StreamSink; readonly clearProgress: () => void } {
   let handle: StreamHandle | undefined;
@@ -28,7 +33,7 @@ export function createOutputSink(hooks: Hooks): { readonly sink: StreamSink; rea
         process.stderr.write(`\r\u001b[K${plainText(String(event.text)).slice(0, columns - 1)}`);
         progressShown = true;
       } else if (event.type !== "progress") clearProgress();
-      if (event.type === "warning") hooks.warn(String(event.text));
+      warnOf(event, hooks.warn);
       hooks.onEvent?.(event);
     },
     output(channel, bytes) {
@@ -64,7 +69,7 @@ export function createGatheringSink(hooks: Partial<Hooks> = {}): {
   let cut = false;
   const sink: StreamSink = {
     event(event) {
-      if (event.type === "warning") hooks.warn?.(String(event.text));
+      warnOf(event, hooks.warn);
       hooks.onEvent?.(event);
     },
     output(channel, bytes) {

@@ -1,5 +1,6 @@
 import type { CloudClient } from "../src/api/client.ts";
 import { type BidAnswer, decodeAnswers, decodeWritten, type RequestOf, type Written } from "../src/api/client-messages.ts";
+import { isBrokenOff } from "../src/api/client-resume.ts";
 import type { StreamHandle } from "../src/api/client-stream.ts";
 import type { StreamEvent } from "../src/api/streams.ts";
 import { CcError } from "../src/base/index.ts";
@@ -82,12 +83,7 @@ export async function runAttached(
     return end.exitCode === undefined ? ExitCode.cloudFailed : end.exitCode & 0xff;
   } catch (error) {
     output.clearProgress();
-    if (placed !== undefined && error instanceof CcError && error.code === "PEER_UNREACHABLE") {
-      throw new CcError(
-        "PEER_UNREACHABLE",
-        `the connection was lost (${error.message}), but ${placed.id} goes on; cc logs -f ${placed.id} follows it at any peer that reaches its host`,
-      );
-    }
+    if (placed !== undefined && isBrokenOff(error)) throw new CcError(error.code, `${error.message}; ${placed.id} goes on; cc logs -f ${placed.id} follows it`);
     throw error;
   }
 }

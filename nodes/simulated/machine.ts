@@ -6,6 +6,7 @@ import type { VolumeFiles } from "../../src/volumes/index.ts";
 import { simulatedExec } from "./exec.ts";
 import type { SeededRandom } from "./random.ts";
 import type { HostClock, MachineTime, Timeline } from "./timeline.ts";
+import { simulatedVolumes, type VolumeFile } from "./volume-files.ts";
 
 /** One process of a container, from its start to its end, wherever in the world. Times are the world's. */
 export type ProcessRun = {
@@ -27,9 +28,6 @@ type Bundle = {
   run: ProcessRun | undefined;
   cancelEnd: () => void;
 };
-
-/** A volume's file: once formatted it keeps what was written to it. `birth` tells two file systems of one id apart. */
-type VolumeFile = { readonly sizeBytes: number; readonly birth: number };
 
 export type MachineSpeed = { startMsMin: number; startMsMax: number; pullMsMin: number; pullMsMax: number };
 
@@ -189,30 +187,29 @@ export class Machine {
         };
         return simulatedExec(exec, clock, { isRunning, onChange });
       },
+      metrics: async (id) => {
+        const run = this.bundles.get(id)?.run;
+        if (run === undefined || run.endedAtMs !== undefined) return undefined;
+        // All the memory that it was promised, one thread, and nothing else: enough for who wants to see it asked for.
+        return {
+          readAtMs: clock.nowMs(),
+          monotonicMs: clock.monotonicMs(),
+          startedAtMs: this.bundles.get(id)?.startedAtWallMs ?? 0,
+          cpu: { usedSeconds: 0, limitCores: 0, throttledSeconds: 0 },
+          memory: { usedBytes: run.memoryBytes, peakBytes: run.memoryBytes, limitBytes: run.memoryBytes, oomKills: 0 },
+          disk: { usedBytes: 0, limitBytes: 0, readBytes: 0, writtenBytes: 0, reads: 0, writes: 0 },
+          interfaces: [],
+          pids: { current: 1, limit: 0 },
+        };
+      },
     };
   }
 
   /** The same for volumes' files. */
   volumes(clock: HostClock): VolumeFiles {
-    const pause = (): Promise<void> => new Promise((resolve) => clock.after(this.#random.between(1, 30), resolve));
     const usersOf = (id: VolumeId): ContainerId[] =>
       [...this.bundles.values()].flatMap(({ spec }) => (spec.volumes.some((mount) => mount.id === id) ? [spec.id] : []));
-    return {
-      list: async () => [...this.#volumes].map(([id, { sizeBytes }]) => ({ id, formatted: true, sizeBytes, allocatedBytes: 0, users: usersOf(id) })),
-      usage: async (id) => {
-        const file = this.#volumes.get(id);
-        return file === undefined ? undefined : { sizeBytes: file.sizeBytes, allocatedBytes: 0, usedBytes: 0 };
-      },
-      ensureReady: async (id, sizeBytes) => {
-        await pause();
-        if (!this.#volumes.has(id)) this.#volumes.set(id, { sizeBytes, birth: this.#timeline.nowMs });
-      },
-      remove: async (id) => {
-        await pause();
-        if (usersOf(id).length > 0) throw new CcError("IN_USE", "a container has it");
-        this.#volumes.delete(id);
-      },
-    };
+    return simulatedVolumes(this.#volumes, { clock, random: this.#random, timeline: this.#timeline, usersOf });
   }
 
   /** The same for images: `missing` is in no registry, `flaky...` fails now and then, `slow...` takes minutes. */

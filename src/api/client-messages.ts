@@ -20,6 +20,7 @@ export type ContainerSpecMessage = Plain<wire.ContainerSpec>;
 export type ContainerState = Plain<wire.ContainerState>;
 export type HostState = Plain<wire.HostState>;
 export type KeyState = Plain<wire.KeyState>;
+export type ContainerMetrics = Plain<wire.ContainerMetrics>;
 export type ItemError = Plain<wire.ItemError>;
 export type BidAnswer = Plain<wire.BidAnswer>;
 export type ChangeReply = Plain<wire.ChangeReply>;
@@ -51,6 +52,7 @@ type Calls = {
   RevokeKey: [wire.RevokeKeyRequest, wire.RevokeKeyReply];
   Inspect: [wire.InspectRequest, wire.InspectReply];
   Wait: [wire.WaitRequest, wire.WaitReply];
+  Metrics: [wire.MetricsRequest, wire.MetricsReply];
 };
 
 export type CallName = keyof Calls;
@@ -150,6 +152,22 @@ const VOLUME: VolumeState = {
   epoch: 0,
   key: "",
 };
+const METRICS = {
+  id: "",
+  name: "",
+  host: "",
+  hostName: "",
+  phase: "",
+  running: false,
+  readAtMs: 0,
+  monotonicMs: 0,
+  startedAtMs: 0,
+  cpu: { usedSeconds: 0, shares: 0, limitCores: 0, throttledSeconds: 0 },
+  memory: { usedBytes: 0, peakBytes: 0, limitBytes: 0, oomKills: 0 },
+  disk: { usedBytes: 0, limitBytes: 0, readBytes: 0, writtenBytes: 0, reads: 0, writes: 0 },
+  interfaces: [{ name: "", receivedBytes: 0, receivedPackets: 0, sentBytes: 0, sentPackets: 0 }],
+  pids: { current: 0, limit: 0 },
+};
 const ANSWER: BidAnswer = { host: "", name: "", zone: "", kind: "", price: 0, terms: NUMBERS, reason: "", chosen: false };
 const CHANGE: ChangeReply = { done: [""], errors: [ITEM_ERROR], wrote: [WRITTEN], copies: 0, notAsked: [""], pending: [""] };
 
@@ -184,6 +202,7 @@ const SHAPES: { readonly [C in CallName]: ReplyOf<C> } = {
   RevokeKey: { wrote: [WRITTEN], copies: 0, kept: [""] },
   Inspect: { containers: [INSPECTION], errors: [ITEM_ERROR] },
   Wait: { ended: [CONTAINER], errors: [ITEM_ERROR] },
+  Metrics: { containers: [METRICS], errors: [ITEM_ERROR] },
 };
 /** Fields without a value of their own in the shapes: present only where the peer sent them. */
 const OPTIONAL_NUMBERS: ReadonlySet<string> = new Set(["exitCode", "usedBytes", "allocatedBytes"]);

@@ -3,11 +3,23 @@ import { CcError, type Clock, type ErrorCode, isErrorCode, type Random } from ".
 import type { Connection } from "./client-connection.ts";
 import { createResponseParser, encodeRequest, errorOf, type HttpResponse, stringDetails } from "./client-http.ts";
 import { createFrameParser, encodeClientFrame, Opcode } from "./client-websocket.ts";
-import { Channel, decodeFrame, decodeJson, encodeFrame, encodeJsonFrame, FRAME_BYTES_MAX, HEADER_REQUEST_BYTES_MAX, type StreamEvent } from "./streams.ts";
+import {
+  Channel,
+  decodeFrame,
+  decodeJson,
+  decodeOutput,
+  encodeFrame,
+  encodeJsonFrame,
+  FRAME_BYTES_MAX,
+  HEADER_REQUEST_BYTES_MAX,
+  type StreamEvent,
+} from "./streams.ts";
 
 /** A peer that leaves this many pings unanswered is gone. Counted, not timed: a blocked stdout stops this process too. */
 const PINGS_UNANSWERED_MAX = 3;
-const PING_EVERY_MS = 10_000;
+const PING_EVERY_MS = 5_000;
+/** With these a stream breaks that has got as far as the container: its peer stops, or lost the container's host. Before that they are refusals. */
+const BREAKING_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["PEER_UNREACHABLE", "HOST_UNREACHABLE", "STARTING"]);
 /** The largest request that a stream may begin with: what the server takes. */
 const REQUEST_BYTES_MAX = 256 * 1024;
 /** Signing, placing and answering an upgrade takes a peer some 5 s at most. */
@@ -27,8 +39,8 @@ export type StreamHandle = {
 
 export type StreamSink = {
   event(event: StreamEvent): void;
-  /** Gives false when no more should come before `resume()`. */
-  output(channel: "stdout" | "stderr", bytes: Uint8Array): boolean;
+  /** Gives false when no more should come before `resume()`. `position`: where in the whole output these bytes end, where the peer says so. */
+  output(channel: "stdout" | "stderr", bytes: Uint8Array, position?: number): boolean;
   /** From now on the request took effect: it is never sent again, and input may be sent. */
   committed(handle: StreamHandle): void;
 };
@@ -47,6 +59,7 @@ export class ConnectionLost extends Error {
 
 export type SignedBody = { readonly body: Uint8Array; readonly headers: Readonly<Record<string, string>> };
 
+const SHOWN: ReadonlySet<string> = new Set<StreamEvent["type"]>(["explain", "placed", "progress", "started", "warning", "lost", "input-ended"]);
 const WEBSOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 export type StreamCallMade = {
@@ -60,7 +73,8 @@ export type StreamCallMade = {
 
 /**
  * One WebSocket call from the upgrade to its last frame. `commitsOnUpgrade` is for calls that only read: they have
- * taken effect once the peer agreed. Throws the peer's refusal as CcError, ConnectionLost otherwise.
+ * taken effect once the peer agreed. Throws the peer's refusal as CcError, ConnectionLost otherwise, also where the peer
+ * says that it cannot go on with what it had begun.
  */
 export function runStream(
   parts: { readonly clock: Clock; readonly random: Pick<Random, "bytes"> },
@@ -84,6 +98,7 @@ export function runStream(
     const frames = createFrameParser();
     let phase: "upgrading" | "open" | "over" = "upgrading";
     let committed = false;
+    let begun = false;
     let unanswered = 0;
     let paused = false;
     let window = call.inputWindowBytes ?? Number.POSITIVE_INFINITY;
@@ -142,6 +157,7 @@ export function runStream(
       }
       if (type === "error") {
         const code: ErrorCode = typeof event["code"] === "string" && isErrorCode(event["code"]) ? event["code"] : "INTERNAL";
+        if (begun && BREAKING_CODES.has(code)) return lose(String(event["message"] ?? code));
         fail(new CcError(code, String(event["message"] ?? "the peer gave no reason"), { details: stringDetails(event["details"]) }));
         return;
       }
@@ -151,9 +167,12 @@ export function runStream(
         widened?.();
         return;
       }
-      if (type === "placed") commit();
+      if (type === "placed" || type === "started") {
+        begun = true;
+        commit();
+      }
       // Checked by its type's name; the fields are read with care where they are shown.
-      if (type === "explain" || type === "placed" || type === "progress" || type === "started" || type === "warning") sink.event(event as StreamEvent);
+      if (typeof type === "string" && SHOWN.has(type)) sink.event(event as StreamEvent);
     };
     const onMessage = (opcode: number, payload: Uint8Array): void => {
       if (opcode === Opcode.ping) return void send(Opcode.pong, payload);
@@ -161,9 +180,11 @@ export function runStream(
       if (opcode !== Opcode.binary) return;
       const frame = decodeFrame(payload);
       if (frame.channel === Channel.event) return onEvent(decodeJson(frame.payload));
-      if (frame.channel !== Channel.stdout && frame.channel !== Channel.stderr) return;
+      const output = decodeOutput(frame);
+      if (output === undefined) return;
+      begun = true;
       commit();
-      if (sink.output(frame.channel === Channel.stdout ? "stdout" : "stderr", frame.payload)) return;
+      if (sink.output(output.stream, output.data, output.position)) return;
       paused = true;
       connection.pause();
     };

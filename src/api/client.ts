@@ -1,4 +1,4 @@
-import { CcError, type Clock, isPeerId, isZone, type Random, sleep } from "../base/index.ts";
+import { CcError, type Clock, type ErrorCode, isPeerId, isZone, type Random, sleep } from "../base/index.ts";
 import type { Connection, Dialer, Endpoint, ProvenPeer } from "./client-connection.ts";
 import { createResponseParser, encodeRequest, errorOf, jsonBody } from "./client-http.ts";
 import {
@@ -12,6 +12,7 @@ import {
   WRITE_CALLS,
   type Written,
 } from "./client-messages.ts";
+import { PASSING_CODES, runResuming } from "./client-resume.ts";
 import { ConnectionLost, runStream, type SignedBody, type StreamEnd, type StreamSink } from "./client-stream.ts";
 import { INPUT_WINDOW_BYTES } from "./streams.ts";
 
@@ -28,6 +29,8 @@ import { INPUT_WINDOW_BYTES } from "./streams.ts";
 const RETRY_UNKNOWN_MS = 30_000;
 const RETRY_PAUSE_MS = 500;
 const CALL_MS_MAX = 20_000;
+/** Refusals of one peer for which the next is asked. */
+const ASKED_ELSEWHERE: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["STARTING", "STORE_LOST"]);
 /** Signed times are in whole seconds: so long at most until one is later than a peer's start. */
 const NOT_BEFORE_MS_MAX = 1_100;
 
@@ -54,6 +57,7 @@ export type ClientSettings = {
 export interface CloudClient {
   /** `request` may depend on the peer that it is addressed to: an invite names its issuer's zone. */
   call<C extends SignedCall>(call: C, request: RequestOf<C> | ((peer: ProvenPeer) => RequestOf<C>)): Promise<ReplyOf<C>>;
+  /** Goes on over other connections where its own breaks: see client-resume.ts. */
   stream<C extends StreamCall>(call: C, request: StreamRequestOf<C>, sink: StreamSink): Promise<StreamEnd>;
   /** Who gave the last answer to a call. */
   readonly answeredBy: ProvenPeer | undefined;
@@ -194,7 +198,7 @@ export function createCloudClient(parts: ClientParts, settings: ClientSettings):
     }
   };
 
-  const withRetries = async <T>(isWrite: boolean, run: (attempt: Attempt) => Promise<T>): Promise<T> => {
+  const withRetries = async <T>(isWrite: boolean, run: (attempt: Attempt) => Promise<T>, passing = ASKED_ELSEWHERE): Promise<T> => {
     const startedMs = clock.monotonicMs();
     const askedBefore: string[] = [];
     let unknown: string | undefined;
@@ -216,13 +220,13 @@ export function createCloudClient(parts: ClientParts, settings: ClientSettings):
           forget();
           if (!askedBefore.includes(attempt.peer.peerId)) askedBefore.push(attempt.peer.peerId);
           if (error instanceof ConnectionLost) {
-            if (error.committed) throw new CcError("PEER_UNREACHABLE", error.message);
+            if (error.committed) throw error;
             lost = true;
             if (isWrite) unknown = error.message;
             failures.push({ endpoint: endpoint.url, error: new CcError("PEER_UNREACHABLE", error.message) });
           } else if (error instanceof CcError && error.code === "OUTCOME_UNKNOWN" && isWrite) {
             unknown = error.message;
-          } else if (error instanceof CcError && (error.code === "STARTING" || error.code === "STORE_LOST")) {
+          } else if (error instanceof CcError && passing.has(error.code)) {
             failures.push({ endpoint: endpoint.url, error });
           } else throw error;
         }
@@ -240,6 +244,30 @@ export function createCloudClient(parts: ClientParts, settings: ClientSettings):
     }
   };
 
+  const openStream = async <C extends StreamCall>(call: C, request: StreamRequestOf<C>, sink: StreamSink, again: boolean): Promise<StreamEnd> => {
+    const isWrite = WRITE_CALLS.has(call);
+    const token = isWrite ? { token: newToken() } : {};
+    return await withRetries(
+      isWrite,
+      async ({ connection, endpoint, peer, askedBefore }) => {
+        const asked = TELLS_ASKED.has(call) && askedBefore.length > 0 ? { askedBefore } : {};
+        const signed = signBody(call, peer, { ...token, ...request, ...asked });
+        // A stream ends its connection: the next call dials anew.
+        if (kept?.connection === connection) kept = undefined;
+        const made = { path: callPath(call), host: hostHeader(endpoint), request: signed, commitsOnUpgrade: call === "Logs" };
+        if (call !== "Exec") return await runStream(parts, connection, made, sink);
+        try {
+          return await runStream(parts, connection, { ...made, commitsOnUpgrade: true, inputWindowBytes: INPUT_WINDOW_BYTES }, sink);
+        } catch (error) {
+          // A command has no token to be known again by: it is not asked for twice.
+          if (!(error instanceof ConnectionLost) || error.committed) throw error;
+          throw new CcError("OUTCOME_UNKNOWN", `whether the command began is unknown (${error.message}); if it did, it was ended`);
+        }
+      },
+      again ? PASSING_CODES : ASKED_ELSEWHERE,
+    );
+  };
+
   return {
     async call(call, request) {
       const isWrite = WRITE_CALLS.has(call);
@@ -254,25 +282,9 @@ export function createCloudClient(parts: ClientParts, settings: ClientSettings):
       if ("wrote" in reply && reply.wrote.length > 0) parts.wrote(reply.wrote);
       return reply;
     },
-    async stream(call, request, sink) {
-      const isWrite = WRITE_CALLS.has(call);
-      const token = isWrite ? { token: newToken() } : {};
-      return await withRetries(isWrite, async ({ connection, endpoint, peer, askedBefore }) => {
-        const asked = TELLS_ASKED.has(call) && askedBefore.length > 0 ? { askedBefore } : {};
-        const signed = signBody(call, peer, { ...token, ...request, ...asked });
-        // A stream ends its connection: the next call dials anew.
-        if (kept?.connection === connection) kept = undefined;
-        const made = { path: callPath(call), host: hostHeader(endpoint), request: signed, commitsOnUpgrade: !isWrite };
-        if (call !== "Exec") return await runStream(parts, connection, made, sink);
-        try {
-          return await runStream(parts, connection, { ...made, inputWindowBytes: INPUT_WINDOW_BYTES }, sink);
-        } catch (error) {
-          // A command has no token to be known again by: it is not asked for twice.
-          if (!(error instanceof ConnectionLost) || error.committed) throw error;
-          throw new CcError("OUTCOME_UNKNOWN", `whether the command began is unknown (${error.message}); if it did, it was ended`);
-        }
-      });
-    },
+    stream: (call, request, sink) =>
+      // A command cannot be taken up again: it ended with its connection.
+      call === "Exec" ? openStream(call, request, sink, false) : runResuming({ clock, open: openStream }, call, request, sink),
     get answeredBy() {
       return answeredBy;
     },

@@ -14,6 +14,9 @@ export const Channel = {
   stdout: 0x10,
   stderr: 0x11,
   event: 0x12,
+  /** As stdout and stderr, after 8 bytes (a double, big endian) that say where in the container's output this frame ends. */
+  stdoutAt: 0x13,
+  stderrAt: 0x14,
   // the signed request, where it is too large for a header
   request: 0x20,
 } as const;
@@ -21,6 +24,7 @@ export type Channel = (typeof Channel)[keyof typeof Channel];
 
 /** A frame's largest payload; longer data is cut into several frames. */
 export const FRAME_BYTES_MAX = 64 * 1024;
+export const POSITION_BYTES = 8;
 /** A request in the upgrade's header, base64url: above this it travels as the first frame (Node's limit for all headers is 16 KiB). */
 export const HEADER_REQUEST_BYTES_MAX = 8 * 1024;
 
@@ -48,6 +52,10 @@ export type StreamEvent =
   | { readonly type: "warning"; readonly text: string }
   /** So much more of the input was taken. */
   | { readonly type: "took"; readonly bytes: number }
+  /** So many bytes of the log were rotated away before they could be sent. */
+  | { readonly type: "lost"; readonly bytes: number }
+  /** All input up to its end is with the process. */
+  | { readonly type: "input-ended" }
   /** Last frame of a stream that ended well. `exitCode` is missing for logs. */
   | { readonly type: "end"; readonly exitCode?: number; readonly reason?: string }
   /** Last frame of a stream that failed. */
@@ -65,6 +73,27 @@ export function encodeFrame(channel: Channel, payload: Uint8Array): Uint8Array {
 
 export function encodeJsonFrame(channel: Channel, value: StreamEvent | StreamControl): Uint8Array {
   return encodeFrame(channel, encoder.encode(JSON.stringify(value)));
+}
+
+/** `position`: where in the whole output the last of `data` lies. */
+export function encodeOutputFrame(stream: "stdout" | "stderr", position: number, data: Uint8Array): Uint8Array {
+  const payload = new Uint8Array(POSITION_BYTES + data.length);
+  new DataView(payload.buffer).setFloat64(0, position);
+  payload.set(data, POSITION_BYTES);
+  return encodeFrame(stream === "stdout" ? Channel.stdoutAt : Channel.stderrAt, payload);
+}
+
+/** Output of a frame, `position` undefined where it does not say; undefined for frames of other channels. Throws BAD_REQUEST. */
+export function decodeOutput({
+  channel,
+  payload,
+}: Frame): { readonly stream: "stdout" | "stderr"; readonly data: Uint8Array; readonly position?: number } | undefined {
+  if (channel === Channel.stdout) return { stream: "stdout", data: payload };
+  if (channel === Channel.stderr) return { stream: "stderr", data: payload };
+  if (channel !== Channel.stdoutAt && channel !== Channel.stderrAt) return undefined;
+  if (payload.length < POSITION_BYTES) throw new CcError("BAD_REQUEST", "an output frame without its position");
+  const position = new DataView(payload.buffer, payload.byteOffset).getFloat64(0);
+  return { stream: channel === Channel.stdoutAt ? "stdout" : "stderr", data: payload.subarray(POSITION_BYTES), position };
 }
 
 export type Frame = { readonly channel: number; readonly payload: Uint8Array };

@@ -1,6 +1,7 @@
 import type { ContainerId } from "../base/index.ts";
 import type { ImageOnHost } from "../images/index.ts";
 import type { ExecSpec } from "./exec.ts";
+import type { ContainerMetrics } from "./metrics.ts";
 import type { ContainerSpec } from "./spec.ts";
 
 /** How a process of a container ended. */
@@ -89,7 +90,7 @@ export interface ContainerRuntime {
   settle(id: ContainerId): Promise<void>;
   /** Kills and removes everything of it. Absent is fine. */
   remove(id: ContainerId): Promise<void>;
-  /** Output as it comes, history first. Ends after the last byte when the container has ended, or at once without `follow`. */
+  /** Output as it comes, history first; before all an empty chunk that says where reading begins. Ends after the last byte when the container has ended, or at once without `follow`. */
   logs(id: ContainerId, options: ReadLogs): AsyncIterable<OutputChunk>;
   /** Open readers of its output: what removes ended containers by itself lets them finish. */
   readers(id: ContainerId): number;
@@ -100,4 +101,6 @@ export interface ContainerRuntime {
    * Throws CcError: NOT_RUNNING, BAD_REQUEST (unknown user), LIMIT (EXECS_MAX at once).
    */
   exec(id: ContainerId, exec: ExecSpec, signal: AbortSignal): Promise<ExecProcess>;
+  /** What the running process and its children use at this moment; undefined when it does not run. Cheap: no process is started for it. */
+  metrics(id: ContainerId): Promise<ContainerMetrics | undefined>;
 }

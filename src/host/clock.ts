@@ -3,10 +3,13 @@ import type { Clock } from "../base/index.ts";
 /** Node fires timers above 2^31 - 1 ms at once; longer waits go in steps of this. */
 const TIMER_MS_MAX = 2 ** 31 - 1;
 
-/** The machine's clock. `monotonicMs` does not count the time that the machine was suspended. */
+/** `performance.now()` begins with the process; readings of two lives of a peer are to be comparable. */
+const PROCESS_BEGAN_MS = Number(process.hrtime.bigint()) / 1e6 - performance.now();
+
+/** The machine's clock. `monotonicMs` counts from the machine's boot, without the time that it was suspended. */
 export const systemClock: Clock = {
   nowMs: () => Date.now(),
-  monotonicMs: () => performance.now(),
+  monotonicMs: () => PROCESS_BEGAN_MS + performance.now(),
   after(delayMs, fire) {
     let timer: NodeJS.Timeout;
     const arm = (leftMs: number): void => {

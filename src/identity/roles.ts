@@ -8,6 +8,7 @@ const NEEDED: Readonly<Record<string, Role>> = {
   WhoAmI: "viewer",
   ListContainers: "viewer",
   ContainerStatus: "viewer",
+  Metrics: "viewer",
   Resolve: "viewer",
   ListHosts: "viewer",
   ListKeys: "viewer",

@@ -8,6 +8,7 @@ type Container = {
   readonly name: string;
   readonly phase: string;
   readonly wanted: string;
+  readonly host: string;
   readonly hostName: string;
   readonly exitCode?: number;
   readonly restarts: number;
@@ -35,6 +36,9 @@ withLab("every command through each of three peers", { hosts: 3, zones: "a,a,b" 
       t.match((await lab.cc(["ps"], { host })).stdout, new RegExp(`^${id} +${name} `, "m"));
       t.equal((await lab.json<Container[]>(["ps"], { host })).filter((one) => one.name === name).length, 1);
       t.match(await eventually("its output", async () => (await lab.cc(["logs", name], { host })).stdout), /^begun$/m);
+      const metrics = await lab.cc(["metrics", name], { host });
+      t.match(metrics, { code: 0, stdout: /^CPU: +[\d.]+ % of a core, [\d.]+ s so far \(1024 shares\)$/m }, metrics.stderr);
+      t.match(metrics.stdout, /^Memory: +[\d.]+ [KM]iB of 512 MiB$/m);
       t.match((await lab.cc(["logs", "--timestamps", "--tail", "1", name], { host })).stdout, /^\d{4}-\d\d-\d\dT[\d:.]+Z begun$/m);
 
       const script = "echo $COLOUR $MORE $(id -u) $(pwd); echo err >&2; exit 3";
@@ -56,6 +60,7 @@ withLab("every command through each of three peers", { hosts: 3, zones: "a,a,b" 
       t.match(await lab.cc(["exec", name, "true"], { host }), { code: 125, stderr: /^Error \[NOT_RUNNING\]: [^\n]+cc start/ });
       const stopped = await only(id, host);
       t.match(stopped, { phase: "ended", wanted: "stopped", exitCode: 0 }, "the process had its TERM");
+      t.same(await lab.json(["metrics", id], { host }), [{ id, name, host: stopped?.host, hostName: stopped?.hostName, phase: "ended", running: false }]);
       t.equal((await lab.cc(["stop", name], { host })).code, 0, "stopping twice is stopping once");
 
       t.equal((await lab.cc(["start", name], { host })).code, 0);
@@ -128,6 +133,67 @@ withLab("every command through each of three peers", { hosts: 3, zones: "a,a,b" 
     t.equal((await lab.cc(["rm", "--force", "left"])).code, 0);
   });
 
+  await t.test("metrics of containers on several hosts at once, and watched", async (t) => {
+    const spin = ["--", "sh", "-c", "while :; do :; done"];
+    const dd = ["--", "sh", "-c", "dd if=/dev/zero of=/taken bs=1M count=16 2>/dev/null; sync; sleep 1000"];
+    for (const [name, host, command] of [
+      ["spinning", "h1", spin],
+      ["writing", "h2", dd],
+      ["idle", "h3", ["sleep", "1000"]],
+    ] as const)
+      t.equal((await lab.cc(["run", "--detach", "--name", name, "--host", host, "--image", image, ...command])).code, 0);
+    const names = ["spinning", "writing", "idle"];
+    type Metrics = { name: string; hostName: string; running: boolean; cpu: { percent: number | null }; disk: { usedBytes: number; writtenBytes: number } };
+    for (const host of HOSTS) {
+      const all = await eventually(`all of it, through host ${host}`, async () => {
+        const read = await lab.json<Metrics[]>(["metrics", ...names], { host });
+        return read.every(({ running, cpu }) => running && cpu.percent !== null) && (read[1]?.disk.writtenBytes ?? 0) > 16 * 1024 ** 2 && read;
+      });
+      t.same(
+        all.map(({ name, hostName }) => [name, hostName]),
+        [
+          ["spinning", "h1"],
+          ["writing", "h2"],
+          ["idle", "h3"],
+        ],
+        "in the order asked",
+      );
+      const [spinning, writing, idle] = all;
+      // How much of a core it gets depends on what else the machine does.
+      const [busy, still] = [spinning?.cpu.percent ?? 0, idle?.cpu.percent ?? 100];
+      t.ok(busy > 1 && still < busy / 2, `${busy} % against ${still} %`);
+      t.ok((writing?.disk.usedBytes ?? 0) > 16 * 1024 ** 2 && (idle?.disk.usedBytes ?? 0) < 1024 ** 2);
+    }
+    const watching = await lab.start(["metrics", ...names, "--watch", "--interval", "200ms"], { host: 2 });
+    let seen = "";
+    watching.stdout?.on("data", (data: Buffer) => {
+      seen += String(data);
+    });
+    await eventually("three rounds", async () => seen.match(/ spinning /g)?.length === 3);
+    watching.kill("SIGINT");
+    t.equal(seen.match(/^TIME /gm)?.length, 1, "one head");
+    t.match(seen, / spinning +h1 +running +\d+\.\d % /);
+    t.match(await lab.cc(["metrics", "nobody", "idle"]), { code: 1, stdout: /^Name: +idle$/m, stderr: /^Error \[NOT_FOUND\]: .*nobody/ });
+    t.equal((await lab.cc(["rm", "--force", ...names])).code, 0);
+  });
+
+  await t.test("the gRPC client of README", async (t) => {
+    const program = join(import.meta.dirname, "../../examples/grpc-client.ts");
+    for (const host of HOSTS) {
+      const client = (more: Record<string, string> = {}) => lab.program(process.execPath, [program, image, "echo", "by gRPC"], { ...more }, host);
+      const outcome = await client();
+      const id = /^ran (c[a-z2-7]{20}) on \S+$/m.exec(outcome.stdout)?.[1] ?? "";
+      t.equal(outcome.code, 0, outcome.stderr);
+      t.equal(await eventually("its output", async () => (await lab.cc(["logs", id], { host })).stdout), "by gRPC\n");
+      t.match((await client()).stdout, new RegExp(`^${id}  -  [a-z]+  on h\\d$`, "m"), "the second time it lists the first");
+      const token = (await lab.environment(host))["CC_ACCESS_TOKEN"] ?? "";
+      const stranger = await client({ CC_ACCESS_TOKEN: token.replace(/\.[a-z2-7]{32}$/, `.${"a".repeat(32)}`) });
+      t.match(stranger, { code: 1, stdout: "", stderr: /WRONG_MESH.*nothing was sent/ });
+    }
+    const all = await lab.json<Container[]>(["ps", "--all"]);
+    t.equal((await lab.cc(["rm", "--force", ...all.map(({ id }) => id)])).code, 0);
+  });
+
   await t.test("what a container is given", async (t) => {
     const folder = mkdtempSync(join(tmpdir(), "cc-e2e-"));
     writeFileSync(join(folder, "env"), "# a comment\nFROM_FILE=yes\n");
@@ -170,6 +236,7 @@ withLab("every command through each of three peers", { hosts: 3, zones: "a,a,b" 
       const refused = await lab.cc(["run", "--image", image, "true"], { host, env: settings });
       t.equal(refused.code, 125);
       t.match(refused.stderr, /^Error \[FORBIDDEN\]: .*operator/m);
+      t.match(await lab.cc(["metrics", "nobody"], { host, env: settings }), { code: 1, stderr: /NOT_FOUND/ }, "metrics are for viewers too");
     }
     t.equal((await lab.cc(["key", "revoke", "eve"], { host: 3 })).code, 0);
     for (const host of HOSTS) {
@@ -178,7 +245,7 @@ withLab("every command through each of three peers", { hosts: 3, zones: "a,a,b" 
   });
 
   await t.test("what is not there yet says so in one line", async (t) => {
-    for (const words of [["vpc", "list"], ["metrics", "x"], ["events"], ["doctor"]]) {
+    for (const words of [["vpc", "list"], ["events"], ["doctor"]]) {
       const outcome = await lab.cc(words);
       t.equal(outcome.code, 1, words.join(" "));
       t.match(outcome.stderr, /^Error \[NOT_YET\]: [^\n]+\n$/, words.join(" "));

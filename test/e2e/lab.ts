@@ -114,6 +114,11 @@ export class TestLab {
     });
   }
 
+  /** Runs another program that talks to a host's peer with the settings of `cc`. */
+  async program(program: string, words: readonly string[], env: Readonly<Record<string, string>>, host: number): Promise<Outcome> {
+    return execute(program, words, { timeoutMs: CALL_MS, env: { ...(await this.environment(host)), ...env } });
+  }
+
   /** Runs `cc ... --json`, which must succeed, and gives what it printed. */
   async json<T>(words: readonly string[], options: CallOptions = {}): Promise<T> {
     const outcome = await this.cc([...words, "--json"], options);

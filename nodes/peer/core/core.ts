@@ -26,6 +26,7 @@ import { changeHandlers } from "./handlers/changes.ts";
 import { hostHandlers } from "./handlers/hosts.ts";
 import { inspectHandlers } from "./handlers/inspect.ts";
 import { keyHandlers } from "./handlers/keys.ts";
+import { metricsHandlers } from "./handlers/metrics.ts";
 import type { HandlerParts, HostFactsNow } from "./handlers/parts.ts";
 import { readHandlers } from "./handlers/reads.ts";
 import { runHandlers } from "./handlers/run.ts";
@@ -244,6 +245,7 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
       ...volumeHandlers(handlerParts, { holder: volumes, files: parts.volumes }, askAround),
       ...inspectHandlers(handlerParts, askAround),
       ...waitHandlers(handlerParts, askAround),
+      ...metricsHandlers(handlerParts, parts.runtime, askAround),
       createInvite,
       run,
     },

@@ -1,4 +1,13 @@
-import { Channel, decodeFrame, encodeFrame, encodeJsonFrame, FRAME_BYTES_MAX, type FrameChannel } from "../../../src/api/index.ts";
+import {
+  Channel,
+  decodeFrame,
+  encodeFrame,
+  encodeJsonFrame,
+  encodeOutputFrame,
+  FRAME_BYTES_MAX,
+  type FrameChannel,
+  POSITION_BYTES,
+} from "../../../src/api/index.ts";
 import { CcError, type ContainerId } from "../../../src/base/index.ts";
 import type { ContainerInput, ContainerRuntime, OutputChunk } from "../../../src/containers/index.ts";
 import type { PhaseBoard, PhaseNow } from "../phase-board.ts";
@@ -7,14 +16,27 @@ import { createTimestamper } from "./timestamps.ts";
 
 export type OutputParts = { readonly runtime: ContainerRuntime; readonly board: PhaseBoard };
 
-export type LogsWish = { readonly follow: boolean; readonly sinceMs: number; readonly tail: number; readonly timestamps: boolean };
+export type LogsWish = {
+  readonly follow: boolean;
+  readonly sinceMs: number;
+  readonly tail: number;
+  readonly timestamps: boolean;
+  /** 0: from the start; else where an earlier stream broke off, and which lines were open there. */
+  readonly from: number;
+  readonly openLines: readonly string[];
+};
+export type AttachWish = { readonly stdin: boolean; readonly from: number };
+
+const DATA_BYTES_MAX = FRAME_BYTES_MAX - POSITION_BYTES;
 
 /** `cc logs` at the host that has the container: its history, then, with `follow`, what comes until it has ended for good. */
 export async function serveLogs(parts: OutputParts, id: ContainerId, wish: LogsWish, channel: FrameChannel, signal: AbortSignal): Promise<void> {
-  const stamp = wish.timestamps ? { stdout: createTimestamper(), stderr: createTimestamper() } : undefined;
+  const isOpen = (stream: string): boolean => wish.openLines.includes(stream);
+  const stamp = wish.timestamps ? { stdout: createTimestamper(isOpen("stdout")), stderr: createTimestamper(isOpen("stderr")) } : undefined;
   let first = true;
-  await followRuns(parts, id, wish.follow, signal, (from) => {
-    const bounds = first ? { ...(wish.sinceMs > 0 ? { sinceMs: wish.sinceMs } : {}), ...(wish.tail >= 0 ? { tail: wish.tail } : {}) } : {};
+  await followRuns(parts, id, wish.follow, startOf(wish.from), signal, (from) => {
+    const since = wish.sinceMs > 0 ? { sinceMs: wish.sinceMs } : {};
+    const bounds = first ? { ...since, ...(wish.tail >= 0 && wish.from === 0 ? { tail: wish.tail } : {}) } : {};
     first = false;
     return sendOutput(channel, parts.runtime.logs(id, { from, follow: wish.follow, ...bounds, signal }), from, stamp);
   });
@@ -22,16 +44,17 @@ export async function serveLogs(parts: OutputParts, id: ContainerId, wish: LogsW
 }
 
 /**
- * An attached run at the host that has the container: output from the first byte, input and signals in, and at the end how
+ * An attached run at the host that has the container: output from the first byte, or where an earlier stream broke off, input and signals in, and at the end how
  * it ended. Whoever detaches leaves the container running.
  */
-export async function serveAttached(parts: OutputParts, id: ContainerId, stdin: boolean, channel: FrameChannel, signal: AbortSignal): Promise<void> {
-  const input = passInput(parts, id, stdin, channel, signal);
+export async function serveAttached(parts: OutputParts, id: ContainerId, wish: AttachWish, channel: FrameChannel, signal: AbortSignal): Promise<void> {
+  const start = startOf(wish.from);
+  const input = passInput(parts, id, wish.stdin, channel, signal);
   // Its failure is the user's hanging up, which ends the output's sending too.
   input.catch(() => undefined);
   await started(parts.board, id, channel, signal);
   await channel.send(encodeJsonFrame(Channel.event, { type: "started", id }));
-  await followRuns(parts, id, true, signal, (from) => sendOutput(channel, parts.runtime.logs(id, { from, follow: true, signal }), from, undefined));
+  await followRuns(parts, id, true, start, signal, (from) => sendOutput(channel, parts.runtime.logs(id, { from, follow: true, signal }), from, undefined));
   const end = await parts.board.until(id, isOver, signal);
   if (end.failure !== undefined) throw failureOf(end);
   await channel.send(
@@ -41,6 +64,11 @@ export async function serveAttached(parts: OutputParts, id: ContainerId, stdin: 
       ...(end.reason === "" ? {} : { reason: end.reason }),
     }),
   );
+}
+
+function startOf(from: number): number {
+  if (!Number.isSafeInteger(from) || from < 0) throw new CcError("BAD_REQUEST", `${from} is no position in a container's output`);
+  return from;
 }
 
 const isOver = (now: PhaseNow): boolean => now.phase === "ended" || now.phase === "failed" || now.phase === "gone" || now.phase === "yielded";
@@ -64,8 +92,15 @@ function failureOf(now: PhaseNow): CcError {
 }
 
 /** Follows the output through restarts: after each run's end it goes on where it was, until the container has ended for good. */
-async function followRuns(parts: OutputParts, id: ContainerId, follow: boolean, signal: AbortSignal, send: (from: number) => Promise<number>): Promise<void> {
-  let from = 0;
+async function followRuns(
+  parts: OutputParts,
+  id: ContainerId,
+  follow: boolean,
+  start: number,
+  signal: AbortSignal,
+  send: (from: number) => Promise<number>,
+): Promise<void> {
+  let from = start;
   for (;;) {
     from = await send(from);
     if (!follow) return;
@@ -78,6 +113,10 @@ async function followRuns(parts: OutputParts, id: ContainerId, follow: boolean, 
   }
 }
 
+/**
+ * Every chunk's last frame says where it ends, so that whoever loses the stream can go on behind it elsewhere. The first chunk
+ * is empty: it says where reading begins, which only the history knows (the last ten lines, the oldest that is kept).
+ */
 async function sendOutput(
   channel: FrameChannel,
   chunks: AsyncIterable<OutputChunk>,
@@ -87,14 +126,13 @@ async function sendOutput(
   let position = from;
   for await (const chunk of chunks) {
     if (chunk.lostBytes !== undefined && chunk.lostBytes > 0) {
-      await channel.send(
-        encodeJsonFrame(Channel.event, { type: "warning", text: `${chunk.lostBytes} bytes of the log were rotated away before they could be sent` }),
-      );
+      await channel.send(encodeJsonFrame(Channel.event, { type: "lost", bytes: chunk.lostBytes }));
     }
     const data = stamp === undefined ? chunk.data : stamp[chunk.stream](chunk.atMs, chunk.data);
-    for (let at = 0; at < data.length; at += FRAME_BYTES_MAX) {
-      await channel.send(encodeFrame(chunk.stream === "stdout" ? Channel.stdout : Channel.stderr, data.subarray(at, at + FRAME_BYTES_MAX)));
-    }
+    let at = 0;
+    for (; data.length - at > DATA_BYTES_MAX; at += DATA_BYTES_MAX)
+      await channel.send(encodeFrame(chunk.stream === "stdout" ? Channel.stdout : Channel.stderr, data.subarray(at, at + DATA_BYTES_MAX)));
+    await channel.send(encodeOutputFrame(chunk.stream, chunk.position, data.subarray(at)));
     position = chunk.position;
   }
   return position;
@@ -117,6 +155,8 @@ async function passInput(parts: OutputParts, id: ContainerId, stdin: boolean, ch
       await (await open()).write(frame.payload);
     } else if (stdin && frame.channel === Channel.stdinEnd) {
       await (await open()).end();
+      // From here on nothing of it can be lost with this stream.
+      await channel.send(encodeJsonFrame(Channel.event, { type: "input-ended" }));
     }
   }
 }

@@ -1,8 +1,11 @@
 const NEWLINE = 0x0a;
 
-/** Puts the time (RFC 3339, UTC) before every line of one stream. A line that comes in parts gets one time: its first part's. */
-export function createTimestamper(): (atMs: number, data: Uint8Array) => Uint8Array {
-  let atLineStart = true;
+/**
+ * Puts the time (RFC 3339, UTC) before every line of one stream. A line that comes in parts gets one time: its first part's.
+ * `lineIsOpen`: the first part of its first line came earlier.
+ */
+export function createTimestamper(lineIsOpen = false): (atMs: number, data: Uint8Array) => Uint8Array {
+  let atLineStart = !lineIsOpen;
   return (atMs, data) => {
     const prefix = Buffer.from(`${new Date(atMs).toISOString()} `);
     const parts: Uint8Array[] = [];

@@ -1,6 +1,7 @@
 import { CcError, type ContainerId, shellQuote } from "../../base/index.ts";
 import type { ImageOnHost } from "../../images/index.ts";
 import type { ExecSpec } from "../exec.ts";
+import type { ContainerMetrics } from "../metrics.ts";
 import type { ContainerInput, ContainerRuntime, ExecProcess, Exit, Found, OutputChunk, ReadLogs, StartTimings } from "../runtime.ts";
 import { type ContainerSpec, SPEC_DEFAULTS } from "../spec.ts";
 import { Cgroup } from "./crun-conmon/cgroups.ts";
@@ -10,6 +11,7 @@ import { endStrays } from "./crun-conmon/exec-members.ts";
 import { awaitBells, type Bell } from "./crun-conmon/exit-watch.ts";
 import { openInput } from "./crun-conmon/input.ts";
 import { launch } from "./crun-conmon/launch.ts";
+import { readMetrics } from "./crun-conmon/metrics.ts";
 import { observe } from "./crun-conmon/observe.ts";
 import { readOutput } from "./crun-conmon/output-reader.ts";
 import type { CrunConmonDeps, CrunConmonSettings } from "./crun-conmon/settings.ts";
@@ -149,6 +151,10 @@ class Driver implements CrunConmon {
 
   exec(id: ContainerId, exec: ExecSpec, signal: AbortSignal): Promise<ExecProcess> {
     return this.#execs.start(id, exec, signal);
+  }
+
+  metrics(id: ContainerId): Promise<ContainerMetrics | undefined> {
+    return readMetrics(this.#context, id);
   }
 
   async close(): Promise<void> {

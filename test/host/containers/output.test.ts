@@ -115,6 +115,7 @@ t.test("a reader that stops reading holds nothing up, and goes on where it was",
   const id = newId();
   await runtime.start(scene.spec(id, { command: ["sh", "-c", "seq 1 50000"] }), scene.image, "t", soon());
   const reader = runtime.logs(id, { from: 0, follow: true, signal: soon() })[Symbol.asyncIterator]();
+  await reader.next(); // Where it begins.
   const first = await reader.next();
   t.match(await runtime.waitExit(id, soon()), { exitCode: 0 }, "the container went on");
   let text = first.done === true ? "" : Buffer.from(first.value.data).toString();
@@ -128,6 +129,7 @@ t.test("what is written reaches its reader within milliseconds", async (t) => {
   await runtime.start(scene.spec(id, { command: ["cat"], stdinOpen: true }), scene.image, "t", soon());
   const input = await runtime.stdin(id);
   const reader = runtime.logs(id, { from: 0, follow: true, signal: soon() })[Symbol.asyncIterator]();
+  await reader.next(); // Where it begins.
   const took: number[] = [];
   for (let turn = 0; turn < 20; turn += 1) {
     const from = performance.now();

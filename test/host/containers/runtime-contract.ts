@@ -72,6 +72,7 @@ export function describeContainerRuntime(name: string, make: () => Promise<Runti
       await runtime.settle(id);
       await runtime.remove(id);
       t.equal(await runtime.waitExit(id, soon()), undefined);
+      t.equal(await runtime.metrics(id), undefined);
       t.same(await readUntil(runtime, id, () => false), { text: "", position: 0 });
     });
 
@@ -84,6 +85,7 @@ export function describeContainerRuntime(name: string, make: () => Promise<Runti
       for await (const chunk of runtime.logs(id, { from: 0, follow: true, signal: soon() })) streams[chunk.stream] += Buffer.from(chunk.data).toString();
       t.same(streams, { stdout: "out\n", stderr: "err\n" });
       t.match(await runtime.inspect(id), { kind: "ended", exit: { exitCode: 7 }, runToken: "t1" });
+      t.equal(await runtime.metrics(id), undefined, "what has ended uses nothing");
       t.same(await runtime.list(), [id]);
     });
 
@@ -180,8 +182,11 @@ export function describeContainerRuntime(name: string, make: () => Promise<Runti
       await runtime.start(spec(ended, { command: commands.printing("done\n", "", 3) }), image, "e1", soon());
       await runtime.start(spec(id, { command: commands.ticking(200) }), image, "t1", soon());
       const seen = await readUntil(runtime, id, (text) => text.length > 50);
+      const used = await runtime.metrics(id);
       await runtime.waitExit(ended, soon());
       runtime = await under.open();
+      const usedNow = await runtime.metrics(id);
+      t.ok(usedNow !== undefined && used !== undefined && usedNow.monotonicMs > used.monotonicMs && usedNow.startedAtMs === used.startedAtMs, "counted on");
       t.same(await runtime.list(), [id, ended].toSorted());
       t.match(await runtime.inspect(id), { kind: "running", runToken: "t1" });
       t.match(await runtime.waitExit(ended, soon()), { exitCode: 3 });
@@ -202,6 +207,11 @@ export function describeContainerRuntime(name: string, make: () => Promise<Runti
       t.equal(await read({}), "1\n2\n3\n4\nrest");
       t.equal(await read({ tail: 2 }), "4\nrest");
       t.equal(await read({ tail: 0 }), "");
+      const reader = runtime.logs(id, { from: 0, follow: false, signal: soon(), tail: 2 })[Symbol.asyncIterator]();
+      const begin = await reader.next();
+      await reader.return?.();
+      t.equal(begin.done === true ? undefined : begin.value.data.length, 0, "first where it begins");
+      t.equal((await readUntil(runtime, id, () => false, begin.done === true ? 0 : begin.value.position)).text, "4\nrest");
       t.equal(await read({ tail: 100 }), "1\n2\n3\n4\nrest");
       t.equal(await read({ sinceMs: 1 }), "1\n2\n3\n4\nrest");
       t.equal(await read({ sinceMs: Date.now() + 60_000 }), "");

@@ -87,7 +87,6 @@ t.test("what comes later says so in one line", async (t) => {
     "vpc delete a b",
     "volume resize d --size 2g",
     "volume snapshot d --name s",
-    "metrics web --watch",
     "local-remote serve --container-id web --container-port 80 --bind 127.0.0.1:8080",
     "image list",
     "events",

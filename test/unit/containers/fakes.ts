@@ -165,6 +165,11 @@ class FakeRuntime implements ContainerRuntime {
   exec(): Promise<never> {
     return Promise.reject(new CcError("NOT_RUNNING", "no further process"));
   }
+
+  metrics(): Promise<undefined> {
+    // A process in memory uses nothing that could be counted.
+    return Promise.resolve(undefined);
+  }
 }
 
 class FakeImages implements ImageStore {

@@ -109,7 +109,7 @@ t.test("roles: every call of the contract has its line; a viewer changes nothing
   const table: Record<Role, string[]> = { viewer: [], operator: [], admin: [] };
   for (const call of calls) table[roleNeeded(call)].push(call);
   t.same(table, {
-    viewer: ["WhoAmI", "ListContainers", "ContainerStatus", "Resolve", "ListVolumes", "InspectVolumes", "ListHosts", "ListKeys", "Inspect", "Wait"],
+    viewer: ["WhoAmI", "ListContainers", "ContainerStatus", "Resolve", "ListVolumes", "InspectVolumes", "ListHosts", "ListKeys", "Inspect", "Wait", "Metrics"],
     operator: ["Run", "Stop", "Start", "Restart", "Remove", "CreateVolume", "DeleteVolumes", "Logs", "Attach", "Exec"],
     admin: ["CreateInvite", "RemoveHost", "CreateKey", "RevokeKey"],
   });

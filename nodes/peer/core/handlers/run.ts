@@ -29,11 +29,11 @@ export function runHandlers(parts: HandlerParts, output: OutputParts, askAround:
           const { asked } = must(readRun(caller.signed));
           return { container: containerIdOf(asked.key, asked.token) };
         },
-        serve: (id, caller, channel, signal) => serveAttached(output, id, must(readRun(caller.signed)).spec.stdinOpen, channel, signal),
+        serve: (id, caller, channel, signal) => serveAttached(output, id, { stdin: must(readRun(caller.signed)).spec.stdinOpen, from: 0 }, channel, signal),
       },
       Attach: {
         asked: attachOf,
-        serve: (id, caller, channel, signal) => serveAttached(output, id, attachOf(caller).stdin, channel, signal),
+        serve: (id, caller, channel, signal) => serveAttached(output, id, attachOf(caller), channel, signal),
       },
       Logs: {
         asked: logsOf,

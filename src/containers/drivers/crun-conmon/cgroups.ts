@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { readdir, readFile, rm, rmdir, statfs } from "node:fs/promises";
 import { errorCode } from "../../../host/index.ts";
+import { CGROUP_FILES, type CgroupUse, readCgroupUse } from "../../metrics.ts";
 
 const ROOT = "/sys/fs/cgroup";
 /** Magic numbers of cgroup and cgroup2 (linux/magic.h). */
@@ -34,6 +35,16 @@ export class Cgroup {
   async oomKills(): Promise<number> {
     const text = await textOf(this.#version === 2 ? `${ROOT}${this.#path}/memory.events` : `${ROOT}/memory${this.#path}/memory.oom_control`);
     return Number(/^oom_kill (\d+)$/m.exec(text)?.[1] ?? 0);
+  }
+
+  /** All counters at once; zeros when the cgroup is gone. */
+  async use(): Promise<CgroupUse> {
+    const files =
+      this.#version === 2
+        ? CGROUP_FILES[2].map((file) => [file, `${ROOT}${this.#path}/${file}`] as const)
+        : CGROUP_FILES[1].map(([controller, file]) => [file, `${ROOT}/${controller}${this.#path}/${file}`] as const);
+    const texts = new Map(await Promise.all(files.map(async ([file, path]) => [file, await textOf(path)] as const)));
+    return readCgroupUse(this.#version, (file) => texts.get(file) ?? "");
   }
 
   /** Every folder of it, one on version 2, one per controller on version 1. */

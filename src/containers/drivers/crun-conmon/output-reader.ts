@@ -31,6 +31,8 @@ export async function* readOutput(history: OutputHistory, options: ReadLogs, wai
   let lost = options.from > 0 ? position - options.from : 0;
   if (options.tail !== undefined) position = Math.max(position, await tailPosition(history, segments, options.tail));
   let readBytes = READ_BYTES_MIN;
+  yield { stream: "stdout", atMs: 0, data: new Uint8Array(), position, ...(lost > 0 ? { lostBytes: lost } : {}) };
+  lost = 0;
   let file: { readonly base: number; readonly handle: FileHandle } | undefined;
   try {
     while (!options.signal.aborted) {

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file cc/v1/cloud.proto.
  */
 export const file_cc_v1_cloud: GenFile = /*@__PURE__*/
-  fileDesc("ChFjYy92MS9jbG91ZC5wcm90bxIFY2MudjEiVAoKQWRkcmVzc2luZxIMCgRjYWxsGAEgASgJEgwKBG1lc2gYAiABKAkSDAoEcGVlchgDIAEoCRIcCgRzZWVuGAQgAygLMg4uY2MudjEuV3JpdHRlbiJSCgdXcml0dGVuEgsKA2tleRgBIAEoCRIVCg12ZXJzaW9uX21ham9yGAIgASgBEhUKDXZlcnNpb25fbWlub3IYAyABKAESDAoEaG9zdBgEIAEoCSIOCgxIZWxsb1JlcXVlc3QiZgoKSGVsbG9SZXBseRIMCgRwZWVyGAEgASgJEgwKBG1lc2gYAiABKAkSDwoHdGltZV9tcxgDIAEoARIPCgd2ZXJzaW9uGAQgASgJEgwKBHpvbmUYBSABKAkSDAoEbmFtZRgGIAEoCSJLCgxBZG1pdFJlcXVlc3QSDgoGaW52aXRlGAEgASgJEgwKBHBlZXIYAiABKAkSDwoHYmluZGluZxgDIAEoCRIMCgRuYW1lGAQgASgJIkcKCkFkbWl0UmVwbHkSEwoLY2VydGlmaWNhdGUYASABKAkSJAoKbmVpZ2hib3VycxgCIAMoCzIQLmNjLnYxLk5laWdoYm91ciJUCglOZWlnaGJvdXISDAoEcGVlchgBIAEoCRIRCglhZGRyZXNzZXMYAiADKAkSEQoJZW5kcG9pbnRzGAMgAygJEhMKC2NlcnRpZmljYXRlGAQgASgJIjoKEEludHJvZHVjZVJlcXVlc3QSEwoLY2VydGlmaWNhdGUYASABKAkSEQoJYWRkcmVzc2VzGAIgAygJIjYKDkludHJvZHVjZVJlcGx5EiQKCm5laWdoYm91cnMYASADKAsyEC5jYy52MS5OZWlnaGJvdXIiLgoNV2hvQW1JUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmciUgoLV2hvQW1JUmVwbHkSCwoDa2V5GAEgASgJEgwKBHJvbGUYAiABKAkSDAoEbmFtZRgDIAEoCRIMCgRwZWVyGAQgASgJEgwKBG1lc2gYBSABKAkipQUKDUNvbnRhaW5lclNwZWMSDQoFaW1hZ2UYASABKAkSDAoEbmFtZRgCIAEoCRIPCgdjb21tYW5kGAMgAygJEioKA2VudhgEIAMoCzIdLmNjLnYxLkNvbnRhaW5lclNwZWMuRW52RW50cnkSDAoEdXNlchgFIAEoCRILCgNkaXIYBiABKAkSFAoMbWVtb3J5X2J5dGVzGAcgASgBEhIKCmNwdV9zaGFyZXMYCCABKAESEgoKZGlza19ieXRlcxgJIAEoARIwCgZsYWJlbHMYCiADKAsyIC5jYy52MS5Db250YWluZXJTcGVjLkxhYmVsc0VudHJ5EgwKBGhvc3QYCyABKAkSDAoEem9uZRgMIAEoCRIPCgdyZXN0YXJ0GA0gASgJEhEKCXJlYWRfb25seRgOIAEoCBIMCgRpbml0GA8gASgIEhMKC3N0b3Bfc2lnbmFsGBAgASgJEhcKD3N0b3BfdGltZW91dF9tcxgRIAEoARIZChFyZW1vdmVfd2hlbl9lbmRlZBgSIAEoCBIWCg5sb2dfZmlsZV9ieXRlcxgTIAEoARIRCglsb2dfZmlsZXMYFCABKA0SEgoKc3RkaW5fb3BlbhgVIAEoCBIQCghwaWRzX21heBgWIAEoDRIVCg1yZWdpc3RyeV91c2VyGBcgASgJEhkKEXJlZ2lzdHJ5X3Bhc3N3b3JkGBggASgJEhUKDWtlZXBfZW5kZWRfbXMYGSABKAESIwoHdm9sdW1lcxgaIAMoCzISLmNjLnYxLlZvbHVtZU1vdW50GioKCEVudkVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASI+CgtWb2x1bWVNb3VudBIOCgZ2b2x1bWUYASABKAkSDAoEcGF0aBgCIAEoCRIRCglyZWFkX29ubHkYAyABKAgilQEKClJ1blJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEg0KBXRva2VuGAIgASgJEiIKBHNwZWMYAyABKAsyFC5jYy52MS5Db250YWluZXJTcGVjEg4KBmF0dGFjaBgEIAEoCBIPCgdleHBsYWluGAUgASgIEhQKDGFza2VkX2JlZm9yZRgGIAMoCSKIAQoIUnVuUmVwbHkSCgoCaWQYASABKAkSDAoEaG9zdBgCIAEoCRIOCgZjb3BpZXMYAyABKA0SIQoHYW5zd2VycxgEIAMoCzIQLmNjLnYxLkJpZEFuc3dlchIdCgV3cm90ZRgFIAMoCzIOLmNjLnYxLldyaXR0ZW4SEAoId2FybmluZ3MYBiADKAkizAEKCUJpZEFuc3dlchIMCgRob3N0GAEgASgJEgwKBG5hbWUYAiABKAkSDAoEem9uZRgDIAEoCRIMCgRraW5kGAQgASgJEg0KBXByaWNlGAUgASgBEioKBXRlcm1zGAYgAygLMhsuY2MudjEuQmlkQW5zd2VyLlRlcm1zRW50cnkSDgoGcmVhc29uGAcgASgJEg4KBmNob3NlbhgIIAEoCBosCgpUZXJtc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAToCOAEirAEKFUxpc3RDb250YWluZXJzUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSCwoDYWxsGAIgASgIEjgKBmxhYmVscxgDIAMoCzIoLmNjLnYxLkxpc3RDb250YWluZXJzUmVxdWVzdC5MYWJlbHNFbnRyeRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBImcKE0xpc3RDb250YWluZXJzUmVwbHkSKQoKY29udGFpbmVycxgBIAMoCzIVLmNjLnYxLkNvbnRhaW5lclN0YXRlEhMKC3VucmVhY2hhYmxlGAIgAygJEhAKCGFzX29mX21zGAMgASgBIpAFCg5Db250YWluZXJTdGF0ZRIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEg0KBWltYWdlGAMgASgJEhQKDGltYWdlX2RpZ2VzdBgEIAEoCRINCgVwaGFzZRgFIAEoCRIOCgZ3YW50ZWQYBiABKAkSDAoEaG9zdBgHIAEoCRIRCglob3N0X25hbWUYCCABKAkSDAoEem9uZRgJIAEoCRIPCgdhZGRyZXNzGAogASgJEhYKCWV4aXRfY29kZRgLIAEoBUgAiAEBEg4KBnJlYXNvbhgMIAEoCRIQCghyZXN0YXJ0cxgNIAEoDRIVCg1jcmVhdGVkX2F0X21zGA4gASgBEhUKDXN0YXJ0ZWRfYXRfbXMYDyABKAESEwoLZW5kZWRfYXRfbXMYECABKAESDwoHY29tbWFuZBgRIAMoCRIxCgZsYWJlbHMYEiADKAsyIS5jYy52MS5Db250YWluZXJTdGF0ZS5MYWJlbHNFbnRyeRIrCgNlbnYYEyADKAsyHi5jYy52MS5Db250YWluZXJTdGF0ZS5FbnZFbnRyeRIUCgxtZW1vcnlfYnl0ZXMYFCABKAESEgoKY3B1X3NoYXJlcxgVIAEoARISCgpkaXNrX2J5dGVzGBYgASgBEhYKDmhvc3RfcmVhY2hhYmxlGBcgASgIEhMKC2hlYXJkX2F0X21zGBggASgBEg8KB3Jlc3RhcnQYGSABKAkSDQoFZXBvY2gYGiABKA0aLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ARoqCghFbnZFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQgwKCl9leGl0X2NvZGUiSwoWQ29udGFpbmVyU3RhdHVzUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSEgoKY29udGFpbmVycxgCIAMoCSJjChRDb250YWluZXJTdGF0dXNSZXBseRIpCgpjb250YWluZXJzGAEgAygLMhUuY2MudjEuQ29udGFpbmVyU3RhdGUSIAoGZXJyb3JzGAIgAygLMhAuY2MudjEuSXRlbUVycm9yIjgKCUl0ZW1FcnJvchIMCgRpdGVtGAEgASgJEgwKBGNvZGUYAiABKAkSDwoHbWVzc2FnZRgDIAEoCSJMCg5SZXNvbHZlUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSDAoEa2luZBgCIAEoCRINCgVuYW1lcxgDIAMoCSJQCgxSZXNvbHZlUmVwbHkSCwoDaWRzGAEgAygJEiAKBmVycm9ycxgCIAMoCzIQLmNjLnYxLkl0ZW1FcnJvchIRCglub3RfYXNrZWQYAyADKAkiYwoLU3RvcFJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEg0KBXRva2VuGAIgASgJEhIKCmNvbnRhaW5lcnMYAyADKAkSEgoKdGltZW91dF9tcxgEIAEoASJQCgxTdGFydFJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEg0KBXRva2VuGAIgASgJEhIKCmNvbnRhaW5lcnMYAyADKAkiZgoOUmVzdGFydFJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEg0KBXRva2VuGAIgASgJEhIKCmNvbnRhaW5lcnMYAyADKAkSEgoKdGltZW91dF9tcxgEIAEoASJgCg1SZW1vdmVSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRISCgpjb250YWluZXJzGAMgAygJEg0KBWZvcmNlGAQgASgIIpABCgtDaGFuZ2VSZXBseRIMCgRkb25lGAEgAygJEiAKBmVycm9ycxgCIAMoCzIQLmNjLnYxLkl0ZW1FcnJvchIdCgV3cm90ZRgDIAMoCzIOLmNjLnYxLldyaXR0ZW4SDgoGY29waWVzGAQgASgNEhEKCW5vdF9hc2tlZBgFIAMoCRIPCgdwZW5kaW5nGAYgAygJIjEKEExpc3RIb3N0c1JlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nIjEKDkxpc3RIb3N0c1JlcGx5Eh8KBWhvc3RzGAEgAygLMhAuY2MudjEuSG9zdFN0YXRlIsMCCglIb3N0U3RhdGUSCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRIMCgR6b25lGAMgASgJEg0KBXN0YXRlGAQgASgJEhAKCHNpbmNlX21zGAUgASgBEg8KB3NlZW5fYnkYBiADKAkSDwoHdmVyc2lvbhgHIAEoCRIhCghjYXBhY2l0eRgIIAEoCzIPLmNjLnYxLkNhcGFjaXR5Eh0KBHVzZWQYCSABKAsyDy5jYy52MS5DYXBhY2l0eRIXCg9jbG9ja19vZmZzZXRfbXMYCiABKAESDAoEc2VsZhgLIAEoCBIRCgllbmRwb2ludHMYDCADKAkSFQoNY2xvY2tfd2FybmluZxgNIAEoCBISCgpsYXN0X21ham9yGA4gASgBEhIKCmxhc3RfbWlub3IYDyABKAESEAoIYWRtaXR0ZWQYECADKAkiiQEKE0NyZWF0ZUludml0ZVJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEg0KBXRva2VuGAIgASgJEgwKBHpvbmUYAyABKAkSDAoEdXNlcxgEIAEoDRIUCgx2YWxpZF9mb3JfbXMYBSABKAESEgoKcHVibGljX2tleRgGIAEoCSJ0ChFDcmVhdGVJbnZpdGVSZXBseRIKCgJpZBgBIAEoCRIRCglhZGRyZXNzZXMYAiADKAkSEQoJZW5kcG9pbnRzGAMgAygJEh0KBXdyb3RlGAQgAygLMg4uY2MudjEuV3JpdHRlbhIOCgZjb3BpZXMYBSABKA0i0wEKEVJlbW92ZUhvc3RSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRIMCgRob3N0GAMgASgJEg0KBWZvcmNlGAQgASgIEhcKD2NvdW50c190b19tYWpvchgFIAEoARIXCg9jb3VudHNfdG9fbWlub3IYBiABKAESGQoRY2VydGlmaWNhdGVzX2tlcHQYByADKAkSGAoQYWxsX2NlcnRpZmljYXRlcxgIIAEoCBIMCgRoZWlyGAkgASgJIkAKD1JlbW92ZUhvc3RSZXBseRIdCgV3cm90ZRgBIAMoCzIOLmNjLnYxLldyaXR0ZW4SDgoGY29waWVzGAIgASgNInAKEENyZWF0ZUtleVJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEg0KBXRva2VuGAIgASgJEhIKCnB1YmxpY19rZXkYAyABKAkSDAoEcm9sZRgEIAEoCRIMCgRuYW1lGAUgASgJIksKDkNyZWF0ZUtleVJlcGx5EgoKAmlkGAEgASgJEh0KBXdyb3RlGAIgAygLMg4uY2MudjEuV3JpdHRlbhIOCgZjb3BpZXMYAyABKA0iMAoPTGlzdEtleXNSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZyIuCg1MaXN0S2V5c1JlcGx5Eh0KBGtleXMYASADKAsyDy5jYy52MS5LZXlTdGF0ZSKUAQoIS2V5U3RhdGUSCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRIMCgRyb2xlGAMgASgJEhEKCXNpZ25lZF9ieRgEIAEoCRIVCg1jcmVhdGVkX2F0X21zGAUgASgBEg8KB3Jldm9rZWQYBiABKAgSFQoNcmV2b2tlZF9hdF9tcxgHIAEoARIOCgZzaWduZWQYCCADKAkibQoQUmV2b2tlS2V5UmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSDQoFdG9rZW4YAiABKAkSCwoDa2V5GAMgASgJEgwKBGtlZXAYBCADKAkSEAoIa2VlcF9hbGwYBSABKAgiTQoOUmV2b2tlS2V5UmVwbHkSHQoFd3JvdGUYASADKAsyDi5jYy52MS5Xcml0dGVuEg4KBmNvcGllcxgCIAEoDRIMCgRrZXB0GAMgAygJIoMBCgtMb2dzUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSEQoJY29udGFpbmVyGAIgASgJEg4KBmZvbGxvdxgDIAEoCBIQCghzaW5jZV9tcxgEIAEoARIMCgR0YWlsGAUgASgFEhIKCnRpbWVzdGFtcHMYBiABKAgiUAoNQXR0YWNoUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSEQoJY29udGFpbmVyGAIgASgJEg0KBXN0ZGluGAMgASgIIo8BChNDcmVhdGVWb2x1bWVSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRIMCgRuYW1lGAMgASgJEhIKCnNpemVfYnl0ZXMYBCABKAESEgoKcGVyc2lzdGVudBgFIAEoCBIUCgxhc2tlZF9iZWZvcmUYBiADKAkiTgoRQ3JlYXRlVm9sdW1lUmVwbHkSCgoCaWQYASABKAkSDgoGY29waWVzGAIgASgNEh0KBXdyb3RlGAMgAygLMg4uY2MudjEuV3JpdHRlbiIzChJMaXN0Vm9sdW1lc1JlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nIl4KEExpc3RWb2x1bWVzUmVwbHkSIwoHdm9sdW1lcxgBIAMoCzISLmNjLnYxLlZvbHVtZVN0YXRlEhMKC3VucmVhY2hhYmxlGAIgAygJEhAKCGFzX29mX21zGAMgASgBItQCCgtWb2x1bWVTdGF0ZRIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEhIKCnNpemVfYnl0ZXMYAyABKAESEgoKcGVyc2lzdGVudBgEIAEoCBINCgVzdGF0ZRgFIAEoCRIMCgRob3N0GAYgASgJEhEKCWhvc3RfbmFtZRgHIAEoCRIMCgR6b25lGAggASgJEhYKDmhvc3RfcmVhY2hhYmxlGAkgASgIEhUKDWNyZWF0ZWRfYXRfbXMYCiABKAESIAoFdXNlcnMYCyADKAsyES5jYy52MS5Wb2x1bWVVc2VyEg0KBWVwb2NoGAwgASgNEgsKA2tleRgNIAEoCRIXCgp1c2VkX2J5dGVzGA4gASgBSACIAQESHAoPYWxsb2NhdGVkX2J5dGVzGA8gASgBSAGIAQFCDQoLX3VzZWRfYnl0ZXNCEgoQX2FsbG9jYXRlZF9ieXRlcyJdCgpWb2x1bWVVc2VyEhEKCWNvbnRhaW5lchgBIAEoCRIMCgRuYW1lGAIgASgJEgwKBHBhdGgYAyABKAkSEQoJcmVhZF9vbmx5GAQgASgIEg0KBXBoYXNlGAUgASgJIkcKFUluc3BlY3RWb2x1bWVzUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSDwoHdm9sdW1lcxgCIAMoCSJcChNJbnNwZWN0Vm9sdW1lc1JlcGx5EiMKB3ZvbHVtZXMYASADKAsyEi5jYy52MS5Wb2x1bWVTdGF0ZRIgCgZlcnJvcnMYAiADKAsyEC5jYy52MS5JdGVtRXJyb3IiVQoURGVsZXRlVm9sdW1lc1JlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEg0KBXRva2VuGAIgASgJEg8KB3ZvbHVtZXMYAyADKAki0AEKC0V4ZWNSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxIRCgljb250YWluZXIYAiABKAkSDwoHY29tbWFuZBgDIAMoCRIoCgNlbnYYBCADKAsyGy5jYy52MS5FeGVjUmVxdWVzdC5FbnZFbnRyeRIMCgR1c2VyGAUgASgJEgsKA2RpchgGIAEoCRINCgVzdGRpbhgHIAEoCBoqCghFbnZFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIkMKDkluc3BlY3RSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxISCgpjb250YWluZXJzGAIgAygJIlcKDEluc3BlY3RSZXBseRIlCgpjb250YWluZXJzGAEgAygLMhEuY2MudjEuSW5zcGVjdGlvbhIgCgZlcnJvcnMYAiADKAsyEC5jYy52MS5JdGVtRXJyb3IiwQEKCkluc3BlY3Rpb24SJQoGc3RhdHVzGAEgASgLMhUuY2MudjEuQ29udGFpbmVyU3RhdGUSIgoEc3BlYxgCIAEoCzIULmNjLnYxLkNvbnRhaW5lclNwZWMSIgoHY3JlYXRlZBgDIAEoCzIRLmNjLnYxLkFza2VkU3RhdGUSIQoGd2FudGVkGAQgASgLMhEuY2MudjEuQXNrZWRTdGF0ZRIhCgZjbGFpbXMYBSADKAsyES5jYy52MS5DbGFpbVN0YXRlImQKCkFza2VkU3RhdGUSDAoEY2FsbBgBIAEoCRILCgNrZXkYAiABKAkSEAoIa2V5X25hbWUYAyABKAkSFQoNc3RhbXBlZF9hdF9tcxgEIAEoARISCgpzdGFtcGVkX2J5GAUgASgJIoMBCgpDbGFpbVN0YXRlEgwKBGhvc3QYASABKAkSEQoJaG9zdF9uYW1lGAIgASgJEg0KBWVwb2NoGAMgASgNEg8KB3dhcnJhbnQYBCABKAkSFQoNY2xhaW1lZF9hdF9tcxgFIAEoARINCgVwaGFzZRgGIAEoCRIOCgZjb3VudHMYByABKAgiUQoLV2FpdFJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEhIKCmNvbnRhaW5lcnMYAiADKAkSDwoHd2FpdF9tcxgDIAEoASJTCglXYWl0UmVwbHkSJAoFZW5kZWQYASADKAsyFS5jYy52MS5Db250YWluZXJTdGF0ZRIgCgZlcnJvcnMYAiADKAsyEC5jYy52MS5JdGVtRXJyb3IylgsKBUNsb3VkEi8KBUhlbGxvEhMuY2MudjEuSGVsbG9SZXF1ZXN0GhEuY2MudjEuSGVsbG9SZXBseRIvCgVBZG1pdBITLmNjLnYxLkFkbWl0UmVxdWVzdBoRLmNjLnYxLkFkbWl0UmVwbHkSOwoJSW50cm9kdWNlEhcuY2MudjEuSW50cm9kdWNlUmVxdWVzdBoVLmNjLnYxLkludHJvZHVjZVJlcGx5EjIKBldob0FtSRIULmNjLnYxLldob0FtSVJlcXVlc3QaEi5jYy52MS5XaG9BbUlSZXBseRIpCgNSdW4SES5jYy52MS5SdW5SZXF1ZXN0Gg8uY2MudjEuUnVuUmVwbHkSSgoOTGlzdENvbnRhaW5lcnMSHC5jYy52MS5MaXN0Q29udGFpbmVyc1JlcXVlc3QaGi5jYy52MS5MaXN0Q29udGFpbmVyc1JlcGx5Ek0KD0NvbnRhaW5lclN0YXR1cxIdLmNjLnYxLkNvbnRhaW5lclN0YXR1c1JlcXVlc3QaGy5jYy52MS5Db250YWluZXJTdGF0dXNSZXBseRI1CgdSZXNvbHZlEhUuY2MudjEuUmVzb2x2ZVJlcXVlc3QaEy5jYy52MS5SZXNvbHZlUmVwbHkSLgoEU3RvcBISLmNjLnYxLlN0b3BSZXF1ZXN0GhIuY2MudjEuQ2hhbmdlUmVwbHkSMAoFU3RhcnQSEy5jYy52MS5TdGFydFJlcXVlc3QaEi5jYy52MS5DaGFuZ2VSZXBseRI0CgdSZXN0YXJ0EhUuY2MudjEuUmVzdGFydFJlcXVlc3QaEi5jYy52MS5DaGFuZ2VSZXBseRIyCgZSZW1vdmUSFC5jYy52MS5SZW1vdmVSZXF1ZXN0GhIuY2MudjEuQ2hhbmdlUmVwbHkSRAoMQ3JlYXRlVm9sdW1lEhouY2MudjEuQ3JlYXRlVm9sdW1lUmVxdWVzdBoYLmNjLnYxLkNyZWF0ZVZvbHVtZVJlcGx5EkEKC0xpc3RWb2x1bWVzEhkuY2MudjEuTGlzdFZvbHVtZXNSZXF1ZXN0GhcuY2MudjEuTGlzdFZvbHVtZXNSZXBseRJKCg5JbnNwZWN0Vm9sdW1lcxIcLmNjLnYxLkluc3BlY3RWb2x1bWVzUmVxdWVzdBoaLmNjLnYxLkluc3BlY3RWb2x1bWVzUmVwbHkSQAoNRGVsZXRlVm9sdW1lcxIbLmNjLnYxLkRlbGV0ZVZvbHVtZXNSZXF1ZXN0GhIuY2MudjEuQ2hhbmdlUmVwbHkSOwoJTGlzdEhvc3RzEhcuY2MudjEuTGlzdEhvc3RzUmVxdWVzdBoVLmNjLnYxLkxpc3RIb3N0c1JlcGx5EkQKDENyZWF0ZUludml0ZRIaLmNjLnYxLkNyZWF0ZUludml0ZVJlcXVlc3QaGC5jYy52MS5DcmVhdGVJbnZpdGVSZXBseRI+CgpSZW1vdmVIb3N0EhguY2MudjEuUmVtb3ZlSG9zdFJlcXVlc3QaFi5jYy52MS5SZW1vdmVIb3N0UmVwbHkSOwoJQ3JlYXRlS2V5EhcuY2MudjEuQ3JlYXRlS2V5UmVxdWVzdBoVLmNjLnYxLkNyZWF0ZUtleVJlcGx5EjgKCExpc3RLZXlzEhYuY2MudjEuTGlzdEtleXNSZXF1ZXN0GhQuY2MudjEuTGlzdEtleXNSZXBseRI7CglSZXZva2VLZXkSFy5jYy52MS5SZXZva2VLZXlSZXF1ZXN0GhUuY2MudjEuUmV2b2tlS2V5UmVwbHkSNQoHSW5zcGVjdBIVLmNjLnYxLkluc3BlY3RSZXF1ZXN0GhMuY2MudjEuSW5zcGVjdFJlcGx5EiwKBFdhaXQSEi5jYy52MS5XYWl0UmVxdWVzdBoQLmNjLnYxLldhaXRSZXBseWIGcHJvdG8z", [file_cc_v1_records]);
+  fileDesc("ChFjYy92MS9jbG91ZC5wcm90bxIFY2MudjEiVAoKQWRkcmVzc2luZxIMCgRjYWxsGAEgASgJEgwKBG1lc2gYAiABKAkSDAoEcGVlchgDIAEoCRIcCgRzZWVuGAQgAygLMg4uY2MudjEuV3JpdHRlbiJSCgdXcml0dGVuEgsKA2tleRgBIAEoCRIVCg12ZXJzaW9uX21ham9yGAIgASgBEhUKDXZlcnNpb25fbWlub3IYAyABKAESDAoEaG9zdBgEIAEoCSIOCgxIZWxsb1JlcXVlc3QiZgoKSGVsbG9SZXBseRIMCgRwZWVyGAEgASgJEgwKBG1lc2gYAiABKAkSDwoHdGltZV9tcxgDIAEoARIPCgd2ZXJzaW9uGAQgASgJEgwKBHpvbmUYBSABKAkSDAoEbmFtZRgGIAEoCSJLCgxBZG1pdFJlcXVlc3QSDgoGaW52aXRlGAEgASgJEgwKBHBlZXIYAiABKAkSDwoHYmluZGluZxgDIAEoCRIMCgRuYW1lGAQgASgJIkcKCkFkbWl0UmVwbHkSEwoLY2VydGlmaWNhdGUYASABKAkSJAoKbmVpZ2hib3VycxgCIAMoCzIQLmNjLnYxLk5laWdoYm91ciJUCglOZWlnaGJvdXISDAoEcGVlchgBIAEoCRIRCglhZGRyZXNzZXMYAiADKAkSEQoJZW5kcG9pbnRzGAMgAygJEhMKC2NlcnRpZmljYXRlGAQgASgJIjoKEEludHJvZHVjZVJlcXVlc3QSEwoLY2VydGlmaWNhdGUYASABKAkSEQoJYWRkcmVzc2VzGAIgAygJIjYKDkludHJvZHVjZVJlcGx5EiQKCm5laWdoYm91cnMYASADKAsyEC5jYy52MS5OZWlnaGJvdXIiLgoNV2hvQW1JUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmciUgoLV2hvQW1JUmVwbHkSCwoDa2V5GAEgASgJEgwKBHJvbGUYAiABKAkSDAoEbmFtZRgDIAEoCRIMCgRwZWVyGAQgASgJEgwKBG1lc2gYBSABKAkipQUKDUNvbnRhaW5lclNwZWMSDQoFaW1hZ2UYASABKAkSDAoEbmFtZRgCIAEoCRIPCgdjb21tYW5kGAMgAygJEioKA2VudhgEIAMoCzIdLmNjLnYxLkNvbnRhaW5lclNwZWMuRW52RW50cnkSDAoEdXNlchgFIAEoCRILCgNkaXIYBiABKAkSFAoMbWVtb3J5X2J5dGVzGAcgASgBEhIKCmNwdV9zaGFyZXMYCCABKAESEgoKZGlza19ieXRlcxgJIAEoARIwCgZsYWJlbHMYCiADKAsyIC5jYy52MS5Db250YWluZXJTcGVjLkxhYmVsc0VudHJ5EgwKBGhvc3QYCyABKAkSDAoEem9uZRgMIAEoCRIPCgdyZXN0YXJ0GA0gASgJEhEKCXJlYWRfb25seRgOIAEoCBIMCgRpbml0GA8gASgIEhMKC3N0b3Bfc2lnbmFsGBAgASgJEhcKD3N0b3BfdGltZW91dF9tcxgRIAEoARIZChFyZW1vdmVfd2hlbl9lbmRlZBgSIAEoCBIWCg5sb2dfZmlsZV9ieXRlcxgTIAEoARIRCglsb2dfZmlsZXMYFCABKA0SEgoKc3RkaW5fb3BlbhgVIAEoCBIQCghwaWRzX21heBgWIAEoDRIVCg1yZWdpc3RyeV91c2VyGBcgASgJEhkKEXJlZ2lzdHJ5X3Bhc3N3b3JkGBggASgJEhUKDWtlZXBfZW5kZWRfbXMYGSABKAESIwoHdm9sdW1lcxgaIAMoCzISLmNjLnYxLlZvbHVtZU1vdW50GioKCEVudkVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASI+CgtWb2x1bWVNb3VudBIOCgZ2b2x1bWUYASABKAkSDAoEcGF0aBgCIAEoCRIRCglyZWFkX29ubHkYAyABKAgilQEKClJ1blJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEg0KBXRva2VuGAIgASgJEiIKBHNwZWMYAyABKAsyFC5jYy52MS5Db250YWluZXJTcGVjEg4KBmF0dGFjaBgEIAEoCBIPCgdleHBsYWluGAUgASgIEhQKDGFza2VkX2JlZm9yZRgGIAMoCSKIAQoIUnVuUmVwbHkSCgoCaWQYASABKAkSDAoEaG9zdBgCIAEoCRIOCgZjb3BpZXMYAyABKA0SIQoHYW5zd2VycxgEIAMoCzIQLmNjLnYxLkJpZEFuc3dlchIdCgV3cm90ZRgFIAMoCzIOLmNjLnYxLldyaXR0ZW4SEAoId2FybmluZ3MYBiADKAkizAEKCUJpZEFuc3dlchIMCgRob3N0GAEgASgJEgwKBG5hbWUYAiABKAkSDAoEem9uZRgDIAEoCRIMCgRraW5kGAQgASgJEg0KBXByaWNlGAUgASgBEioKBXRlcm1zGAYgAygLMhsuY2MudjEuQmlkQW5zd2VyLlRlcm1zRW50cnkSDgoGcmVhc29uGAcgASgJEg4KBmNob3NlbhgIIAEoCBosCgpUZXJtc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAToCOAEirAEKFUxpc3RDb250YWluZXJzUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSCwoDYWxsGAIgASgIEjgKBmxhYmVscxgDIAMoCzIoLmNjLnYxLkxpc3RDb250YWluZXJzUmVxdWVzdC5MYWJlbHNFbnRyeRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBImcKE0xpc3RDb250YWluZXJzUmVwbHkSKQoKY29udGFpbmVycxgBIAMoCzIVLmNjLnYxLkNvbnRhaW5lclN0YXRlEhMKC3VucmVhY2hhYmxlGAIgAygJEhAKCGFzX29mX21zGAMgASgBIpAFCg5Db250YWluZXJTdGF0ZRIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEg0KBWltYWdlGAMgASgJEhQKDGltYWdlX2RpZ2VzdBgEIAEoCRINCgVwaGFzZRgFIAEoCRIOCgZ3YW50ZWQYBiABKAkSDAoEaG9zdBgHIAEoCRIRCglob3N0X25hbWUYCCABKAkSDAoEem9uZRgJIAEoCRIPCgdhZGRyZXNzGAogASgJEhYKCWV4aXRfY29kZRgLIAEoBUgAiAEBEg4KBnJlYXNvbhgMIAEoCRIQCghyZXN0YXJ0cxgNIAEoDRIVCg1jcmVhdGVkX2F0X21zGA4gASgBEhUKDXN0YXJ0ZWRfYXRfbXMYDyABKAESEwoLZW5kZWRfYXRfbXMYECABKAESDwoHY29tbWFuZBgRIAMoCRIxCgZsYWJlbHMYEiADKAsyIS5jYy52MS5Db250YWluZXJTdGF0ZS5MYWJlbHNFbnRyeRIrCgNlbnYYEyADKAsyHi5jYy52MS5Db250YWluZXJTdGF0ZS5FbnZFbnRyeRIUCgxtZW1vcnlfYnl0ZXMYFCABKAESEgoKY3B1X3NoYXJlcxgVIAEoARISCgpkaXNrX2J5dGVzGBYgASgBEhYKDmhvc3RfcmVhY2hhYmxlGBcgASgIEhMKC2hlYXJkX2F0X21zGBggASgBEg8KB3Jlc3RhcnQYGSABKAkSDQoFZXBvY2gYGiABKA0aLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ARoqCghFbnZFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQgwKCl9leGl0X2NvZGUiSwoWQ29udGFpbmVyU3RhdHVzUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSEgoKY29udGFpbmVycxgCIAMoCSJjChRDb250YWluZXJTdGF0dXNSZXBseRIpCgpjb250YWluZXJzGAEgAygLMhUuY2MudjEuQ29udGFpbmVyU3RhdGUSIAoGZXJyb3JzGAIgAygLMhAuY2MudjEuSXRlbUVycm9yIjgKCUl0ZW1FcnJvchIMCgRpdGVtGAEgASgJEgwKBGNvZGUYAiABKAkSDwoHbWVzc2FnZRgDIAEoCSJMCg5SZXNvbHZlUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSDAoEa2luZBgCIAEoCRINCgVuYW1lcxgDIAMoCSJQCgxSZXNvbHZlUmVwbHkSCwoDaWRzGAEgAygJEiAKBmVycm9ycxgCIAMoCzIQLmNjLnYxLkl0ZW1FcnJvchIRCglub3RfYXNrZWQYAyADKAkiYwoLU3RvcFJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEg0KBXRva2VuGAIgASgJEhIKCmNvbnRhaW5lcnMYAyADKAkSEgoKdGltZW91dF9tcxgEIAEoASJQCgxTdGFydFJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEg0KBXRva2VuGAIgASgJEhIKCmNvbnRhaW5lcnMYAyADKAkiZgoOUmVzdGFydFJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEg0KBXRva2VuGAIgASgJEhIKCmNvbnRhaW5lcnMYAyADKAkSEgoKdGltZW91dF9tcxgEIAEoASJgCg1SZW1vdmVSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRISCgpjb250YWluZXJzGAMgAygJEg0KBWZvcmNlGAQgASgIIpABCgtDaGFuZ2VSZXBseRIMCgRkb25lGAEgAygJEiAKBmVycm9ycxgCIAMoCzIQLmNjLnYxLkl0ZW1FcnJvchIdCgV3cm90ZRgDIAMoCzIOLmNjLnYxLldyaXR0ZW4SDgoGY29waWVzGAQgASgNEhEKCW5vdF9hc2tlZBgFIAMoCRIPCgdwZW5kaW5nGAYgAygJIjEKEExpc3RIb3N0c1JlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nIjEKDkxpc3RIb3N0c1JlcGx5Eh8KBWhvc3RzGAEgAygLMhAuY2MudjEuSG9zdFN0YXRlIsMCCglIb3N0U3RhdGUSCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRIMCgR6b25lGAMgASgJEg0KBXN0YXRlGAQgASgJEhAKCHNpbmNlX21zGAUgASgBEg8KB3NlZW5fYnkYBiADKAkSDwoHdmVyc2lvbhgHIAEoCRIhCghjYXBhY2l0eRgIIAEoCzIPLmNjLnYxLkNhcGFjaXR5Eh0KBHVzZWQYCSABKAsyDy5jYy52MS5DYXBhY2l0eRIXCg9jbG9ja19vZmZzZXRfbXMYCiABKAESDAoEc2VsZhgLIAEoCBIRCgllbmRwb2ludHMYDCADKAkSFQoNY2xvY2tfd2FybmluZxgNIAEoCBISCgpsYXN0X21ham9yGA4gASgBEhIKCmxhc3RfbWlub3IYDyABKAESEAoIYWRtaXR0ZWQYECADKAkiiQEKE0NyZWF0ZUludml0ZVJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEg0KBXRva2VuGAIgASgJEgwKBHpvbmUYAyABKAkSDAoEdXNlcxgEIAEoDRIUCgx2YWxpZF9mb3JfbXMYBSABKAESEgoKcHVibGljX2tleRgGIAEoCSJ0ChFDcmVhdGVJbnZpdGVSZXBseRIKCgJpZBgBIAEoCRIRCglhZGRyZXNzZXMYAiADKAkSEQoJZW5kcG9pbnRzGAMgAygJEh0KBXdyb3RlGAQgAygLMg4uY2MudjEuV3JpdHRlbhIOCgZjb3BpZXMYBSABKA0i0wEKEVJlbW92ZUhvc3RSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRIMCgRob3N0GAMgASgJEg0KBWZvcmNlGAQgASgIEhcKD2NvdW50c190b19tYWpvchgFIAEoARIXCg9jb3VudHNfdG9fbWlub3IYBiABKAESGQoRY2VydGlmaWNhdGVzX2tlcHQYByADKAkSGAoQYWxsX2NlcnRpZmljYXRlcxgIIAEoCBIMCgRoZWlyGAkgASgJIkAKD1JlbW92ZUhvc3RSZXBseRIdCgV3cm90ZRgBIAMoCzIOLmNjLnYxLldyaXR0ZW4SDgoGY29waWVzGAIgASgNInAKEENyZWF0ZUtleVJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEg0KBXRva2VuGAIgASgJEhIKCnB1YmxpY19rZXkYAyABKAkSDAoEcm9sZRgEIAEoCRIMCgRuYW1lGAUgASgJIksKDkNyZWF0ZUtleVJlcGx5EgoKAmlkGAEgASgJEh0KBXdyb3RlGAIgAygLMg4uY2MudjEuV3JpdHRlbhIOCgZjb3BpZXMYAyABKA0iMAoPTGlzdEtleXNSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZyIuCg1MaXN0S2V5c1JlcGx5Eh0KBGtleXMYASADKAsyDy5jYy52MS5LZXlTdGF0ZSKUAQoIS2V5U3RhdGUSCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRIMCgRyb2xlGAMgASgJEhEKCXNpZ25lZF9ieRgEIAEoCRIVCg1jcmVhdGVkX2F0X21zGAUgASgBEg8KB3Jldm9rZWQYBiABKAgSFQoNcmV2b2tlZF9hdF9tcxgHIAEoARIOCgZzaWduZWQYCCADKAkibQoQUmV2b2tlS2V5UmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSDQoFdG9rZW4YAiABKAkSCwoDa2V5GAMgASgJEgwKBGtlZXAYBCADKAkSEAoIa2VlcF9hbGwYBSABKAgiTQoOUmV2b2tlS2V5UmVwbHkSHQoFd3JvdGUYASADKAsyDi5jYy52MS5Xcml0dGVuEg4KBmNvcGllcxgCIAEoDRIMCgRrZXB0GAMgAygJIqUBCgtMb2dzUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSEQoJY29udGFpbmVyGAIgASgJEg4KBmZvbGxvdxgDIAEoCBIQCghzaW5jZV9tcxgEIAEoARIMCgR0YWlsGAUgASgFEhIKCnRpbWVzdGFtcHMYBiABKAgSDAoEZnJvbRgHIAEoARISCgpvcGVuX2xpbmVzGAggAygJIl4KDUF0dGFjaFJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEhEKCWNvbnRhaW5lchgCIAEoCRINCgVzdGRpbhgDIAEoCBIMCgRmcm9tGAQgASgBIkMKDk1ldHJpY3NSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxISCgpjb250YWluZXJzGAIgAygJIl0KDE1ldHJpY3NSZXBseRIrCgpjb250YWluZXJzGAEgAygLMhcuY2MudjEuQ29udGFpbmVyTWV0cmljcxIgCgZlcnJvcnMYAiADKAsyEC5jYy52MS5JdGVtRXJyb3Ii5AIKEENvbnRhaW5lck1ldHJpY3MSCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRIMCgRob3N0GAMgASgJEhEKCWhvc3RfbmFtZRgEIAEoCRINCgVwaGFzZRgFIAEoCRIPCgdydW5uaW5nGAYgASgIEhIKCnJlYWRfYXRfbXMYByABKAESFAoMbW9ub3RvbmljX21zGAggASgBEhUKDXN0YXJ0ZWRfYXRfbXMYCSABKAESHgoDY3B1GAogASgLMhEuY2MudjEuQ3B1TWV0cmljcxIkCgZtZW1vcnkYCyABKAsyFC5jYy52MS5NZW1vcnlNZXRyaWNzEiAKBGRpc2sYDCABKAsyEi5jYy52MS5EaXNrTWV0cmljcxIrCgppbnRlcmZhY2VzGA0gAygLMhcuY2MudjEuSW50ZXJmYWNlTWV0cmljcxIfCgRwaWRzGA4gASgLMhEuY2MudjEuUGlkTWV0cmljcyJiCgpDcHVNZXRyaWNzEhQKDHVzZWRfc2Vjb25kcxgBIAEoARIOCgZzaGFyZXMYAiABKAESEwoLbGltaXRfY29yZXMYAyABKAESGQoRdGhyb3R0bGVkX3NlY29uZHMYBCABKAEiXwoNTWVtb3J5TWV0cmljcxISCgp1c2VkX2J5dGVzGAEgASgBEhIKCnBlYWtfYnl0ZXMYAiABKAESEwoLbGltaXRfYnl0ZXMYAyABKAESEQoJb29tX2tpbGxzGAQgASgBIoABCgtEaXNrTWV0cmljcxISCgp1c2VkX2J5dGVzGAEgASgBEhMKC2xpbWl0X2J5dGVzGAIgASgBEhIKCnJlYWRfYnl0ZXMYAyABKAESFQoNd3JpdHRlbl9ieXRlcxgEIAEoARINCgVyZWFkcxgFIAEoARIOCgZ3cml0ZXMYBiABKAEifAoQSW50ZXJmYWNlTWV0cmljcxIMCgRuYW1lGAEgASgJEhYKDnJlY2VpdmVkX2J5dGVzGAIgASgBEhgKEHJlY2VpdmVkX3BhY2tldHMYAyABKAESEgoKc2VudF9ieXRlcxgEIAEoARIUCgxzZW50X3BhY2tldHMYBSABKAEiLAoKUGlkTWV0cmljcxIPCgdjdXJyZW50GAEgASgBEg0KBWxpbWl0GAIgASgBIo8BChNDcmVhdGVWb2x1bWVSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxINCgV0b2tlbhgCIAEoCRIMCgRuYW1lGAMgASgJEhIKCnNpemVfYnl0ZXMYBCABKAESEgoKcGVyc2lzdGVudBgFIAEoCBIUCgxhc2tlZF9iZWZvcmUYBiADKAkiTgoRQ3JlYXRlVm9sdW1lUmVwbHkSCgoCaWQYASABKAkSDgoGY29waWVzGAIgASgNEh0KBXdyb3RlGAMgAygLMg4uY2MudjEuV3JpdHRlbiIzChJMaXN0Vm9sdW1lc1JlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nIl4KEExpc3RWb2x1bWVzUmVwbHkSIwoHdm9sdW1lcxgBIAMoCzISLmNjLnYxLlZvbHVtZVN0YXRlEhMKC3VucmVhY2hhYmxlGAIgAygJEhAKCGFzX29mX21zGAMgASgBItQCCgtWb2x1bWVTdGF0ZRIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEhIKCnNpemVfYnl0ZXMYAyABKAESEgoKcGVyc2lzdGVudBgEIAEoCBINCgVzdGF0ZRgFIAEoCRIMCgRob3N0GAYgASgJEhEKCWhvc3RfbmFtZRgHIAEoCRIMCgR6b25lGAggASgJEhYKDmhvc3RfcmVhY2hhYmxlGAkgASgIEhUKDWNyZWF0ZWRfYXRfbXMYCiABKAESIAoFdXNlcnMYCyADKAsyES5jYy52MS5Wb2x1bWVVc2VyEg0KBWVwb2NoGAwgASgNEgsKA2tleRgNIAEoCRIXCgp1c2VkX2J5dGVzGA4gASgBSACIAQESHAoPYWxsb2NhdGVkX2J5dGVzGA8gASgBSAGIAQFCDQoLX3VzZWRfYnl0ZXNCEgoQX2FsbG9jYXRlZF9ieXRlcyJdCgpWb2x1bWVVc2VyEhEKCWNvbnRhaW5lchgBIAEoCRIMCgRuYW1lGAIgASgJEgwKBHBhdGgYAyABKAkSEQoJcmVhZF9vbmx5GAQgASgIEg0KBXBoYXNlGAUgASgJIkcKFUluc3BlY3RWb2x1bWVzUmVxdWVzdBIdCgJ0bxgBIAEoCzIRLmNjLnYxLkFkZHJlc3NpbmcSDwoHdm9sdW1lcxgCIAMoCSJcChNJbnNwZWN0Vm9sdW1lc1JlcGx5EiMKB3ZvbHVtZXMYASADKAsyEi5jYy52MS5Wb2x1bWVTdGF0ZRIgCgZlcnJvcnMYAiADKAsyEC5jYy52MS5JdGVtRXJyb3IiVQoURGVsZXRlVm9sdW1lc1JlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEg0KBXRva2VuGAIgASgJEg8KB3ZvbHVtZXMYAyADKAki0AEKC0V4ZWNSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxIRCgljb250YWluZXIYAiABKAkSDwoHY29tbWFuZBgDIAMoCRIoCgNlbnYYBCADKAsyGy5jYy52MS5FeGVjUmVxdWVzdC5FbnZFbnRyeRIMCgR1c2VyGAUgASgJEgsKA2RpchgGIAEoCRINCgVzdGRpbhgHIAEoCBoqCghFbnZFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIkMKDkluc3BlY3RSZXF1ZXN0Eh0KAnRvGAEgASgLMhEuY2MudjEuQWRkcmVzc2luZxISCgpjb250YWluZXJzGAIgAygJIlcKDEluc3BlY3RSZXBseRIlCgpjb250YWluZXJzGAEgAygLMhEuY2MudjEuSW5zcGVjdGlvbhIgCgZlcnJvcnMYAiADKAsyEC5jYy52MS5JdGVtRXJyb3IiwQEKCkluc3BlY3Rpb24SJQoGc3RhdHVzGAEgASgLMhUuY2MudjEuQ29udGFpbmVyU3RhdGUSIgoEc3BlYxgCIAEoCzIULmNjLnYxLkNvbnRhaW5lclNwZWMSIgoHY3JlYXRlZBgDIAEoCzIRLmNjLnYxLkFza2VkU3RhdGUSIQoGd2FudGVkGAQgASgLMhEuY2MudjEuQXNrZWRTdGF0ZRIhCgZjbGFpbXMYBSADKAsyES5jYy52MS5DbGFpbVN0YXRlImQKCkFza2VkU3RhdGUSDAoEY2FsbBgBIAEoCRILCgNrZXkYAiABKAkSEAoIa2V5X25hbWUYAyABKAkSFQoNc3RhbXBlZF9hdF9tcxgEIAEoARISCgpzdGFtcGVkX2J5GAUgASgJIoMBCgpDbGFpbVN0YXRlEgwKBGhvc3QYASABKAkSEQoJaG9zdF9uYW1lGAIgASgJEg0KBWVwb2NoGAMgASgNEg8KB3dhcnJhbnQYBCABKAkSFQoNY2xhaW1lZF9hdF9tcxgFIAEoARINCgVwaGFzZRgGIAEoCRIOCgZjb3VudHMYByABKAgiUQoLV2FpdFJlcXVlc3QSHQoCdG8YASABKAsyES5jYy52MS5BZGRyZXNzaW5nEhIKCmNvbnRhaW5lcnMYAiADKAkSDwoHd2FpdF9tcxgDIAEoASJTCglXYWl0UmVwbHkSJAoFZW5kZWQYASADKAsyFS5jYy52MS5Db250YWluZXJTdGF0ZRIgCgZlcnJvcnMYAiADKAsyEC5jYy52MS5JdGVtRXJyb3IyzQsKBUNsb3VkEi8KBUhlbGxvEhMuY2MudjEuSGVsbG9SZXF1ZXN0GhEuY2MudjEuSGVsbG9SZXBseRIvCgVBZG1pdBITLmNjLnYxLkFkbWl0UmVxdWVzdBoRLmNjLnYxLkFkbWl0UmVwbHkSOwoJSW50cm9kdWNlEhcuY2MudjEuSW50cm9kdWNlUmVxdWVzdBoVLmNjLnYxLkludHJvZHVjZVJlcGx5EjIKBldob0FtSRIULmNjLnYxLldob0FtSVJlcXVlc3QaEi5jYy52MS5XaG9BbUlSZXBseRIpCgNSdW4SES5jYy52MS5SdW5SZXF1ZXN0Gg8uY2MudjEuUnVuUmVwbHkSSgoOTGlzdENvbnRhaW5lcnMSHC5jYy52MS5MaXN0Q29udGFpbmVyc1JlcXVlc3QaGi5jYy52MS5MaXN0Q29udGFpbmVyc1JlcGx5Ek0KD0NvbnRhaW5lclN0YXR1cxIdLmNjLnYxLkNvbnRhaW5lclN0YXR1c1JlcXVlc3QaGy5jYy52MS5Db250YWluZXJTdGF0dXNSZXBseRI1CgdSZXNvbHZlEhUuY2MudjEuUmVzb2x2ZVJlcXVlc3QaEy5jYy52MS5SZXNvbHZlUmVwbHkSLgoEU3RvcBISLmNjLnYxLlN0b3BSZXF1ZXN0GhIuY2MudjEuQ2hhbmdlUmVwbHkSMAoFU3RhcnQSEy5jYy52MS5TdGFydFJlcXVlc3QaEi5jYy52MS5DaGFuZ2VSZXBseRI0CgdSZXN0YXJ0EhUuY2MudjEuUmVzdGFydFJlcXVlc3QaEi5jYy52MS5DaGFuZ2VSZXBseRIyCgZSZW1vdmUSFC5jYy52MS5SZW1vdmVSZXF1ZXN0GhIuY2MudjEuQ2hhbmdlUmVwbHkSRAoMQ3JlYXRlVm9sdW1lEhouY2MudjEuQ3JlYXRlVm9sdW1lUmVxdWVzdBoYLmNjLnYxLkNyZWF0ZVZvbHVtZVJlcGx5EkEKC0xpc3RWb2x1bWVzEhkuY2MudjEuTGlzdFZvbHVtZXNSZXF1ZXN0GhcuY2MudjEuTGlzdFZvbHVtZXNSZXBseRJKCg5JbnNwZWN0Vm9sdW1lcxIcLmNjLnYxLkluc3BlY3RWb2x1bWVzUmVxdWVzdBoaLmNjLnYxLkluc3BlY3RWb2x1bWVzUmVwbHkSQAoNRGVsZXRlVm9sdW1lcxIbLmNjLnYxLkRlbGV0ZVZvbHVtZXNSZXF1ZXN0GhIuY2MudjEuQ2hhbmdlUmVwbHkSOwoJTGlzdEhvc3RzEhcuY2MudjEuTGlzdEhvc3RzUmVxdWVzdBoVLmNjLnYxLkxpc3RIb3N0c1JlcGx5EkQKDENyZWF0ZUludml0ZRIaLmNjLnYxLkNyZWF0ZUludml0ZVJlcXVlc3QaGC5jYy52MS5DcmVhdGVJbnZpdGVSZXBseRI+CgpSZW1vdmVIb3N0EhguY2MudjEuUmVtb3ZlSG9zdFJlcXVlc3QaFi5jYy52MS5SZW1vdmVIb3N0UmVwbHkSOwoJQ3JlYXRlS2V5EhcuY2MudjEuQ3JlYXRlS2V5UmVxdWVzdBoVLmNjLnYxLkNyZWF0ZUtleVJlcGx5EjgKCExpc3RLZXlzEhYuY2MudjEuTGlzdEtleXNSZXF1ZXN0GhQuY2MudjEuTGlzdEtleXNSZXBseRI7CglSZXZva2VLZXkSFy5jYy52MS5SZXZva2VLZXlSZXF1ZXN0GhUuY2MudjEuUmV2b2tlS2V5UmVwbHkSNQoHSW5zcGVjdBIVLmNjLnYxLkluc3BlY3RSZXF1ZXN0GhMuY2MudjEuSW5zcGVjdFJlcGx5EiwKBFdhaXQSEi5jYy52MS5XYWl0UmVxdWVzdBoQLmNjLnYxLldhaXRSZXBseRI1CgdNZXRyaWNzEhUuY2MudjEuTWV0cmljc1JlcXVlc3QaEy5jYy52MS5NZXRyaWNzUmVwbHliBnByb3RvMw", [file_cc_v1_records]);
 
 /**
  * First field of every signed body.
@@ -1734,6 +1734,20 @@ export type LogsRequest = Message<"cc.v1.LogsRequest"> & {
    * @generated from field: bool timestamps = 6;
    */
   timestamps: boolean;
+
+  /**
+   * a position of this output's, from an earlier stream that broke off: goes on behind it; 0: as the fields above say
+   *
+   * @generated from field: double from = 7;
+   */
+  from: number;
+
+  /**
+   * stdout, stderr: of these the line at `from` has begun, so that it gets no time
+   *
+   * @generated from field: repeated string open_lines = 8;
+   */
+  openLines: string[];
 };
 
 /**
@@ -1761,6 +1775,13 @@ export type AttachRequest = Message<"cc.v1.AttachRequest"> & {
    * @generated from field: bool stdin = 3;
    */
   stdin: boolean;
+
+  /**
+   * as in LogsRequest
+   *
+   * @generated from field: double from = 4;
+   */
+  from: number;
 };
 
 /**
@@ -1769,6 +1790,325 @@ export type AttachRequest = Message<"cc.v1.AttachRequest"> & {
  */
 export const AttachRequestSchema: GenMessage<AttachRequest> = /*@__PURE__*/
   messageDesc(file_cc_v1_cloud, 44);
+
+/**
+ * @generated from message cc.v1.MetricsRequest
+ */
+export type MetricsRequest = Message<"cc.v1.MetricsRequest"> & {
+  /**
+   * @generated from field: cc.v1.Addressing to = 1;
+   */
+  to?: Addressing | undefined;
+
+  /**
+   * ids or names
+   *
+   * @generated from field: repeated string containers = 2;
+   */
+  containers: string[];
+};
+
+/**
+ * Describes the message cc.v1.MetricsRequest.
+ * Use `create(MetricsRequestSchema)` to create a new message.
+ */
+export const MetricsRequestSchema: GenMessage<MetricsRequest> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 45);
+
+/**
+ * @generated from message cc.v1.MetricsReply
+ */
+export type MetricsReply = Message<"cc.v1.MetricsReply"> & {
+  /**
+   * in the order asked
+   *
+   * @generated from field: repeated cc.v1.ContainerMetrics containers = 1;
+   */
+  containers: ContainerMetrics[];
+
+  /**
+   * unknown ones, and those whose host did not answer
+   *
+   * @generated from field: repeated cc.v1.ItemError errors = 2;
+   */
+  errors: ItemError[];
+};
+
+/**
+ * Describes the message cc.v1.MetricsReply.
+ * Use `create(MetricsReplySchema)` to create a new message.
+ */
+export const MetricsReplySchema: GenMessage<MetricsReply> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 46);
+
+/**
+ * Counters grow from the process's start (disk: from the mount of its disk) and begin anew when it is started again.
+ *
+ * @generated from message cc.v1.ContainerMetrics
+ */
+export type ContainerMetrics = Message<"cc.v1.ContainerMetrics"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string host = 3;
+   */
+  host: string;
+
+  /**
+   * @generated from field: string host_name = 4;
+   */
+  hostName: string;
+
+  /**
+   * @generated from field: string phase = 5;
+   */
+  phase: string;
+
+  /**
+   * false: nothing below is set
+   *
+   * @generated from field: bool running = 6;
+   */
+  running: boolean;
+
+  /**
+   * @generated from field: double read_at_ms = 7;
+   */
+  readAtMs: number;
+
+  /**
+   * the host's, since its boot: for rates between two readings
+   *
+   * @generated from field: double monotonic_ms = 8;
+   */
+  monotonicMs: number;
+
+  /**
+   * @generated from field: double started_at_ms = 9;
+   */
+  startedAtMs: number;
+
+  /**
+   * @generated from field: cc.v1.CpuMetrics cpu = 10;
+   */
+  cpu?: CpuMetrics | undefined;
+
+  /**
+   * @generated from field: cc.v1.MemoryMetrics memory = 11;
+   */
+  memory?: MemoryMetrics | undefined;
+
+  /**
+   * @generated from field: cc.v1.DiskMetrics disk = 12;
+   */
+  disk?: DiskMetrics | undefined;
+
+  /**
+   * its own, without loopback
+   *
+   * @generated from field: repeated cc.v1.InterfaceMetrics interfaces = 13;
+   */
+  interfaces: InterfaceMetrics[];
+
+  /**
+   * @generated from field: cc.v1.PidMetrics pids = 14;
+   */
+  pids?: PidMetrics | undefined;
+};
+
+/**
+ * Describes the message cc.v1.ContainerMetrics.
+ * Use `create(ContainerMetricsSchema)` to create a new message.
+ */
+export const ContainerMetricsSchema: GenMessage<ContainerMetrics> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 47);
+
+/**
+ * @generated from message cc.v1.CpuMetrics
+ */
+export type CpuMetrics = Message<"cc.v1.CpuMetrics"> & {
+  /**
+   * @generated from field: double used_seconds = 1;
+   */
+  usedSeconds: number;
+
+  /**
+   * its weight
+   *
+   * @generated from field: double shares = 2;
+   */
+  shares: number;
+
+  /**
+   * 0: none
+   *
+   * @generated from field: double limit_cores = 3;
+   */
+  limitCores: number;
+
+  /**
+   * @generated from field: double throttled_seconds = 4;
+   */
+  throttledSeconds: number;
+};
+
+/**
+ * Describes the message cc.v1.CpuMetrics.
+ * Use `create(CpuMetricsSchema)` to create a new message.
+ */
+export const CpuMetricsSchema: GenMessage<CpuMetrics> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 48);
+
+/**
+ * @generated from message cc.v1.MemoryMetrics
+ */
+export type MemoryMetrics = Message<"cc.v1.MemoryMetrics"> & {
+  /**
+   * without file pages that can be given back at once
+   *
+   * @generated from field: double used_bytes = 1;
+   */
+  usedBytes: number;
+
+  /**
+   * with them; 0: this kernel does not tell
+   *
+   * @generated from field: double peak_bytes = 2;
+   */
+  peakBytes: number;
+
+  /**
+   * 0: none
+   *
+   * @generated from field: double limit_bytes = 3;
+   */
+  limitBytes: number;
+
+  /**
+   * @generated from field: double oom_kills = 4;
+   */
+  oomKills: number;
+};
+
+/**
+ * Describes the message cc.v1.MemoryMetrics.
+ * Use `create(MemoryMetricsSchema)` to create a new message.
+ */
+export const MemoryMetricsSchema: GenMessage<MemoryMetrics> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 49);
+
+/**
+ * What it writes beside its image, and what is read and written there.
+ *
+ * @generated from message cc.v1.DiskMetrics
+ */
+export type DiskMetrics = Message<"cc.v1.DiskMetrics"> & {
+  /**
+   * @generated from field: double used_bytes = 1;
+   */
+  usedBytes: number;
+
+  /**
+   * @generated from field: double limit_bytes = 2;
+   */
+  limitBytes: number;
+
+  /**
+   * @generated from field: double read_bytes = 3;
+   */
+  readBytes: number;
+
+  /**
+   * @generated from field: double written_bytes = 4;
+   */
+  writtenBytes: number;
+
+  /**
+   * @generated from field: double reads = 5;
+   */
+  reads: number;
+
+  /**
+   * @generated from field: double writes = 6;
+   */
+  writes: number;
+};
+
+/**
+ * Describes the message cc.v1.DiskMetrics.
+ * Use `create(DiskMetricsSchema)` to create a new message.
+ */
+export const DiskMetricsSchema: GenMessage<DiskMetrics> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 50);
+
+/**
+ * @generated from message cc.v1.InterfaceMetrics
+ */
+export type InterfaceMetrics = Message<"cc.v1.InterfaceMetrics"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: double received_bytes = 2;
+   */
+  receivedBytes: number;
+
+  /**
+   * @generated from field: double received_packets = 3;
+   */
+  receivedPackets: number;
+
+  /**
+   * @generated from field: double sent_bytes = 4;
+   */
+  sentBytes: number;
+
+  /**
+   * @generated from field: double sent_packets = 5;
+   */
+  sentPackets: number;
+};
+
+/**
+ * Describes the message cc.v1.InterfaceMetrics.
+ * Use `create(InterfaceMetricsSchema)` to create a new message.
+ */
+export const InterfaceMetricsSchema: GenMessage<InterfaceMetrics> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 51);
+
+/**
+ * @generated from message cc.v1.PidMetrics
+ */
+export type PidMetrics = Message<"cc.v1.PidMetrics"> & {
+  /**
+   * @generated from field: double current = 1;
+   */
+  current: number;
+
+  /**
+   * 0: none
+   *
+   * @generated from field: double limit = 2;
+   */
+  limit: number;
+};
+
+/**
+ * Describes the message cc.v1.PidMetrics.
+ * Use `create(PidMetricsSchema)` to create a new message.
+ */
+export const PidMetricsSchema: GenMessage<PidMetrics> = /*@__PURE__*/
+  messageDesc(file_cc_v1_cloud, 52);
 
 /**
  * Volumes. Its holder is the peer that takes the request, until it is handed to the host of its first container.
@@ -1816,7 +2156,7 @@ export type CreateVolumeRequest = Message<"cc.v1.CreateVolumeRequest"> & {
  * Use `create(CreateVolumeRequestSchema)` to create a new message.
  */
 export const CreateVolumeRequestSchema: GenMessage<CreateVolumeRequest> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 45);
+  messageDesc(file_cc_v1_cloud, 53);
 
 /**
  * @generated from message cc.v1.CreateVolumeReply
@@ -1843,7 +2183,7 @@ export type CreateVolumeReply = Message<"cc.v1.CreateVolumeReply"> & {
  * Use `create(CreateVolumeReplySchema)` to create a new message.
  */
 export const CreateVolumeReplySchema: GenMessage<CreateVolumeReply> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 46);
+  messageDesc(file_cc_v1_cloud, 54);
 
 /**
  * @generated from message cc.v1.ListVolumesRequest
@@ -1860,7 +2200,7 @@ export type ListVolumesRequest = Message<"cc.v1.ListVolumesRequest"> & {
  * Use `create(ListVolumesRequestSchema)` to create a new message.
  */
 export const ListVolumesRequestSchema: GenMessage<ListVolumesRequest> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 47);
+  messageDesc(file_cc_v1_cloud, 55);
 
 /**
  * @generated from message cc.v1.ListVolumesReply
@@ -1889,7 +2229,7 @@ export type ListVolumesReply = Message<"cc.v1.ListVolumesReply"> & {
  * Use `create(ListVolumesReplySchema)` to create a new message.
  */
 export const ListVolumesReplySchema: GenMessage<ListVolumesReply> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 48);
+  messageDesc(file_cc_v1_cloud, 56);
 
 /**
  * @generated from message cc.v1.VolumeState
@@ -1986,7 +2326,7 @@ export type VolumeState = Message<"cc.v1.VolumeState"> & {
  * Use `create(VolumeStateSchema)` to create a new message.
  */
 export const VolumeStateSchema: GenMessage<VolumeState> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 49);
+  messageDesc(file_cc_v1_cloud, 57);
 
 /**
  * @generated from message cc.v1.VolumeUser
@@ -2023,7 +2363,7 @@ export type VolumeUser = Message<"cc.v1.VolumeUser"> & {
  * Use `create(VolumeUserSchema)` to create a new message.
  */
 export const VolumeUserSchema: GenMessage<VolumeUser> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 50);
+  messageDesc(file_cc_v1_cloud, 58);
 
 /**
  * @generated from message cc.v1.InspectVolumesRequest
@@ -2047,7 +2387,7 @@ export type InspectVolumesRequest = Message<"cc.v1.InspectVolumesRequest"> & {
  * Use `create(InspectVolumesRequestSchema)` to create a new message.
  */
 export const InspectVolumesRequestSchema: GenMessage<InspectVolumesRequest> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 51);
+  messageDesc(file_cc_v1_cloud, 59);
 
 /**
  * @generated from message cc.v1.InspectVolumesReply
@@ -2069,7 +2409,7 @@ export type InspectVolumesReply = Message<"cc.v1.InspectVolumesReply"> & {
  * Use `create(InspectVolumesReplySchema)` to create a new message.
  */
 export const InspectVolumesReplySchema: GenMessage<InspectVolumesReply> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 52);
+  messageDesc(file_cc_v1_cloud, 60);
 
 /**
  * @generated from message cc.v1.DeleteVolumesRequest
@@ -2098,7 +2438,7 @@ export type DeleteVolumesRequest = Message<"cc.v1.DeleteVolumesRequest"> & {
  * Use `create(DeleteVolumesRequestSchema)` to create a new message.
  */
 export const DeleteVolumesRequestSchema: GenMessage<DeleteVolumesRequest> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 53);
+  messageDesc(file_cc_v1_cloud, 61);
 
 /**
  * One more process in a running container. Standard input goes by a window: see src/api/streams.ts.
@@ -2153,7 +2493,7 @@ export type ExecRequest = Message<"cc.v1.ExecRequest"> & {
  * Use `create(ExecRequestSchema)` to create a new message.
  */
 export const ExecRequestSchema: GenMessage<ExecRequest> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 54);
+  messageDesc(file_cc_v1_cloud, 62);
 
 /**
  * @generated from message cc.v1.InspectRequest
@@ -2177,7 +2517,7 @@ export type InspectRequest = Message<"cc.v1.InspectRequest"> & {
  * Use `create(InspectRequestSchema)` to create a new message.
  */
 export const InspectRequestSchema: GenMessage<InspectRequest> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 55);
+  messageDesc(file_cc_v1_cloud, 63);
 
 /**
  * @generated from message cc.v1.InspectReply
@@ -2199,7 +2539,7 @@ export type InspectReply = Message<"cc.v1.InspectReply"> & {
  * Use `create(InspectReplySchema)` to create a new message.
  */
 export const InspectReplySchema: GenMessage<InspectReply> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 56);
+  messageDesc(file_cc_v1_cloud, 64);
 
 /**
  * @generated from message cc.v1.Inspection
@@ -2242,7 +2582,7 @@ export type Inspection = Message<"cc.v1.Inspection"> & {
  * Use `create(InspectionSchema)` to create a new message.
  */
 export const InspectionSchema: GenMessage<Inspection> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 57);
+  messageDesc(file_cc_v1_cloud, 65);
 
 /**
  * @generated from message cc.v1.AskedState
@@ -2283,7 +2623,7 @@ export type AskedState = Message<"cc.v1.AskedState"> & {
  * Use `create(AskedStateSchema)` to create a new message.
  */
 export const AskedStateSchema: GenMessage<AskedState> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 58);
+  messageDesc(file_cc_v1_cloud, 66);
 
 /**
  * @generated from message cc.v1.ClaimState
@@ -2334,7 +2674,7 @@ export type ClaimState = Message<"cc.v1.ClaimState"> & {
  * Use `create(ClaimStateSchema)` to create a new message.
  */
 export const ClaimStateSchema: GenMessage<ClaimState> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 59);
+  messageDesc(file_cc_v1_cloud, 67);
 
 /**
  * @generated from message cc.v1.WaitRequest
@@ -2365,7 +2705,7 @@ export type WaitRequest = Message<"cc.v1.WaitRequest"> & {
  * Use `create(WaitRequestSchema)` to create a new message.
  */
 export const WaitRequestSchema: GenMessage<WaitRequest> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 60);
+  messageDesc(file_cc_v1_cloud, 68);
 
 /**
  * @generated from message cc.v1.WaitReply
@@ -2389,7 +2729,7 @@ export type WaitReply = Message<"cc.v1.WaitReply"> & {
  * Use `create(WaitReplySchema)` to create a new message.
  */
 export const WaitReplySchema: GenMessage<WaitReply> = /*@__PURE__*/
-  messageDesc(file_cc_v1_cloud, 61);
+  messageDesc(file_cc_v1_cloud, 69);
 
 /**
  * @generated from service cc.v1.Cloud
@@ -2594,6 +2934,16 @@ export const Cloud: GenService<{
     methodKind: "unary";
     input: typeof WaitRequestSchema;
     output: typeof WaitReplySchema;
+  },
+  /**
+   * asked of each container's host at that moment
+   *
+   * @generated from rpc cc.v1.Cloud.Metrics
+   */
+  metrics: {
+    methodKind: "unary";
+    input: typeof MetricsRequestSchema;
+    output: typeof MetricsReplySchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_cc_v1_cloud, 0);
