@@ -51,7 +51,7 @@ export const TOPICS: { readonly [name: string]: { readonly description: string }
   host: { description: "the hosts of the mesh" },
   image: { description: "images that the mesh has (not yet)" },
   key: { description: "access keys" },
-  "local-remote": { description: "a container's ports on this machine (not yet)" },
+  "local-remote": { description: "a container's ports on this machine" },
   volume: { description: "volumes" },
   vpc: { description: "private networks (not yet)" },
 };

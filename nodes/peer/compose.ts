@@ -1,5 +1,6 @@
 import { mkdir, readFile, statfs, writeFile } from "node:fs/promises";
 import { availableParallelism, loadavg, totalmem } from "node:os";
+import { fileURLToPath } from "node:url";
 import { createRateLimiter, startApiServer } from "../../src/api/index.ts";
 import { CcError, type Logger, type PeerId, sleep } from "../../src/base/index.ts";
 import { openCrunConmon } from "../../src/containers/index.ts";
@@ -15,6 +16,7 @@ import type { DeclaredCapacity } from "../../src/placement/index.ts";
 import { createIdentityFile } from "../../src/state/drivers/identity-file.ts";
 import { createLevelSlot } from "../../src/state/drivers/level.ts";
 import type { ReplicaService } from "../../src/state/index.ts";
+import { createNetnsDialer } from "../../src/tunnel/drivers/netns-dialer.ts";
 import { openLoopVolumes } from "../../src/volumes/drivers/loop.ts";
 import { createVolumeService } from "../../src/volumes/index.ts";
 import { type PeerConfig, paths } from "./config.ts";
@@ -35,6 +37,11 @@ export type RunOptions = {
 const STANDING_LOOK_MS = 2_000;
 /** Calls without a signature, by address: a joiner needs two, a cluster of them behind one router some dozens. */
 const OPEN_CALLS = { burst: 60, perSecond: 10, callersMax: 10_000 };
+
+/** Run by Node by itself, so it lies apart from the peer's bundle: as it is written, or as tsc compiled it. */
+const connectorProgram = fileURLToPath(
+  new URL(import.meta.url.includes("/dist/") ? "../../src/tunnel/drivers/netns-connector.js" : "../../src/tunnel/drivers/netns-connector.ts", import.meta.url),
+);
 
 /** The composition root: the only place that builds real drivers. Resolves when the peer has stopped. */
 export async function runPeer(config: PeerConfig, options: RunOptions): Promise<void> {
@@ -71,6 +78,12 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
     { clock: systemClock, logger: log.child({ part: "runtime" }), userNamespace: pin, ...shells, volumes },
     { stateDir: files.containers, runDir: files.runContainers, cgroupParent: config.cgroupParent, nameservers: await hostNameservers() },
   );
+  const dialer = createNetnsDialer({
+    namespaceOf: (container) => runtime.networkNamespace(container),
+    program: connectorProgram,
+    clock: systemClock,
+    log: log.child({ part: "tunnels" }),
+  });
   const addresses = await openAddressFile(files.addresses, systemClock, log.child({ part: "mesh" }));
   for (const neighbour of neighbours) addresses.remember(neighbour.peer as PeerId, neighbour.addresses);
   const capacity = await declaredCapacity(config);
@@ -99,6 +112,7 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
       usage: (id) => loopVolumes.usage(id),
       ensureReady: (id, sizeBytes) => volumes.ensureReady(id, sizeBytes),
     },
+    dialer,
     mesh: async (members) => {
       network = await createLibp2pMesh({
         seed: identity.seed,
@@ -182,6 +196,7 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
     await introducing;
     await mesh.stop();
     await addresses.flush();
+    dialer.close();
     await runtime.close();
     await volumes.stop();
     await Promise.all([volumeShell, ...Object.values(shells)].map((shell) => shell.close()));

@@ -1,7 +1,7 @@
 import { callUnsigned } from "../../src/api/client.ts";
 import { parseEndpoints } from "../../src/api/client-connection.ts";
 import type { MeshId, PeerId, Zone } from "../../src/base/index.ts";
-import { asCcError, sleep } from "../../src/base/index.ts";
+import { asCcError, CcError, sleep } from "../../src/base/index.ts";
 import { encodeCertificate, type HostCertificate, type Signer, type Verifier } from "../../src/identity/index.ts";
 import type { DeclaredCapacity } from "../../src/placement/index.ts";
 import { createPeerCore, type PeerCore } from "../peer/core/core.ts";
@@ -122,6 +122,8 @@ export class SimulatedHost {
       runtime: this.machine.runtime(clock),
       images: this.machine.images(clock),
       volumes: this.machine.volumes(clock),
+      // Simulated containers have no programs that listen.
+      dialer: { connect: async () => Promise.reject(new CcError("CONNECTION_REFUSED", "nothing listens")), release: () => undefined },
       mesh: async (members) => {
         mesh = new SimulatedMesh(network, peer, clock, (other) => members.has(other));
         return mesh;

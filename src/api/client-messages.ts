@@ -59,12 +59,15 @@ export type CallName = keyof Calls;
 export type UnsignedCall = "Hello" | "Admit" | "Introduce";
 export type SignedCall = Exclude<CallName, UnsignedCall>;
 export type StreamCall = "Run" | "Logs" | "Attach" | "Exec";
+/** Streams that carry more than one program's input and output: see client-channel.ts. */
+export type ChannelCall = "Tunnel";
 /** A request as its caller fills it: what is left out is empty; addressing and token are the client's business. */
 export type RequestOf<C extends CallName> = Given<Omit<Plain<Calls[C][0]>, "to">>;
 export type ReplyOf<C extends CallName> = Plain<Calls[C][1]>;
 export type LogsRequest = Partial<Omit<Plain<wire.LogsRequest>, "to">>;
 export type AttachRequest = Partial<Omit<Plain<wire.AttachRequest>, "to">>;
 export type ExecRequest = Partial<Omit<Plain<wire.ExecRequest>, "to">>;
+export type ChannelRequestOf<C extends ChannelCall> = C extends "Tunnel" ? Omit<Plain<wire.TunnelRequest>, "to"> : never;
 type StreamRequests = { Run: RequestOf<"Run">; Logs: LogsRequest; Attach: AttachRequest; Exec: ExecRequest };
 export type StreamRequestOf<C extends StreamCall> = StreamRequests[C];
 

@@ -1,6 +1,7 @@
 import { CcError, type Clock, type ErrorCode, sleep } from "../base/index.ts";
+import { ConnectionLost } from "./client-channel.ts";
 import type { StreamCall, StreamRequestOf } from "./client-messages.ts";
-import { ConnectionLost, type StreamEnd, type StreamHandle, type StreamSink } from "./client-stream.ts";
+import type { StreamEnd, StreamHandle, StreamSink } from "./client-stream.ts";
 import { createOutputCursor } from "./output-cursor.ts";
 import type { StreamEvent } from "./streams.ts";
 

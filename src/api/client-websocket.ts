@@ -9,8 +9,11 @@ export const Opcode = { continuation: 0x0, text: 0x1, binary: 0x2, close: 0x8, p
 /** A frame's payload, and a message put together from several, may be this long. */
 const MESSAGE_BYTES_MAX = 1024 * 1024;
 
-/** `mask` is four random bytes: a client must mask what it sends. */
-export function encodeClientFrame(opcode: number, payload: Uint8Array, mask: Uint8Array): Uint8Array {
+/**
+ * A client must mask what it sends, so that no proxy on the way takes its bytes for a request of another. Nothing on the way sees
+ * ours (TLS, or a socket of this machine): the mask is zeros, which costs neither side a pass over every byte.
+ */
+export function encodeClientFrame(opcode: number, payload: Uint8Array): Uint8Array {
   const length = payload.length;
   const extra = length < 126 ? 0 : length < 65_536 ? 2 : 8;
   const frame = Buffer.allocUnsafe(2 + extra + 4 + length);
@@ -18,9 +21,8 @@ export function encodeClientFrame(opcode: number, payload: Uint8Array, mask: Uin
   frame[1] = 0x80 | (extra === 0 ? length : extra === 2 ? 126 : 127);
   if (extra === 2) frame.writeUInt16BE(length, 2);
   if (extra === 8) frame.writeBigUInt64BE(BigInt(length), 2);
-  const start = 2 + extra + 4;
-  frame.set(mask.subarray(0, 4), 2 + extra);
-  for (let i = 0; i < length; i += 1) frame[start + i] = (payload[i] ?? 0) ^ (mask[i & 3] ?? 0);
+  frame.fill(0, 2 + extra, 2 + extra + 4);
+  frame.set(payload, 2 + extra + 4);
   return frame;
 }
 
@@ -34,7 +36,10 @@ export type FrameParser = {
 const broken = (what: string): CcError => new CcError("BAD_REQUEST", `the peer's stream is broken: ${what}`);
 
 export function createFrameParser(): FrameParser {
-  let pending: Buffer = Buffer.alloc(0);
+  let chunks: Uint8Array[] = [];
+  let size = 0;
+  /** Before so many bytes are here, there is nothing to look at: a long frame comes in many packets, and is put together once. */
+  let needed = 2;
   let parts: Buffer[] = [];
   let partsBytes = 0;
   let partsOpcode = 0;
@@ -62,26 +67,34 @@ export function createFrameParser(): FrameParser {
 
   return {
     push(chunk) {
-      pending = pending.length === 0 ? Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length) : Buffer.concat([pending, chunk]);
+      chunks.push(chunk);
+      size += chunk.length;
       const messages: Message[] = [];
+      if (size < needed) return messages;
+      const [only] = chunks;
+      const pending = chunks.length === 1 && only !== undefined ? Buffer.from(only.buffer, only.byteOffset, only.length) : Buffer.concat(chunks);
       let at = 0;
       for (;;) {
         const first = pending[at];
         const second = pending[at + 1];
+        needed = 2;
         if (first === undefined || second === undefined) break;
         if ((first & 0x70) !== 0) throw broken("reserved bits are set");
         if ((second & 0x80) !== 0) throw broken("a masked frame");
         const short = second & 0x7f;
         const extra = short === 126 ? 2 : short === 127 ? 8 : 0;
-        if (pending.length < at + 2 + extra) break;
+        needed = 2 + extra;
+        if (pending.length < at + needed) break;
         const length = extra === 0 ? short : extra === 2 ? pending.readUInt16BE(at + 2) : Number(pending.readBigUInt64BE(at + 2));
         if (length > MESSAGE_BYTES_MAX) throw broken("a frame that is too long");
         const start = at + 2 + extra;
-        if (pending.length < start + length) break;
+        needed = 2 + extra + length;
+        if (pending.length < at + needed) break;
         accept((first & 0x80) !== 0, first & 0x0f, pending.subarray(start, start + length), messages);
         at = start + length;
       }
-      pending = pending.subarray(at);
+      chunks = at < pending.length ? [pending.subarray(at)] : [];
+      size = pending.length - at;
       return messages;
     },
   };

@@ -1,7 +1,11 @@
 import { CcError, type Clock, type ErrorCode, isPeerId, isZone, type Random, sleep } from "../base/index.ts";
+import { type ChannelEvents, type ClientChannel, ConnectionLost, openClientChannel, type SignedBody } from "./client-channel.ts";
 import type { Connection, Dialer, Endpoint, ProvenPeer } from "./client-connection.ts";
+import { skewIn, unreachable } from "./client-failures.ts";
 import { createResponseParser, encodeRequest, errorOf, jsonBody } from "./client-http.ts";
 import {
+  type ChannelCall,
+  type ChannelRequestOf,
   decodeReply,
   type ReplyOf,
   type RequestOf,
@@ -13,7 +17,7 @@ import {
   type Written,
 } from "./client-messages.ts";
 import { PASSING_CODES, runResuming } from "./client-resume.ts";
-import { ConnectionLost, runStream, type SignedBody, type StreamEnd, type StreamSink } from "./client-stream.ts";
+import { runStream, type StreamEnd, type StreamSink } from "./client-stream.ts";
 import { INPUT_WINDOW_BYTES } from "./streams.ts";
 
 /**
@@ -31,8 +35,6 @@ const RETRY_PAUSE_MS = 500;
 const CALL_MS_MAX = 20_000;
 /** Refusals of one peer for which the next is asked. */
 const ASKED_ELSEWHERE: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["STARTING", "STORE_LOST"]);
-/** Signed times are in whole seconds: so long at most until one is later than a peer's start. */
-const NOT_BEFORE_MS_MAX = 1_100;
 
 /** The headers (RFC 9421, RFC 9530) that sign one body; from identity's `signRequest`, bound to a key. */
 export type Sign = (input: { readonly body: Uint8Array; readonly createdS: number; readonly nonce: string }) => Readonly<Record<string, string>>;
@@ -42,7 +44,7 @@ export type ClientParts = {
   readonly clock: Clock;
   readonly random: Pick<Random, "bytes">;
   /** The caller's last writes, at most 32, newest last: a peer that lacks one fetches it before it answers. */
-  readonly seen: (call: SignedCall | StreamCall, request: object) => readonly Written[];
+  readonly seen: (call: SignedCall | StreamCall | ChannelCall, request: object) => readonly Written[];
   readonly wrote: (written: readonly Written[]) => void;
   /** What the user should know though the request goes on. */
   readonly warn: (text: string) => void;
@@ -59,6 +61,8 @@ export interface CloudClient {
   call<C extends SignedCall>(call: C, request: RequestOf<C> | ((peer: ProvenPeer) => RequestOf<C>)): Promise<ReplyOf<C>>;
   /** Goes on over other connections where its own breaks: see client-resume.ts. */
   stream<C extends StreamCall>(call: C, request: StreamRequestOf<C>, sink: StreamSink): Promise<StreamEnd>;
+  /** Opens a stream whose frames are the caller's. Rejects with a refusal, also of the request itself; what ends it later is told to `events`. */
+  channel<C extends ChannelCall>(call: C, request: ChannelRequestOf<C>, events: Omit<ChannelEvents, "opened">): Promise<ClientChannel>;
   /** Who gave the last answer to a call. */
   readonly answeredBy: ProvenPeer | undefined;
   /** Wall-clock time as the peers count it, as far as it is known. */
@@ -169,7 +173,7 @@ export function createCloudClient(parts: ClientParts, settings: ClientSettings):
     kept = undefined;
   };
 
-  const signBody = (call: SignedCall | StreamCall, peer: ProvenPeer, request: object): SignedBody => {
+  const signBody = (call: SignedCall | StreamCall | ChannelCall, peer: ProvenPeer, request: object): SignedBody => {
     const seen = WRITE_CALLS.has(call) ? [] : parts.seen(call, request);
     const to = { call, mesh: settings.mesh, peer: peer.peerId, ...(seen.length > 0 ? { seen } : {}) };
     const body = encoder.encode(JSON.stringify({ to, ...request }));
@@ -260,7 +264,8 @@ export function createCloudClient(parts: ClientParts, settings: ClientSettings):
           return await runStream(parts, connection, { ...made, commitsOnUpgrade: true, inputWindowBytes: INPUT_WINDOW_BYTES }, sink);
         } catch (error) {
           // A command has no token to be known again by: it is not asked for twice.
-          if (!(error instanceof ConnectionLost) || error.committed) throw error;
+          if (!(error instanceof ConnectionLost)) throw error;
+          if (error.committed) throw new CcError("PEER_UNREACHABLE", error.message);
           throw new CcError("OUTCOME_UNKNOWN", `whether the command began is unknown (${error.message}); if it did, it was ended`);
         }
       },
@@ -285,28 +290,29 @@ export function createCloudClient(parts: ClientParts, settings: ClientSettings):
     stream: (call, request, sink) =>
       // A command cannot be taken up again: it ended with its connection.
       call === "Exec" ? openStream(call, request, sink, false) : runResuming({ clock, open: openStream }, call, request, sink),
+    channel: (call, request, events) =>
+      withRetries(false, ({ connection, endpoint, peer }) => {
+        const opening = { path: callPath(call), host: hostHeader(endpoint), request: signBody(call, peer, request) };
+        if (kept?.connection === connection) kept = undefined;
+        return new Promise<ClientChannel>((resolve, reject) => {
+          let open = false;
+          const channel = openClientChannel(parts, connection, opening, {
+            ...events,
+            opened: () => {
+              open = true;
+              resolve(channel);
+            },
+            ended: (reason) => {
+              if (open) events.ended(reason);
+              else reject(typeof reason === "string" ? new ConnectionLost(reason, false) : reason);
+            },
+          });
+        });
+      }),
     get answeredBy() {
       return answeredBy;
     },
     nowMs: () => clock.nowMs() + clockOffsetMs,
     close: forget,
   };
-}
-
-/** The peer's time in a refusal of a signed time, and how long to wait until it takes one; undefined for every other error. */
-function skewIn(error: unknown): { readonly timeMs: number; readonly waitMs: number } | undefined {
-  if (!(error instanceof CcError) || error.code !== "CLOCK_SKEW") return undefined;
-  const timeMs = Number(error.details["timeMs"] ?? Number.NaN);
-  const notBeforeMs = Number(error.details["notBeforeS"] ?? 0) * 1_000;
-  if (!Number.isFinite(timeMs) || !Number.isFinite(notBeforeMs)) return undefined;
-  return { timeMs, waitMs: Math.min(NOT_BEFORE_MS_MAX, Math.max(0, notBeforeMs - timeMs)) };
-}
-
-function unreachable(failures: readonly { endpoint: string; error: CcError }[]): CcError {
-  const first = failures[0];
-  if (first === undefined) return new CcError("PEER_UNREACHABLE", "no peer answered; check CC_ENDPOINT_URL");
-  if (failures.length === 1) return first.error;
-  // A wrong mesh among dead peers is the more telling answer.
-  const telling = failures.find(({ error }) => error.code !== "PEER_UNREACHABLE" && error.code !== "TIMEOUT") ?? first;
-  return new CcError(telling.error.code, `none of ${failures.length} endpoints could be used: ${failures.map(({ error }) => error.message).join("; ")}`);
 }

@@ -19,12 +19,15 @@ export const Channel = {
   stderrAt: 0x14,
   // the signed request, where it is too large for a header
   request: 0x20,
+  // 0x30 to 0x3f are a tunnel's: src/tunnel/frames.ts
 } as const;
 export type Channel = (typeof Channel)[keyof typeof Channel];
 
 /** A frame's largest payload; longer data is cut into several frames. */
 export const FRAME_BYTES_MAX = 64 * 1024;
 export const POSITION_BYTES = 8;
+/** What a frame may have around its payload: the channel byte, and what a tunnel puts before its data. */
+export const FRAME_HEAD_BYTES_MAX = 8;
 /** A request in the upgrade's header, base64url: above this it travels as the first frame (Node's limit for all headers is 16 KiB). */
 export const HEADER_REQUEST_BYTES_MAX = 8 * 1024;
 
@@ -56,6 +59,8 @@ export type StreamEvent =
   | { readonly type: "lost"; readonly bytes: number }
   /** All input up to its end is with the process. */
   | { readonly type: "input-ended" }
+  /** Of a tunnel: whether the container runs, at first and whenever that changes. */
+  | { readonly type: "standing"; readonly running: boolean; readonly text: string }
   /** Last frame of a stream that ended well. `exitCode` is missing for logs. */
   | { readonly type: "end"; readonly exitCode?: number; readonly reason?: string }
   /** Last frame of a stream that failed. */

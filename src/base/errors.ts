@@ -37,6 +37,7 @@ const TABLE = {
   MAJORITY_NEEDED: "failed_precondition",
   CONFLICT: "failed_precondition",
   NOT_RUNNING: "failed_precondition",
+  CONNECTION_REFUSED: "unavailable",
   IN_USE: "failed_precondition",
   STARTING: "unavailable",
   STORE_LOST: "unavailable",

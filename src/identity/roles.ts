@@ -26,6 +26,7 @@ const NEEDED: Readonly<Record<string, Role>> = {
   Exec: "operator",
   Inspect: "viewer",
   Wait: "viewer",
+  Tunnel: "operator",
   CreateInvite: "admin",
   RemoveHost: "admin",
   CreateKey: "admin",

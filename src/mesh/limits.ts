@@ -12,8 +12,8 @@ export const CALLS_SERVED_MAX = 2 * CALLS_IN_FLIGHT_MAX;
 export const GOSSIP_BYTES_MAX = 1024 * 1024;
 /** The StreamOpen message before a stream's frames: it carries a signed request. */
 export const OPENING_BYTES_MAX = 1024 * 1024;
-/** One frame of a byte stream: a channel byte and 64 KiB, as src/api/streams.ts cuts them. */
-export const STREAM_FRAME_BYTES_MAX = 64 * 1024 + 1;
+/** One frame of a byte stream: 64 KiB and a channel byte or a tunnel's head, as src/api/streams.ts and src/tunnel cut them. */
+export const STREAM_FRAME_BYTES_MAX = 64 * 1024 + 8;
 /** Frames received that nobody took yet: above the high mark the sender is stopped, below the low one it goes on. */
 export const STREAM_QUEUE_HIGH_BYTES = 256 * 1024;
 export const STREAM_QUEUE_LOW_BYTES = 64 * 1024;

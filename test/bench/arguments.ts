@@ -1,4 +1,4 @@
-export const PARTS = ["run", "exec", "startup", "placement", "pull", "volume", "idle", "ps1000"] as const;
+export const PARTS = ["run", "exec", "startup", "placement", "pull", "tunnel", "volume", "idle", "ps1000"] as const;
 export type PartName = (typeof PARTS)[number];
 
 export type BenchOptions = {
@@ -23,6 +23,7 @@ It needs root, and a machine on which nothing else runs: the load before it bega
   startup    cc --version and cc ps against node -e 0
   placement  request to award and to acknowledgement, at the peer that was asked
   pull       pull and unpack of an image of 100 MB from the lab's registry, cold each time, against podman and docker
+  tunnel     throughput, latency and new connections through a tunnel, against ssh -L, socat and no tunnel
   volume     a volume's making, mount and synced writes, against a loop file system made by hand
   idle       memory and processor of a peer that has nothing to do
   ps1000     cc ps with 1,000 containers' records`;

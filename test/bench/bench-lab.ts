@@ -1,3 +1,4 @@
+import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { systemClock, systemRandom } from "../../cli/drivers/clock.ts";
@@ -54,6 +55,11 @@ export class BenchLab {
   /** `cc` at a host's peer; what it remembers of its writes goes into the lab's folder. */
   async cc(words: readonly string[], host = 1): Promise<Command> {
     return { argv: [join(TOP, "dist/bin/cc"), ...words], env: await this.environment(host) };
+  }
+
+  /** Starts something on a host and leaves it to the caller: it should end when its standard input does. */
+  startOn(host: number, ...argv: readonly string[]): ChildProcess {
+    return spawn(process.execPath, [LAB, "--name", this.layout.name, "exec", String(host), "--", ...argv], { stdio: ["pipe", "ignore", "inherit"] });
   }
 
   async environment(host: number): Promise<Readonly<Record<string, string>>> {

@@ -22,13 +22,14 @@ import { benchPull } from "./parts/pull.ts";
 import { benchRun } from "./parts/run.ts";
 import { benchRunSteps } from "./parts/run-steps.ts";
 import { benchStartup } from "./parts/startup.ts";
+import { benchTunnel } from "./parts/tunnel.ts";
 import { benchVolume } from "./parts/volume.ts";
 import { markdown, type Result } from "./report.ts";
 import { installRivals, Rivals } from "./rivals.ts";
 
 const WITH_RIVALS: readonly PartName[] = ["run", "exec", "pull"];
-/** A pull takes seconds: fewer turns say as much. */
-const PULL_RUNS_MAX = 5;
+/** A pull, or a turn of all tunnels, takes seconds: fewer turns say as much. */
+const SLOW_RUNS_MAX = 5;
 
 const say = (line: string): void => console.error(`bench: ${line}`);
 
@@ -76,7 +77,9 @@ async function measure(part: PartName, options: BenchOptions, lab: BenchLab, riv
     case "placement":
       return [await benchPlacement(lab, await lab.image("bench/hello:1"), options.placements, signal)];
     case "pull":
-      return [await benchPull(lab, rivals, Math.min(runs, PULL_RUNS_MAX), cleanup, signal)];
+      return [await benchPull(lab, rivals, Math.min(runs, SLOW_RUNS_MAX), cleanup, signal)];
+    case "tunnel":
+      return [await benchTunnel(lab, await lab.image("bench/hello:1"), Math.min(runs, SLOW_RUNS_MAX), cleanup, signal)];
     case "volume":
       return [await benchVolume(runs, cleanup, signal)];
     case "idle":

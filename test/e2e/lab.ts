@@ -89,6 +89,14 @@ export class TestLab {
     return this.run("exec", String(host), "--", ...argv);
   }
 
+  /** Starts something on a host and leaves it to the caller: it should end when its standard input does. */
+  startOn(host: number, ...argv: readonly string[]): ChildProcess {
+    return spawn(process.execPath, [LAB, "--name", this.name, "exec", String(host), "--", ...argv], {
+      env: baseEnvironment(),
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+  }
+
   /** Settings for `cc` at a host's peer; what it remembers of its writes goes into the lab's folder. */
   async environment(host = 1): Promise<Readonly<Record<string, string>>> {
     const known = this.#environments.get(host);

@@ -15,6 +15,7 @@ import {
   type ReplicaService,
   type View,
 } from "../../../src/state/index.ts";
+import { Budget, type ContainerDialer } from "../../../src/tunnel/index.ts";
 import { type VolumeFiles, VolumeHolder } from "../../../src/volumes/index.ts";
 import { createPhaseBoard, type PhaseBoard } from "../phase-board.ts";
 import { type Admitted, createAdmitted } from "./admitted.ts";
@@ -56,6 +57,8 @@ export type CoreParts = {
   readonly runtime: ContainerRuntime;
   readonly images: ImageStore;
   readonly volumes: VolumeFiles;
+  /** Connects into containers, for tunnels. */
+  readonly dialer: ContainerDialer;
   /** The network, made for a host whose members are known by these two. */
   readonly mesh: (
     members: Pick<Admitted, "has" | "peers" | "addressesOf"> & { readonly recordedAddresses: (peer: PeerId) => readonly string[] },
@@ -213,7 +216,8 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
   };
   const askAround = createAskAround({ mesh, liveness: observer, replica, view: records, clock, log });
   const admission = admissionHandlers(handlerParts);
-  const runs = runHandlers(handlerParts, { runtime: parts.runtime, board }, askAround);
+  const tunnels = { dialer: parts.dialer, budget: new Budget(), log: log.child({ part: "tunnels" }) };
+  const runs = runHandlers(handlerParts, { runtime: parts.runtime, board }, tunnels, askAround);
   const { hello, admit, introduce, createInvite } = admission;
   const { stream, run } = runs;
 

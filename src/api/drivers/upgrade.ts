@@ -2,7 +2,7 @@ import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
 import { asCcError, CcError } from "../../base/index.ts";
-import { type Caller, isStreamCall, type StreamCall } from "../calls.ts";
+import { type Caller, isStreamCall, STREAM_CALLS, type StreamCall } from "../calls.ts";
 import { Channel, decodeFrame, encodeJsonFrame, type FrameChannel } from "../streams.ts";
 import { type ApiServerParts, errorBody, REQUEST_BYTES_MAX, type RequestHeaders, SERVICE_PATH, signatureHeaders } from "./requests.ts";
 import { websocketChannel } from "./websocket-channel.ts";
@@ -22,7 +22,8 @@ export function createUpgradeListener(parts: ApiServerParts, stopping: AbortSign
   async function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
     const path = request.url ?? "";
     const call = path.startsWith(SERVICE_PATH) ? path.slice(SERVICE_PATH.length) : "";
-    if (!isStreamCall(call)) throw new CcError("NOT_FOUND", `there is no stream ${path} here; streams are ${SERVICE_PATH}Run, Logs, Attach and Exec`);
+    if (!isStreamCall(call))
+      throw new CcError("NOT_FOUND", `there is no stream ${path} here; streams are ${SERVICE_PATH}${Object.keys(STREAM_CALLS).join(", ")}`);
     const headers = signatureHeaders(request);
     const carried = request.headers["cc-request"];
     // A request in the header is refused with a status; one in the first frame can only be refused by an event.

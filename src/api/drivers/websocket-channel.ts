@@ -5,7 +5,6 @@ import type { FrameChannel } from "../streams.ts";
 /** Above this many unsent bytes a sender waits, below the lower mark it goes on. */
 const SEND_HIGH_BYTES = 1024 * 1024;
 const SEND_LOW_BYTES = 256 * 1024;
-const DRAIN_CHECK_MS = 10;
 /** Frames that wait for their reader: beyond this the socket is paused, so that TCP slows the sender. */
 const RECEIVE_FRAMES_MAX = 16;
 
@@ -15,11 +14,17 @@ export function websocketChannel(socket: WebSocket): FrameChannel {
   let closed = false;
   let failure: unknown;
   let wake: (() => void) | undefined;
+  let unsentBytes = 0;
+  const senders: (() => void)[] = [];
 
   const finish = (error?: unknown): void => {
     closed = true;
     failure ??= error;
     wake?.();
+    goOn();
+  };
+  const goOn = (): void => {
+    for (const resolve of senders.splice(0)) resolve();
   };
   socket.on("message", (data: Buffer, isBinary) => {
     if (!isBinary) return abort(new CcError("BAD_REQUEST", "frames are binary messages"));
@@ -58,10 +63,13 @@ export function websocketChannel(socket: WebSocket): FrameChannel {
 
   async function send(frame: Uint8Array): Promise<void> {
     if (closed || socket.readyState !== socket.OPEN) throw new CcError("CANCELLED", "the other side closed the stream");
-    socket.send(frame, { binary: true });
-    if (socket.bufferedAmount <= SEND_HIGH_BYTES) return;
-    // `ws` has no drain event: its buffer is looked at again until it has emptied or the socket is gone.
-    while (!closed && socket.bufferedAmount > SEND_LOW_BYTES) await new Promise<void>((resolve) => setTimeout(resolve, DRAIN_CHECK_MS));
+    unsentBytes += frame.length;
+    // `ws` has no drain event, but says of each frame when the system has it.
+    socket.send(frame, { binary: true }, () => {
+      unsentBytes -= frame.length;
+      if (unsentBytes <= SEND_LOW_BYTES) goOn();
+    });
+    if (unsentBytes > SEND_HIGH_BYTES) await new Promise<void>((resolve) => void senders.push(resolve));
   }
 
   function abort(reason: unknown): void {

@@ -26,6 +26,8 @@ const KEEP_LOG_MS = 50;
 const KEEP_LOG_IDLE_MS = 10_000;
 
 export interface CrunConmon extends ContainerRuntime {
+  /** Where the network namespace of a container is pinned while it runs. */
+  networkNamespace(id: ContainerId): string;
   /** Stops watching; containers run on. The shells are their owner's to close. */
   close(): Promise<void>;
 }
@@ -155,6 +157,10 @@ class Driver implements CrunConmon {
 
   metrics(id: ContainerId): Promise<ContainerMetrics | undefined> {
     return readMetrics(this.#context, id);
+  }
+
+  networkNamespace(id: ContainerId): string {
+    return this.#context.paths.network(id);
   }
 
   async close(): Promise<void> {

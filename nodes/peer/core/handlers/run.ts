@@ -1,4 +1,4 @@
-import { AttachRequestSchema, ExecRequestSchema, LogsRequestSchema } from "../../../../src/api/gen/cc/v1/cloud_pb.ts";
+import { AttachRequestSchema, ExecRequestSchema, LogsRequestSchema, TunnelRequestSchema } from "../../../../src/api/gen/cc/v1/cloud_pb.ts";
 import { type Caller, Channel, decodeBody, encodeJsonFrame, type FrameChannel, type StreamCall } from "../../../../src/api/index.ts";
 import { CcError } from "../../../../src/base/index.ts";
 import { execFromRequest } from "../../../../src/containers/index.ts";
@@ -6,6 +6,7 @@ import { containerIdOf, type PlacementOutcome } from "../../../../src/placement/
 import { must } from "../../founding.ts";
 import { serveExec } from "../../streams/exec.ts";
 import { type OutputParts, serveAttached, serveLogs } from "../../streams/output.ts";
+import { serveTunnel, type TunnelParts } from "../../streams/tunnel.ts";
 import type { AskAround } from "../ask-around.ts";
 import { type RunRead, readRun } from "../run-requests.ts";
 import { mustHaveVolumes } from "./find-volumes.ts";
@@ -16,9 +17,10 @@ import { toWritten } from "./writes.ts";
 export type RunHandlers = Some<"run"> & { readonly stream: (call: StreamCall, caller: Caller, channel: FrameChannel, signal: AbortSignal) => Promise<void> };
 
 /** Runs, and the byte streams of what runs, wherever it runs. */
-export function runHandlers(parts: HandlerParts, output: OutputParts, askAround: AskAround): RunHandlers {
+export function runHandlers(parts: HandlerParts, output: OutputParts, tunnels: Omit<TunnelParts, "board">, askAround: AskAround): RunHandlers {
   const attachOf = (caller: Caller) => decodeBody(AttachRequestSchema, caller.signed.body);
   const execOf = (caller: Caller) => decodeBody(ExecRequestSchema, caller.signed.body);
+  const tunnelOf = (caller: Caller) => decodeBody(TunnelRequestSchema, caller.signed.body);
   const logsOf = (caller: Caller) => decodeBody(LogsRequestSchema, caller.signed.body);
 
   const streams = containerStreams(
@@ -47,6 +49,10 @@ export function runHandlers(parts: HandlerParts, output: OutputParts, askAround:
           return exec;
         },
         serve: (id, caller, channel, signal) => serveExec(output.runtime, id, must(execFromRequest(execOf(caller))), channel, signal),
+      },
+      Tunnel: {
+        asked: tunnelOf,
+        serve: (id, caller, channel, signal) => serveTunnel({ ...tunnels, board: output.board }, id, tunnelOf(caller).port, channel, signal),
       },
     },
     askAround,
