@@ -1,4 +1,5 @@
 import { badLayer, type TarMember } from "./tar-member.ts";
+import { markerOf } from "./whiteouts.ts";
 
 /** A folder of the layer, or what stands for anything that is none. */
 export type TreeNode = {
@@ -107,6 +108,7 @@ export class LayerTree {
         waiting.push(...target.split("/").reverse());
         continue;
       }
+      if (markerOf(part).marks !== "nothing") throw badLayer(`it has an entry behind a marker: ${parts.join("/")}`);
       real.push(part);
       if (next !== undefined && next.children === undefined) return { node: undefined, parts: real };
       nodes.push(next ?? (here === undefined ? undefined : missing(here, real)));

@@ -57,6 +57,16 @@ t.test("what goes on is written anew: links last, folders once more, nothing beh
   );
 });
 
+t.test("no link leads to a marker", async (t) => {
+  for (const type of ["file", "hardlink"] as const) {
+    const entries: TarEntry[] = [
+      { path: "a", type: "symlink", link: ".wh.a" },
+      { path: type === "file" ? "a/x" : "y", type, link: "a/x" },
+    ];
+    t.throws(() => names(entries), { code: "IMAGE_PULL_FAILED", message: /behind a marker/ });
+  }
+});
+
 t.test("a chunk may end anywhere", async (t) => {
   const tar = tarOf([
     { path: `${"p".repeat(90)}/${"q".repeat(90)}`, data: "long", xattrs: { "user.a": "\0\xff", "trusted.overlay.opaque": "y" }, mtime: 5.5 },
