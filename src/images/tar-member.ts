@@ -86,7 +86,8 @@ export function readHeader(block: Buffer, extension: Extension): { readonly flag
       kind,
       path,
       link: kind === "symlink" || kind === "hardlink" ? (extension.link ?? records.get("linkpath") ?? text(block, 157, 100)) : "",
-      mode: Number(number(block, 100, 8) & 0o7777n),
+      // The last twelve bits, of what a double holds.
+      mode: modulo(number(block, 100, 8), 0o10000),
       uid: bounded(wholeNumber(records, "uid") ?? number(block, 108, 8), "a user id"),
       gid: bounded(wholeNumber(records, "gid") ?? number(block, 116, 8), "a group id"),
       mtime: mtimeOf(records.get("mtime") ?? String(number(block, 136, 12))),
@@ -160,7 +161,7 @@ function sparsePieces(block: Buffer, offset: number, count: number): [string, st
 }
 
 /** Both ways to add up a header's bytes, its checksum counted as spaces; nothing when all are zero. */
-function headerSum(block: Buffer): { readonly unsigned: bigint; readonly signed: bigint } | undefined {
+function headerSum(block: Buffer): { readonly unsigned: number; readonly signed: number } | undefined {
   let unsigned = 0;
   let high = 0;
   for (let at = 0; at < BLOCK_BYTES; at += 1) {
@@ -169,7 +170,7 @@ function headerSum(block: Buffer): { readonly unsigned: bigint; readonly signed:
     if (byte > 127) high += 1;
   }
   if (unsigned === 8 * 0x20 && block.every((byte) => byte === 0)) return undefined;
-  return { unsigned: BigInt(unsigned), signed: BigInt(unsigned - 256 * high) };
+  return { unsigned, signed: unsigned - 256 * high };
 }
 
 function text(block: Buffer, at: number, length: number): string {
@@ -177,32 +178,36 @@ function text(block: Buffer, at: number, length: number): string {
   return block.toString("latin1", at, end < 0 ? at + length : at + end);
 }
 
-function octal(block: Buffer, at: number, length: number): bigint {
+function octal(block: Buffer, at: number, length: number): number {
   const digits = text(block, at, length).trim();
-  if (digits === "") return 0n;
+  if (digits === "") return 0;
   if (!/^[0-7]+$/.test(digits)) throw badLayer("it is not a tar archive, or damaged");
-  return BigInt(`0o${digits}`);
+  return Number.parseInt(digits, 8);
 }
 
 /** Octal, or GNU's binary form for what does not fit. */
-function number(block: Buffer, at: number, length: number): bigint {
+function number(block: Buffer, at: number, length: number): number {
   const first = block[at] ?? 0;
   if ((first & 0x80) === 0) return octal(block, at, length);
   let value = BigInt(first & 0x40 ? (first & 0x7f) - 0x80 : first & 0x7f);
   for (let next = at + 1; next < at + length; next += 1) value = value * 256n + BigInt(block[next] ?? 0);
-  return value;
+  // What a double does not hold exactly is beyond every limit.
+  return Number(value);
 }
 
-function wholeNumber(records: ReadonlyMap<string, string>, key: string): bigint | undefined {
+/** Never negative, as a mask of bits. */
+const modulo = (value: number, by: number): number => ((value % by) + by) % by;
+
+function wholeNumber(records: ReadonlyMap<string, string>, key: string): number | undefined {
   const value = records.get(key);
   if (value === undefined) return undefined;
   if (!/^\d{1,20}$/.test(value)) throw badLayer(`it has an entry whose ${key} is no number`);
-  return BigInt(value);
+  return Number(value);
 }
 
-function bounded(value: bigint, what: string): number {
-  if (value < 0n || value > BigInt(Number.MAX_SAFE_INTEGER)) throw badLayer(`it has an entry with ${what} of ${value}`);
-  return Number(value);
+function bounded(value: number, what: string): number {
+  if (value < 0 || value > Number.MAX_SAFE_INTEGER) throw badLayer(`it has an entry with ${what} of ${value}`);
+  return value;
 }
 
 /** Years 1900 to 2514: what file systems can keep. Others become 1970, as with podman. */

@@ -50,7 +50,7 @@ function header(flag: string, fields: Fields): Buffer {
   // By it tar tells in which way sparse files are said.
   block.write("ustar\u000000", 257, "latin1");
   let sum = 0;
-  for (const byte of block) sum += byte;
+  for (let at = 0; at < BLOCK_BYTES; at += 1) sum += block[at] ?? 0;
   block.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148, "latin1");
   return block;
 }
