@@ -1,6 +1,6 @@
 import { type DescMessage, fromBinary, fromJsonString, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
 import { CcError, type KeyId, type PeerId } from "../base/index.ts";
-import { AttachRequestSchema, type Cloud, ExecRequestSchema, LogsRequestSchema, RunRequestSchema } from "./gen/cc/v1/cloud_pb.ts";
+import { AttachRequestSchema, type Cloud, ExecRequestSchema, LogsRequestSchema, PushRequestSchema, RunRequestSchema } from "./gen/cc/v1/cloud_pb.ts";
 import type { SignedRequest } from "./gen/cc/v1/records_pb.ts";
 
 type Methods = (typeof Cloud)["method"];
@@ -42,8 +42,16 @@ export type SignedHandlers = { readonly [C in SignedCall]: (request: CloudReques
 export type OpenHandlers = { readonly [C in OpenCall]: (request: CloudRequest<C>, context: OpenContext) => Promise<CloudReplyInit<C>> };
 
 /** Byte-stream calls, on WebSocket to users and on libp2p streams between peers. */
-export const STREAM_CALLS = { Run: RunRequestSchema, Logs: LogsRequestSchema, Attach: AttachRequestSchema, Exec: ExecRequestSchema } as const;
+export const STREAM_CALLS = {
+  Run: RunRequestSchema,
+  Logs: LogsRequestSchema,
+  Attach: AttachRequestSchema,
+  Exec: ExecRequestSchema,
+  Push: PushRequestSchema,
+} as const;
 export type StreamCall = keyof typeof STREAM_CALLS;
+/** Those that are about a container, and go to its host. */
+export type ContainerStreamCall = Exclude<StreamCall, "Push">;
 export type StreamRequest<C extends StreamCall> = MessageShape<(typeof STREAM_CALLS)[C]>;
 
 export function isStreamCall(name: string): name is StreamCall {

@@ -31,6 +31,8 @@ export type StreamHandle = {
   input(bytes: Uint8Array): Promise<void>;
   inputEnd(): void;
   signal(name: string): void;
+  /** Announces the blob whose bytes come next. */
+  blob(digest: string, sizeBytes: number): void;
   /** The sink has room again. */
   resume(): void;
   /** Ends the stream from this side; what runs goes on. */
@@ -59,7 +61,7 @@ export class ConnectionLost extends Error {
 
 export type SignedBody = { readonly body: Uint8Array; readonly headers: Readonly<Record<string, string>> };
 
-const SHOWN: ReadonlySet<string> = new Set<StreamEvent["type"]>(["explain", "placed", "progress", "started", "warning", "lost", "input-ended"]);
+const SHOWN: ReadonlySet<string> = new Set<StreamEvent["type"]>(["explain", "placed", "progress", "started", "warning", "lost", "input-ended", "pushed"]);
 const WEBSOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 export type StreamCallMade = {
@@ -136,6 +138,7 @@ export function runStream(
       },
       inputEnd: () => void (phase === "open" && send(Opcode.binary, encodeFrame(Channel.stdinEnd, new Uint8Array()))),
       signal: (name) => void (phase === "open" && send(Opcode.binary, encodeJsonFrame(Channel.control, { signal: name }))),
+      blob: (digest, sizeBytes) => void (phase === "open" && send(Opcode.binary, encodeJsonFrame(Channel.control, { blob: digest, sizeBytes }))),
       resume() {
         paused = false;
         connection.resume();

@@ -1,4 +1,3 @@
-import type { Stream } from "@libp2p/interface";
 import t from "tap";
 import { Libp2pFrameStream } from "../../../src/mesh/drivers/libp2p-frame-stream.ts";
 import { withLength } from "../../../src/mesh/frame-cutter.ts";
@@ -33,7 +32,7 @@ class HeldStream extends EventTarget {
 
 t.test("what was held back fills the queue anew: the other side stays stopped until it is read", async (t) => {
   const held = new HeldStream();
-  const stream = new Libp2pFrameStream(peerId("peer 2"), held as unknown as Stream, false, () => undefined);
+  const stream = new Libp2pFrameStream(peerId("peer 2"), held as never, false, () => undefined);
   const frames = stream.frames()[Symbol.asyncIterator]();
   const fill = Math.ceil(STREAM_QUEUE_HIGH_BYTES / FRAME.length) + 1;
   for (let at = 0; at < fill; at += 1) held.receive(FRAME);

@@ -1,5 +1,5 @@
 import { AttachRequestSchema, ExecRequestSchema, LogsRequestSchema } from "../../../../src/api/gen/cc/v1/cloud_pb.ts";
-import { type Caller, Channel, decodeBody, encodeJsonFrame, type FrameChannel, type StreamCall } from "../../../../src/api/index.ts";
+import { type Caller, Channel, type ContainerStreamCall, decodeBody, encodeJsonFrame, type FrameChannel } from "../../../../src/api/index.ts";
 import { CcError } from "../../../../src/base/index.ts";
 import { execFromRequest } from "../../../../src/containers/index.ts";
 import { containerIdOf, type PlacementOutcome } from "../../../../src/placement/index.ts";
@@ -7,16 +7,19 @@ import { must } from "../../founding.ts";
 import { serveExec } from "../../streams/exec.ts";
 import { type OutputParts, serveAttached, serveLogs } from "../../streams/output.ts";
 import type { AskAround } from "../ask-around.ts";
+import type { PeerStream } from "../images/serve-blobs.ts";
 import { type RunRead, readRun } from "../run-requests.ts";
 import { mustHaveVolumes } from "./find-volumes.ts";
 import type { HandlerParts, Some } from "./parts.ts";
 import { containerStreams } from "./streams.ts";
 import { toWritten } from "./writes.ts";
 
-export type RunHandlers = Some<"run"> & { readonly stream: (call: StreamCall, caller: Caller, channel: FrameChannel, signal: AbortSignal) => Promise<void> };
+export type RunHandlers = Some<"run"> & {
+  readonly stream: (call: ContainerStreamCall, caller: Caller, channel: FrameChannel, signal: AbortSignal) => Promise<void>;
+};
 
 /** Runs, and the byte streams of what runs, wherever it runs. */
-export function runHandlers(parts: HandlerParts, output: OutputParts, askAround: AskAround): RunHandlers {
+export function runHandlers(parts: HandlerParts, output: OutputParts, between: Readonly<Record<string, PeerStream>>, askAround: AskAround): RunHandlers {
   const attachOf = (caller: Caller) => decodeBody(AttachRequestSchema, caller.signed.body);
   const execOf = (caller: Caller) => decodeBody(ExecRequestSchema, caller.signed.body);
   const logsOf = (caller: Caller) => decodeBody(LogsRequestSchema, caller.signed.body);
@@ -49,6 +52,7 @@ export function runHandlers(parts: HandlerParts, output: OutputParts, askAround:
         serve: (id, caller, channel, signal) => serveExec(output.runtime, id, must(execFromRequest(execOf(caller))), channel, signal),
       },
     },
+    between,
     askAround,
   );
 
