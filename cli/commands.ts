@@ -49,7 +49,7 @@ export const COMMANDS: { readonly [id: string]: () => Promise<{ readonly default
 
 export const TOPICS: { readonly [name: string]: { readonly description: string } } = {
   host: { description: "the hosts of the mesh" },
-  image: { description: "images that the mesh has (not yet)" },
+  image: { description: "images that the mesh has" },
   key: { description: "access keys" },
   "local-remote": { description: "a container's ports on this machine" },
   volume: { description: "volumes" },

@@ -16,6 +16,12 @@ export function usable<T>(result: { readonly ok: true; readonly value: T } | Ref
   throw result.code === "NOT_YET" ? new CcError(result.code, result.message) : new UsageError(result.message);
 }
 
+/** The value of a result that stems from what lies on this machine: a refusal is a failure like a peer's. */
+export function valueOf<T>(result: { readonly ok: true; readonly value: T } | Refusal): T {
+  if (result.ok) return result.value;
+  throw new CcError(result.code, result.message);
+}
+
 type OclifError = Error & { readonly oclif?: { readonly exit?: unknown } };
 
 /** oclif's complaints about usage are several lines; ours is one, without its hints. */

@@ -1,5 +1,6 @@
 import { constants } from "node:os";
 import { isName, isVolumeId, ok, parseDuration, parseSize, type Result, refuse } from "../src/base/index.ts";
+import { isLocalImage, parseImageSource } from "./image-source.ts";
 
 /** Values of options: what people type becomes what the contract says, or a refusal that says how it is written. */
 
@@ -111,13 +112,12 @@ export function parseTail(text: string): Result<number> {
   return /^\d{1,9}$/.test(text) ? ok(Number(text)) : refuse("BAD_USAGE", `"${text}" is not a number of lines; give a number or all`);
 }
 
-/** Where an image comes from: what names files on this machine is for a later version. */
+/** An image of a registry or of the mesh, or one of this machine, which is brought before it runs. */
 export function checkImage(image: string): Result<string> {
-  if (/^(oci|docker-archive|dir):/.test(image))
-    return refuse(
-      "NOT_YET",
-      `images from this machine (${image.slice(0, image.indexOf(":") + 1)}) cannot be run yet; push the image to a registry and name it there`,
-    );
+  if (isLocalImage(image)) {
+    const source = parseImageSource(image);
+    return source.ok ? ok(image) : source;
+  }
   if (image === "" || /[\s\0-\x1f]/.test(image))
     return refuse("BAD_IMAGE_REFERENCE", `"${image}" is not an image; give for example alpine, ghcr.io/x/y:tag or name@sha256:...`);
   return ok(image);

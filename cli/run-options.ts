@@ -24,7 +24,10 @@ const LOG_BYTES_MIN = 64 * 1024;
 const LOG_FILES = 3;
 
 export const RUN_FLAGS = {
-  image: Flags.string({ helpValue: "IMAGE", description: "alpine, ghcr.io/x/y:tag, name@sha256:..." }),
+  image: Flags.string({
+    helpValue: "IMAGE",
+    description: "alpine, ghcr.io/x/y:tag, name@sha256:...; from this machine oci:DIR[:TAG], docker-archive:FILE, dir:DIR, docker-daemon:NAME[:TAG]",
+  }),
   name: Flags.string({ helpValue: "NAME", description: "small letters, digits and hyphens (default: made up)" }),
   detach: Flags.boolean({ char: "d", description: "print the id once it is placed, and return" }),
   interactive: Flags.boolean({ char: "i", description: "pass standard input on" }),

@@ -1,9 +1,11 @@
 import { readFileSync } from "node:fs";
+import type { CloudClient } from "../../src/api/client.ts";
 import { type BidAnswer, decodeAnswers } from "../../src/api/client-messages.ts";
 import { CcError } from "../../src/base/index.ts";
 import { CloudCommand } from "../cloud-command.ts";
 import { renderAnswers } from "../explain.ts";
 import { ExitCode, UsageError } from "../failure.ts";
+import { isLocalImage } from "../image-source.ts";
 import { runAttached, untilPlaced } from "../run-attached.ts";
 import { buildSpec, RUN_FLAGS } from "../run-options.ts";
 import { withVolumeIds } from "../run-volumes.ts";
@@ -32,7 +34,7 @@ export default class Run extends CloudCommand {
     const built = buildSpec(flags, command, { environment: process.env, readFile: readOptionFile, resolveSecret: resolveSetting });
     const { client, remember } = this.connect(flags);
     try {
-      const spec = await withVolumeIds(client, built);
+      const spec = await this.withImageBrought(client, await withVolumeIds(client, built));
       const request = { spec, explain: flags.explain } as const;
       if (!flags.detach) {
         return await runAttached(
@@ -71,6 +73,15 @@ export default class Run extends CloudCommand {
     } finally {
       client.close();
     }
+  }
+
+  /** An image of this machine is brought first; from then on the container names it by its digest. */
+  private async withImageBrought(client: CloudClient, spec: ReturnType<typeof buildSpec>): Promise<ReturnType<typeof buildSpec>> {
+    if (spec.image === undefined || !isLocalImage(spec.image)) return spec;
+    const { pushImage } = await import("../push-image.ts");
+    const { reference, copies } = await pushImage(client, spec.image, { note: (text) => this.note(text), warn: (text) => this.warning(text) });
+    this.reportCopies(copies);
+    return { ...spec, image: reference };
   }
 
   private showAnswers(answers: readonly BidAnswer[]): void {

@@ -55,17 +55,6 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
   const commands = createCommandRunner();
   const pin = createUserNamespacePin({ runDir: config.runDir, commands });
   await pin.ready();
-  const images = createImageStore({
-    dataDir: files.images,
-    runDir: config.runDir,
-    insecureRegistries: config.insecureRegistries,
-    pin,
-    commands,
-    clock: systemClock,
-    random: systemRandom,
-    log: log.child({ part: "images" }),
-  });
-  await images.sweep();
   const volumeShell = createShellHelper();
   const volumeLog = log.child({ part: "volumes" });
   const loopVolumes = await openLoopVolumes(
@@ -105,7 +94,22 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
     ledger: await InviteLedgerFile.open(files.invites),
     acts: await ActJournalFolder.open(files.acts),
     runtime,
-    images,
+    images: async (source) => {
+      const store = createImageStore({
+        dataDir: files.images,
+        runDir: config.runDir,
+        insecureRegistries: config.insecureRegistries,
+        pin,
+        commands,
+        clock: systemClock,
+        random: systemRandom,
+        log: log.child({ part: "images" }),
+        source,
+        ...(await imageLimits(config, files.images)),
+      });
+      await store.sweep();
+      return store;
+    },
     volumes: {
       list: () => loopVolumes.list(),
       remove: (id) => loopVolumes.remove(id),
@@ -234,6 +238,17 @@ async function declaredCapacity(config: PeerConfig): Promise<DeclaredCapacity> {
     diskBytes: diskBytes ?? (await measuredDisk(config.dataDir)),
     cpuShares: cpuShares ?? availableParallelism() * 1024,
     containersMax,
+  };
+}
+
+/** What images may be and take on this host's disk. */
+async function imageLimits({ images }: PeerConfig, folder: string): Promise<{ unusedMsMax: number; bytesMax: number; uploadBytesMax: number }> {
+  await makeFolderDurably(folder);
+  const { blocks, bsize } = await statfs(folder);
+  return {
+    unusedMsMax: images.unusedDaysMax * 24 * 3_600_000,
+    bytesMax: (blocks * bsize * images.diskPercentMax) / 100,
+    uploadBytesMax: images.uploadBytesMax,
   };
 }
 

@@ -3,6 +3,7 @@ import { hostname } from "node:os";
 import { join, resolve } from "node:path";
 import { z } from "zod";
 import { CcError, isName, isZone, parseSize } from "../../src/base/index.ts";
+import { UNREFERENCED_UPLOAD_BYTES_MAX } from "../../src/images/index.ts";
 
 const size = z.union([z.number().int().nonnegative(), z.string()]).transform((value, context) => {
   if (typeof value === "number") return value;
@@ -44,6 +45,14 @@ const schema = z.strictObject({
     .default({ containersMax: 500 })
     .describe("what this host offers"),
   labels: z.record(z.string(), z.string()).default({}).describe("labels of this host"),
+  images: z
+    .strictObject({
+      unusedDaysMax: z.number().positive().default(7).describe("images that no container here used for so many days go"),
+      diskPercentMax: z.number().int().min(1).max(95).default(30).describe("above this share of dataDir's disk the images go that were used longest ago"),
+      uploadBytesMax: size.default(UNREFERENCED_UPLOAD_BYTES_MAX).describe("uploaded images that no container uses yet; they go after an hour"),
+    })
+    .default({ unusedDaysMax: 7, diskPercentMax: 30, uploadBytesMax: UNREFERENCED_UPLOAD_BYTES_MAX })
+    .describe("how long and how many images are kept: unusedDaysMax (7), diskPercentMax (30), uploadBytesMax (32 GiB)"),
   insecureRegistries: z.array(z.string()).default([]).describe("host:port of registries that speak plain HTTP"),
   logLevel: z.enum(["debug", "info", "warn", "error"]).default("info").describe("least level that is logged, to stderr"),
 });

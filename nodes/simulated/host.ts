@@ -120,7 +120,7 @@ export class SimulatedHost {
       log: history.logger(name, onFault),
       ...this.disk.mount(clock),
       runtime: this.machine.runtime(clock),
-      images: this.machine.images(clock),
+      images: async () => this.machine.images(clock),
       volumes: this.machine.volumes(clock),
       // Simulated containers have no programs that listen.
       dialer: { connect: async () => Promise.reject(new CcError("CONNECTION_REFUSED", "nothing listens")), release: () => undefined },

@@ -1,9 +1,10 @@
 import { hash } from "node:crypto";
 import { CcError, type ContainerId, type VolumeId } from "../../src/base/index.ts";
 import type { ContainerRuntime, ContainerSpec, Exit, Found } from "../../src/containers/index.ts";
-import type { ImageOnHost, ImageStore } from "../../src/images/index.ts";
+import type { ImageOnHost, SharedImages } from "../../src/images/index.ts";
 import type { VolumeFiles } from "../../src/volumes/index.ts";
 import { simulatedExec } from "./exec.ts";
+import { NO_UPLOADS } from "./no-uploads.ts";
 import type { SeededRandom } from "./random.ts";
 import type { HostClock, MachineTime, Timeline } from "./timeline.ts";
 import { simulatedVolumes, type VolumeFile } from "./volume-files.ts";
@@ -213,8 +214,9 @@ export class Machine {
   }
 
   /** The same for images: `missing` is in no registry, `flaky...` fails now and then, `slow...` takes minutes. */
-  images(clock: HostClock): ImageStore {
+  images(clock: HostClock): SharedImages {
     return {
+      library: NO_UPLOADS,
       local: async (reference) => this.#images.get(reference),
       list: async () => [...this.#images.values()],
       pull: async (reference, { signal }) => {

@@ -1,6 +1,14 @@
 import { type DescMessage, fromBinary, fromJsonString, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
 import { CcError, type KeyId, type PeerId } from "../base/index.ts";
-import { AttachRequestSchema, type Cloud, ExecRequestSchema, LogsRequestSchema, RunRequestSchema, TunnelRequestSchema } from "./gen/cc/v1/cloud_pb.ts";
+import {
+  AttachRequestSchema,
+  type Cloud,
+  ExecRequestSchema,
+  LogsRequestSchema,
+  PushRequestSchema,
+  RunRequestSchema,
+  TunnelRequestSchema,
+} from "./gen/cc/v1/cloud_pb.ts";
 import type { SignedRequest } from "./gen/cc/v1/records_pb.ts";
 
 type Methods = (typeof Cloud)["method"];
@@ -48,8 +56,11 @@ export const STREAM_CALLS = {
   Attach: AttachRequestSchema,
   Exec: ExecRequestSchema,
   Tunnel: TunnelRequestSchema,
+  Push: PushRequestSchema,
 } as const;
 export type StreamCall = keyof typeof STREAM_CALLS;
+/** Those that are about a container, and go to its host. */
+export type ContainerStreamCall = Exclude<StreamCall, "Push">;
 export type StreamRequest<C extends StreamCall> = MessageShape<(typeof STREAM_CALLS)[C]>;
 
 export function isStreamCall(name: string): name is StreamCall {

@@ -162,3 +162,26 @@ export function openClientChannel(
     close,
   };
 }
+
+/** A channel once its peer has agreed. Rejects with the refusal, or with ConnectionLost; what ends it later is told to `events`. */
+export function openedChannel(
+  parts: { readonly clock: Clock; readonly random: Pick<Random, "bytes"> },
+  connection: Connection,
+  opening: ChannelOpening,
+  events: Omit<ChannelEvents, "opened">,
+): Promise<ClientChannel> {
+  return new Promise((resolve, reject) => {
+    let open = false;
+    const channel = openClientChannel(parts, connection, opening, {
+      ...events,
+      opened: () => {
+        open = true;
+        resolve(channel);
+      },
+      ended: (reason) => {
+        if (open) events.ended(reason);
+        else reject(typeof reason === "string" ? new ConnectionLost(reason, false) : reason);
+      },
+    });
+  });
+}

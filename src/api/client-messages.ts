@@ -21,6 +21,7 @@ export type ContainerState = Plain<wire.ContainerState>;
 export type HostState = Plain<wire.HostState>;
 export type KeyState = Plain<wire.KeyState>;
 export type ContainerMetrics = Plain<wire.ContainerMetrics>;
+export type ImageState = Plain<wire.ImageState>;
 export type ItemError = Plain<wire.ItemError>;
 export type BidAnswer = Plain<wire.BidAnswer>;
 export type ChangeReply = Plain<wire.ChangeReply>;
@@ -53,12 +54,15 @@ type Calls = {
   Inspect: [wire.InspectRequest, wire.InspectReply];
   Wait: [wire.WaitRequest, wire.WaitReply];
   Metrics: [wire.MetricsRequest, wire.MetricsReply];
+  MissingBlobs: [wire.MissingBlobsRequest, wire.MissingBlobsReply];
+  ListImages: [wire.ListImagesRequest, wire.ListImagesReply];
+  RemoveImages: [wire.RemoveImagesRequest, wire.RemoveImagesReply];
 };
 
 export type CallName = keyof Calls;
 export type UnsignedCall = "Hello" | "Admit" | "Introduce";
 export type SignedCall = Exclude<CallName, UnsignedCall>;
-export type StreamCall = "Run" | "Logs" | "Attach" | "Exec";
+export type StreamCall = "Run" | "Logs" | "Attach" | "Exec" | "Push";
 /** Streams that carry more than one program's input and output: see client-channel.ts. */
 export type ChannelCall = "Tunnel";
 /** A request as its caller fills it: what is left out is empty; addressing and token are the client's business. */
@@ -68,7 +72,8 @@ export type LogsRequest = Partial<Omit<Plain<wire.LogsRequest>, "to">>;
 export type AttachRequest = Partial<Omit<Plain<wire.AttachRequest>, "to">>;
 export type ExecRequest = Partial<Omit<Plain<wire.ExecRequest>, "to">>;
 export type ChannelRequestOf<C extends ChannelCall> = C extends "Tunnel" ? Omit<Plain<wire.TunnelRequest>, "to"> : never;
-type StreamRequests = { Run: RequestOf<"Run">; Logs: LogsRequest; Attach: AttachRequest; Exec: ExecRequest };
+export type PushRequest = Partial<Omit<Plain<wire.PushRequest>, "to">>;
+type StreamRequests = { Run: RequestOf<"Run">; Logs: LogsRequest; Attach: AttachRequest; Exec: ExecRequest; Push: PushRequest };
 export type StreamRequestOf<C extends StreamCall> = StreamRequests[C];
 
 /** Calls that change something: they carry the client's token, and what they wrote is remembered. */
@@ -171,6 +176,7 @@ const METRICS = {
   interfaces: [{ name: "", receivedBytes: 0, receivedPackets: 0, sentBytes: 0, sentPackets: 0 }],
   pids: { current: 0, limit: 0 },
 };
+const IMAGE: ImageState = { references: [""], digest: "", sizeBytes: 0, hosts: [""], usedBy: [""], lastUsedAtMs: 0 };
 const ANSWER: BidAnswer = { host: "", name: "", zone: "", kind: "", price: 0, terms: NUMBERS, reason: "", chosen: false };
 const CHANGE: ChangeReply = { done: [""], errors: [ITEM_ERROR], wrote: [WRITTEN], copies: 0, notAsked: [""], pending: [""] };
 
@@ -206,6 +212,9 @@ const SHAPES: { readonly [C in CallName]: ReplyOf<C> } = {
   Inspect: { containers: [INSPECTION], errors: [ITEM_ERROR] },
   Wait: { ended: [CONTAINER], errors: [ITEM_ERROR] },
   Metrics: { containers: [METRICS], errors: [ITEM_ERROR] },
+  MissingBlobs: { missing: [""] },
+  ListImages: { images: [IMAGE], notAsked: [""] },
+  RemoveImages: { done: [""], errors: [ITEM_ERROR], notAsked: [""] },
 };
 /** Fields without a value of their own in the shapes: present only where the peer sent them. */
 const OPTIONAL_NUMBERS: ReadonlySet<string> = new Set(["exitCode", "usedBytes", "allocatedBytes"]);

@@ -164,6 +164,7 @@ function createHandle(): {
       if (current !== undefined) current.signal(name);
       else if (signals.length < SIGNALS_HELD_MAX) signals.push(name);
     },
+    blob: (digest, sizeBytes) => current?.blob(digest, sizeBytes),
     resume: () => current?.resume(),
     detach: () => (current === undefined ? leave({ detached: true }) : current.detach()),
   };

@@ -6,7 +6,7 @@ import { Channel, decodeFrame, decodeJson, decodeOutput, encodeFrame, encodeJson
 
 /** With these a stream breaks that has got as far as the container: its peer stops, or lost the container's host. Before that they are refusals. */
 const BREAKING_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["PEER_UNREACHABLE", "HOST_UNREACHABLE", "STARTING"]);
-const SHOWN: ReadonlySet<string> = new Set<StreamEvent["type"]>(["explain", "placed", "progress", "started", "warning", "lost", "input-ended"]);
+const SHOWN: ReadonlySet<string> = new Set<StreamEvent["type"]>(["explain", "placed", "progress", "started", "warning", "lost", "input-ended", "pushed"]);
 
 /** What the user's side may do while a stream is open. */
 export type StreamHandle = {
@@ -14,6 +14,8 @@ export type StreamHandle = {
   input(bytes: Uint8Array): Promise<void>;
   inputEnd(): void;
   signal(name: string): void;
+  /** Announces the blob whose bytes come next. */
+  blob(digest: string, sizeBytes: number): void;
   /** The sink has room again. */
   resume(): void;
   /** Ends the stream from this side; what runs goes on. */
@@ -83,6 +85,7 @@ export function runStream(
       },
       inputEnd: () => void channel.send(encodeFrame(Channel.stdinEnd, new Uint8Array())),
       signal: (name) => void channel.send(encodeJsonFrame(Channel.control, { signal: name })),
+      blob: (digest, sizeBytes) => void channel.send(encodeJsonFrame(Channel.control, { blob: digest, sizeBytes })),
       resume: () => channel.resume(),
       detach: () => settle(() => resolve({ detached: true })),
     };

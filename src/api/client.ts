@@ -1,5 +1,5 @@
 import { CcError, type Clock, type ErrorCode, isPeerId, isZone, type Random, sleep } from "../base/index.ts";
-import { type ChannelEvents, type ClientChannel, ConnectionLost, openClientChannel, type SignedBody } from "./client-channel.ts";
+import { type ChannelEvents, type ClientChannel, ConnectionLost, openedChannel, type SignedBody } from "./client-channel.ts";
 import type { Connection, Dialer, Endpoint, ProvenPeer } from "./client-connection.ts";
 import { skewIn, unreachable } from "./client-failures.ts";
 import { createResponseParser, encodeRequest, errorOf, jsonBody } from "./client-http.ts";
@@ -142,6 +142,9 @@ export async function callUnsigned<C extends UnsignedCall>(
 /** Calls whose retry at another peer has to know where it was tried before. */
 const TELLS_ASKED: ReadonlySet<string> = new Set(["Run", "CreateVolume"]);
 
+/** Streams that cannot be taken up again: their caller begins anew, or not. */
+const ENDS_WITH_ITS_CONNECTION: ReadonlySet<string> = new Set<StreamCall>(["Exec", "Push"]);
+
 type Attempt = { readonly connection: Connection; readonly endpoint: Endpoint; readonly peer: ProvenPeer; readonly askedBefore: readonly string[] };
 
 export function createCloudClient(parts: ClientParts, settings: ClientSettings): CloudClient {
@@ -259,13 +262,19 @@ export function createCloudClient(parts: ClientParts, settings: ClientSettings):
         // A stream ends its connection: the next call dials anew.
         if (kept?.connection === connection) kept = undefined;
         const made = { path: callPath(call), host: hostHeader(endpoint), request: signed, commitsOnUpgrade: call === "Logs" };
-        if (call !== "Exec") return await runStream(parts, connection, made, sink);
+        if (!ENDS_WITH_ITS_CONNECTION.has(call)) return await runStream(parts, connection, made, sink);
         try {
-          return await runStream(parts, connection, { ...made, commitsOnUpgrade: true, inputWindowBytes: INPUT_WINDOW_BYTES }, sink);
+          return await runStream(
+            parts,
+            connection,
+            { ...made, commitsOnUpgrade: true, ...(call === "Exec" && { inputWindowBytes: INPUT_WINDOW_BYTES }) },
+            sink,
+          );
         } catch (error) {
-          // A command has no token to be known again by: it is not asked for twice.
           if (!(error instanceof ConnectionLost)) throw error;
           if (error.committed) throw new CcError("PEER_UNREACHABLE", error.message);
+          // A command has no token to be known again by: it is not asked for twice.
+          if (call !== "Exec") throw error;
           throw new CcError("OUTCOME_UNKNOWN", `whether the command began is unknown (${error.message}); if it did, it was ended`);
         }
       },
@@ -279,8 +288,8 @@ export function createCloudClient(parts: ClientParts, settings: ClientSettings):
       const token = isWrite ? { token: newToken() } : {};
       const reply = await withRetries(isWrite, async ({ connection, endpoint, peer, askedBefore }) => {
         const asked = TELLS_ASKED.has(call) && askedBefore.length > 0 ? { askedBefore } : {};
-        const body = typeof request === "function" ? request(peer) : request;
-        const answer = await exchange(clock, connection, endpoint, callPath(call), signBody(call, peer, { ...token, ...body, ...asked }));
+        const body = { ...token, ...(typeof request === "function" ? request(peer) : request), ...asked };
+        const answer = await exchange(clock, connection, endpoint, callPath(call), signBody(call, peer, body));
         answeredBy = peer;
         return decodeReply(call, answer);
       });
@@ -288,26 +297,12 @@ export function createCloudClient(parts: ClientParts, settings: ClientSettings):
       return reply;
     },
     stream: (call, request, sink) =>
-      // A command cannot be taken up again: it ended with its connection.
-      call === "Exec" ? openStream(call, request, sink, false) : runResuming({ clock, open: openStream }, call, request, sink),
+      ENDS_WITH_ITS_CONNECTION.has(call) ? openStream(call, request, sink, false) : runResuming({ clock, open: openStream }, call, request, sink),
     channel: (call, request, events) =>
       withRetries(false, ({ connection, endpoint, peer }) => {
         const opening = { path: callPath(call), host: hostHeader(endpoint), request: signBody(call, peer, request) };
         if (kept?.connection === connection) kept = undefined;
-        return new Promise<ClientChannel>((resolve, reject) => {
-          let open = false;
-          const channel = openClientChannel(parts, connection, opening, {
-            ...events,
-            opened: () => {
-              open = true;
-              resolve(channel);
-            },
-            ended: (reason) => {
-              if (open) events.ended(reason);
-              else reject(typeof reason === "string" ? new ConnectionLost(reason, false) : reason);
-            },
-          });
-        });
+        return openedChannel(parts, connection, opening, events);
       }),
     get answeredBy() {
       return answeredBy;

@@ -37,8 +37,8 @@ export const HEADER_REQUEST_BYTES_MAX = 8 * 1024;
  */
 export const INPUT_WINDOW_BYTES = 1024 * 1024;
 
-/** What the user's side may ask of the process. */
-export type StreamControl = { readonly signal: string };
+/** What the user's side may ask of the process; in a Push, the blob whose bytes come next. */
+export type StreamControl = { readonly signal: string } | { readonly blob: string; readonly sizeBytes: number };
 
 export type StreamEvent =
   | { readonly type: "explain"; readonly answers: readonly unknown[] }
@@ -52,6 +52,8 @@ export type StreamEvent =
     }
   | { readonly type: "progress"; readonly text: string }
   | { readonly type: "started"; readonly id: string }
+  /** The image is whole on the disks of so many hosts. */
+  | { readonly type: "pushed"; readonly reference: string; readonly digest: string; readonly copies: number }
   | { readonly type: "warning"; readonly text: string }
   /** So much more of the input was taken. */
   | { readonly type: "took"; readonly bytes: number }

@@ -16,6 +16,10 @@
  * A layer's key is the digest of its uncompressed archive; of one that takes something from below, a hash of that and of
  * the digests of all layers below it, since on top of others it is another one.
  *
+ * Around the store stands what makes a host's images everybody's: blobs by digest (`b/HEX`, uploads and what pulls brought), a
+ * registry client that looks at this host and then at other hosts before it asks the registry, and the library: what is
+ * kept under which name, how much of it nobody needs, what goes. Blobs are checked while they come, whoever gives them.
+ *
  * Rejected: umoci (fails on zstd, single-threaded), containers/storage (a second store with its own locks), tar on the
  * archive as it comes (it reads names, links and types in its own way, and hostile archives are made for the difference;
  * it knows no lower layers), writing the files ourselves (Node sets no attributes), keying by compressed digest (the same
@@ -23,6 +27,12 @@
  * as another's), the `dir:` destination (it empties its folder, so nothing can be passed over), speaking to registries
  * ourselves (mirrors, tokens and policies would have to be made again).
  */
+export type { BlobSource, BlobStore, BlobWanted } from "./blob-store.ts";
 export { createImageStore, type HostImageStore, type ImageStoreInit } from "./drivers/image-store.ts";
+export { type BlobTools, fetchBlobs } from "./fetch-blob.ts";
+export { type Closure, closureOf, IMAGE_BLOBS_MAX } from "./image-closure.ts";
+export type { ImageLibrary, ImageNeeds, KeptImage, SharedImages } from "./image-library.ts";
 export * from "./image-store.ts";
-export { type ImageReference, parseImageReference } from "./reference.ts";
+export { parseManifest } from "./manifest.ts";
+export { type Digest, formatImageReference, type ImageReference, isDigest, isMeshReference, parseImageReference } from "./reference.ts";
+export { admitUpload, UNREFERENCED_UPLOAD_BYTES_MAX } from "./upload-quota.ts";

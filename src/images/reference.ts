@@ -15,13 +15,15 @@ export type ImageReference = {
 };
 
 export const DEFAULT_REGISTRY = "docker.io";
+/** In the place of a registry: images that users brought, named by digest (`mesh/NAME@sha256:...`). No registry is called so: its name would need a dot or a port. */
+const MESH = "mesh";
 const DEFAULT_TAG = "latest";
 const REFERENCE_CHARS_MAX = 512;
 const NAME_CHARS_MAX = 255;
 
-/** Names of other ways to bring an image; the first part of `oci:DIR` and the like. */
-const LOCAL_TRANSPORTS = new Set(["oci", "docker-archive", "dir", "oci-archive"]);
-const OTHER_TRANSPORTS = new Set(["docker-daemon", "containers-storage", "ostree", "sif", "tarball"]);
+/** What names files or programs of the machine where `cc` runs: uploaded from there, never read by a host. */
+const LOCAL_TRANSPORTS = new Set(["oci", "docker-archive", "dir", "docker-daemon"]);
+const OTHER_TRANSPORTS = new Set(["oci-archive", "containers-storage", "ostree", "sif", "tarball"]);
 
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
 const TAG = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
@@ -39,7 +41,11 @@ export function parseImageReference(text: string): Result<ImageReference> {
   if (/[\s\u0000-\u001f\u007f]/.test(text)) return bad(text, "an image reference has no spaces or control characters");
   const scheme = /^([a-z-]+):/.exec(text)?.[1] ?? "";
   if (/^[a-z-]+:\/\//.test(text)) return bad(text, `leave out ${scheme}://`);
-  if (LOCAL_TRANSPORTS.has(scheme)) return refuse("NOT_YET", `${scheme}: images are not yet supported; push the image to a registry and name it there`);
+  if (LOCAL_TRANSPORTS.has(scheme))
+    return bad(
+      text,
+      `${scheme}: names something of the machine where cc runs, which no host reads; cc image push brings it into the mesh and prints its reference`,
+    );
   if (OTHER_TRANSPORTS.has(scheme)) return bad(text, `${scheme}: images cannot be used here; push the image to a registry and name it there`);
 
   const at = text.indexOf("@");
@@ -53,6 +59,8 @@ export function parseImageReference(text: string): Result<ImageReference> {
 
   const place = splitRegistry(hasTag ? named.slice(0, colon) : named);
   if (!place.ok) return bad(text, place.message);
+  if (digest !== undefined && !hasTag && named.startsWith(`${MESH}/`))
+    return ok({ registry: MESH, repository: named.slice(MESH.length + 1), tag: undefined, digest });
   return ok({ ...place.value, tag: tag ?? (digest === undefined ? DEFAULT_TAG : undefined), digest });
 }
 
@@ -81,6 +89,10 @@ function splitRegistry(name: string): Result<{ registry: string; repository: str
 function bad(text: string, why: string): ReturnType<typeof refuse> {
   return refuse("BAD_IMAGE_REFERENCE", `"${printable(text)}" is not an image reference: ${why}`);
 }
+
+/** Whether it names an image that a user brought: in no registry. */
+export const isMeshReference = (reference: ImageReference): reference is ImageReference & { readonly digest: Digest } =>
+  reference.registry === MESH && reference.digest !== undefined;
 
 /** The complete form: equal images in equal words. */
 export function formatImageReference(reference: ImageReference): string {

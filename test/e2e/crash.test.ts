@@ -1,7 +1,9 @@
-import { readFileSync, statSync } from "node:fs";
+import { createHash, randomBytes } from "node:crypto";
+import { mkdirSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { parseReady } from "../../nodes/lab/hosts.ts";
+import { writeLayout } from "../../nodes/lab/image.ts";
 import { type HostPlan, hostOf, layoutOf } from "../../nodes/lab/layout.ts";
 import { readCgroupRoots, startProgram } from "../../nodes/lab/machine.ts";
 import { isAlive, type ProcessRef } from "../../nodes/lab/processes.ts";
@@ -15,13 +17,16 @@ import { eventually, type TestLab, withLab } from "./lab.ts";
 type Container = { readonly id: string; readonly phase: string; readonly wanted: string; readonly hostName: string; readonly exitCode?: number };
 /** What a container is asked to do: lines, then an end with an exit code; or lines until it is stopped. */
 type Job = { readonly lines: number; readonly exitCode: number; readonly ends: boolean };
+type Uploaded = { readonly digest: string; readonly copies: number };
 type Acknowledged = { readonly id: string; readonly job: Job; stopped: boolean; removed: boolean; uncertain?: boolean };
 
 const TOP = join(import.meta.dirname, "../..");
 const HOSTS = [1, 2, 3];
 /** `npm run test:kills` makes it 50. */
-const KILLS = Number(process.env["CC_TEST_KILLS"] ?? 15);
+const KILLS = Number(process.env["CC_TEST_KILLS"] ?? 8);
 const CALLERS = 3;
+/** Long enough on its way to be hit by a kill now and then. */
+const UPLOAD_BYTES = 8_000_000;
 const READY_MS = 60_000;
 /** All three peers down or starting at this moment. */
 const NOBODY = /none of 3 endpoints could be used|OUTCOME_UNKNOWN/;
@@ -158,8 +163,21 @@ withLab(`peers killed at ${KILLS} moments, seed ${SEED}`, { hosts: HOSTS.length,
   };
 
   const volumes = new VolumesUnderKills({ lab, call, image, random: new SeededRandom(SEED, STREAM.volumes) });
-  await t.test("killed while containers start, run, write and end, and volumes are made, used and deleted", async (t) => {
-    const callers = [...Array.from({ length: CALLERS }, (_, number) => callAgainAndAgain(number)), volumes.work(chaos.signal)];
+  const uploaded: Uploaded[] = [];
+  /** Images that are no archive inside: nobody unpacks them here, they only have to lie whole where it was said. */
+  const pushAgainAndAgain = async (): Promise<void> => {
+    for (let number = 0; !chaos.signal.aborted; number += 1) {
+      const folder = join(lab.folder, "test", `upload${number}`);
+      mkdirSync(folder, { recursive: true });
+      writeLayout(folder, randomBytes(UPLOAD_BYTES));
+      const { code, stdout, stderr } = await call(["image", "push", `oci:${folder}`, "--json"]);
+      if (code === 0) uploaded.push(JSON.parse(stdout));
+      else t.match(stderr, /PEER_UNREACHABLE|STARTING|none of 3 endpoints|OUTCOME_UNKNOWN|IMAGE_NOT_FOUND/, "a push that failed says that peers were gone");
+    }
+  };
+
+  await t.test("killed while containers start, run, write and end, volumes are made, used and deleted, and images are brought", async (t) => {
+    const callers = [...Array.from({ length: CALLERS }, (_, number) => callAgainAndAgain(number)), volumes.work(chaos.signal), pushAgainAndAgain()];
     await Promise.all(peers.map(killAgainAndAgain));
     chaos.abort();
     await Promise.all(callers);
@@ -208,6 +226,27 @@ withLab(`peers killed at ${KILLS} moments, seed ${SEED}`, { hosts: HOSTS.length,
     );
     const brief = (list: readonly Container[]): string[] => list.map(({ id, phase, hostName }) => `${id} ${phase} ${hostName}`).sort();
     for (const host of [2, 3]) await eventually(`host ${host} says the same`, async () => brief(await all(host)).join() === brief(await all(1)).join());
+  });
+
+  await t.test("images that were acknowledged lie whole on as many hosts as was said, and nothing half anywhere", async (t) => {
+    t.ok(uploaded.length > 0, `${uploaded.length} images were brought meanwhile`);
+    const folder = (host: number, part: string): string => join(lab.folder, `hosts/h${host}/data/images`, part);
+    for (const host of HOSTS) {
+      t.same(readdirSync(folder(host, "u")), [], `nothing is on its way at host ${host}`);
+      const spoilt = readdirSync(folder(host, "b")).filter(
+        (name) =>
+          createHash("sha256")
+            .update(readFileSync(join(folder(host, "b"), name)))
+            .digest("hex") !== name,
+      );
+      t.same(spoilt, [], `every blob of host ${host} is what its name says`);
+    }
+    const has = (host: number, digest: string): boolean => {
+      const hex = digest.slice("sha256:".length);
+      return readdirSync(folder(host, "h")).includes(`${hex}.json`) && readdirSync(folder(host, "b")).includes(hex);
+    };
+    const few = uploaded.filter(({ digest, copies }) => HOSTS.filter((host) => has(host, digest)).length < copies);
+    t.same(few, [], "none is on fewer hosts than was said");
   });
 
   await t.test("started once, every line there once", async (t) => {

@@ -2,7 +2,7 @@ import type { Caller, FrameChannel, OpenHandlers, SignedHandlers, StreamCall } f
 import { asCcError, type Clock, type Logger, type MeshId, type PeerId, type Random, type Zone } from "../../../src/base/index.ts";
 import { type ContainerRuntime, createSupervisor } from "../../../src/containers/index.ts";
 import { type ActJournal, Admissions, type HostCertificate, type InviteLedger, KeptActs, type Signer, type Verifier } from "../../../src/identity/index.ts";
-import type { ImageStore } from "../../../src/images/index.ts";
+import type { BlobSource, SharedImages } from "../../../src/images/index.ts";
 import { createObserver, type Liveness, type Mesh } from "../../../src/mesh/index.ts";
 import { createPlacement, type DeclaredCapacity, type UsedCapacity } from "../../../src/placement/index.ts";
 import {
@@ -33,6 +33,8 @@ import { readHandlers } from "./handlers/reads.ts";
 import { runHandlers } from "./handlers/run.ts";
 import { volumeHandlers } from "./handlers/volumes.ts";
 import { waitHandlers } from "./handlers/wait.ts";
+import { createBlobSource } from "./images/blob-source.ts";
+import { createImageSharing } from "./images/sharing.ts";
 import { createMeshTime } from "./mesh-time.ts";
 import { createOwnRecords } from "./own-records.ts";
 import { placementView } from "./placement-view.ts";
@@ -55,7 +57,8 @@ export type CoreParts = {
   readonly ledger: InviteLedger;
   readonly acts: ActJournal;
   readonly runtime: ContainerRuntime;
-  readonly images: ImageStore;
+  /** Images on this host, for which other hosts are looked at before a registry is. */
+  readonly images: (source: BlobSource) => Promise<SharedImages>;
   readonly volumes: VolumeFiles;
   /** Connects into containers, for tunnels. */
   readonly dialer: ContainerDialer;
@@ -147,7 +150,9 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
   const time = createMeshTime(clock, observer);
   const checking = { self, meshId, time, verifier, authority };
   const authenticator = createAuthenticator({ ...checking, acts });
-  const images = withProgress(parts.images, board, () => records.claimsOf(self).flatMap(({ id }) => records.container(id) ?? []));
+  const source = createBlobSource({ mesh, reachable: () => observer.reachable(), clock, log: log.child({ part: "images" }) });
+  const store = await parts.images(source);
+  const images = withProgress(store, board, () => records.claimsOf(self).flatMap(({ id }) => records.container(id) ?? []));
   const desired = createDesired({
     self,
     zone,
@@ -217,9 +222,9 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
   const askAround = createAskAround({ mesh, liveness: observer, replica, view: records, clock, log });
   const admission = admissionHandlers(handlerParts);
   const tunnels = { dialer: parts.dialer, budget: new Budget(), log: log.child({ part: "tunnels" }) };
-  const runs = runHandlers(handlerParts, { runtime: parts.runtime, board }, tunnels, askAround);
+  const sharing = createImageSharing(handlerParts, { library: store.library, source, desired, runtime: parts.runtime });
+  const runs = runHandlers(handlerParts, { runtime: parts.runtime, board }, { tunnels, between: sharing.peerStreams }, askAround);
   const { hello, admit, introduce, createInvite } = admission;
-  const { stream, run } = runs;
 
   const own = createOwnRecords({ ...parts, startedAtMs, replica });
 
@@ -237,6 +242,7 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
     placement.start();
     await supervisor.start();
     void own.keepFacts(stopping.signal);
+    void sharing.keep(stopping.signal);
   };
 
   let readiness: Promise<void> | undefined;
@@ -250,11 +256,12 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
       ...inspectHandlers(handlerParts, askAround),
       ...waitHandlers(handlerParts, askAround),
       ...metricsHandlers(handlerParts, parts.runtime, askAround),
+      ...sharing.signed,
       createInvite,
-      run,
+      run: runs.run,
     },
     open: { hello, admit, introduce },
-    stream,
+    stream: (call, caller, channel, signal) => (call === "Push" ? sharing.push(caller, channel, signal) : runs.stream(call, caller, channel, signal)),
     authenticator,
     admitted,
     replica,

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { chown, mkdir, readdir, truncate, writeFile } from "node:fs/promises";
+import { chown, mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { CcError, type Clock, sleep } from "../../base/index.ts";
 import type { UserNamespacePin } from "../../host/index.ts";
@@ -176,9 +176,8 @@ async function unpackOne(pull: Pull, layer: LayerPlan, folder: string, left: { b
     rootGid: pin.gidMap.hostId,
   };
   const limits = { ...left, idsMax: Math.min(pin.uidMap.size, pin.gidMap.size) };
+  // The file may be another name of the blob that this host keeps for others, and is kept itself when the pull is done: it is only read.
   const result = await pull.unpacker.unpack({ ...task, limits }, signal);
-  // Its bytes need not reach the disk any more; its name keeps skopeo from fetching it again.
-  await truncate(blobFile);
   return { ...result, folder };
 }
 

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { access, mkdir, readdir, readFile, rename } from "node:fs/promises";
+import { access, mkdir, readdir, readFile, rename, stat, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { CcError, type CommandRunner, type Logger } from "../../base/index.ts";
 import { errorCode, type IdMap, makeFolderDurably, removeFileDurably, syncFolder, writeFileDurably } from "../../host/index.ts";
@@ -21,6 +21,8 @@ export type UnpackedLayer = { readonly key: Digest; readonly folder: string };
 
 const RECORDS_MAX = 100_000;
 const SYNC_MS_MAX = 600_000;
+/** Uses within this count as one. */
+const USE_NOTED_MS = 600_000;
 
 /**
  * What is kept: `l/SHORT` (layers), `i/HEX.json` (one record an image), `r/HEX.json` (what a reference led to), `t/`
@@ -35,6 +37,8 @@ export class ImageShelf {
   readonly #layers = new Map<Digest, number>();
   readonly #diffIds = new Map<Digest, Digest>();
   #behind: Promise<void> | undefined;
+  /** Wall clock: the time of each record's file, written at most once in a while. */
+  readonly #usedMs = new Map<Digest, number>();
   #opened: Promise<void> | undefined;
   /** Commits and sweeps go one after another. */
   #last: Promise<unknown> = Promise.resolve();
@@ -106,8 +110,43 @@ export class ImageShelf {
     if (synced.exitCode !== 0) throw new CcError("INTERNAL", `the layers of an image cannot be written to the disk: ${synced.stderr.trim()}`);
   }
 
+  records(): readonly ImageRecord[] {
+    return [...this.#images.values()];
+  }
+
+  /** Complete references that lead to an image here. */
+  referencesTo(digest: Digest): readonly string[] {
+    return [...this.#references].flatMap(([reference, to]) => (to === digest ? [reference] : []));
+  }
+
+  lastUsedMs(digest: Digest): number {
+    return this.#usedMs.get(digest) ?? 0;
+  }
+
+  /** Notes a use; one that is lost in a crash costs nothing but a pull. */
+  async use(digest: Digest, nowMs: number): Promise<void> {
+    if (!this.#images.has(digest) || Math.abs(nowMs - this.lastUsedMs(digest)) < USE_NOTED_MS) return;
+    this.#usedMs.set(digest, nowMs);
+    await utimes(this.#recordPath(digest), nowMs / 1_000, nowMs / 1_000).catch(absent);
+  }
+
+  /** Forgets an image and what leads to it. Its layers go with the next sweep, if no other image has them. */
+  async remove(digest: Digest): Promise<void> {
+    await this.#alone(async () => {
+      if (!this.#images.has(digest)) return;
+      for (const reference of this.referencesTo(digest)) {
+        await removeFileDurably(this.#referencePath(reference));
+        this.#references.delete(reference);
+      }
+      await removeFileDurably(this.#recordPath(digest));
+      this.#images.delete(digest);
+      this.#usedMs.delete(digest);
+      this.#recount();
+    });
+  }
+
   /** Takes over unpacked layers and says that the image is here. Everything has reached the disk when this resolves. */
-  async commit(record: ImageRecord, layers: readonly UnpackedLayer[], reference: string): Promise<void> {
+  async commit(record: ImageRecord, layers: readonly UnpackedLayer[], reference: string, nowMs: number): Promise<void> {
     await this.#alone(async () => {
       const { dataDir, commands } = this.#init;
       await this.#behind;
@@ -120,8 +159,8 @@ export class ImageShelf {
         await rename(folder, path);
       }
       await syncFolder(join(dataDir, "l"));
-      await writeFileDurably(join(dataDir, "i", `${hexOf(record.digest)}.json`), encodeImageRecord(record));
-      this.#remember(record);
+      await writeFileDurably(this.#recordPath(record.digest), encodeImageRecord(record));
+      this.#remember(record, nowMs);
       await this.#point(reference, record.digest);
     });
   }
@@ -131,30 +170,57 @@ export class ImageShelf {
     if (this.#references.get(reference) !== digest) await this.#alone(() => this.#point(reference, digest));
   }
 
-  /** Removes layers that no image has and pulls that no longer run; `active` are names in the pulls' folder that do. */
+  /**
+   * Removes pulls that no longer run and, while none runs, layers that no image has: a pull may count on one that was an
+   * image's when it began. `active` are the names of pulls that run.
+   */
   async sweep(active: ReadonlySet<string>): Promise<void> {
     await this.#alone(async () => {
       const { dataDir } = this.#init;
       const kept = new Set([...this.#layers.keys()].map(layerFolder));
-      const orphans = (await readdir(join(dataDir, "l"))).filter((name) => !kept.has(name)).map((name) => join(dataDir, "l", name));
+      const layers = active.size > 0 ? [] : await readdir(join(dataDir, "l"));
+      const orphans = layers.filter((name) => !kept.has(name)).map((name) => join(dataDir, "l", name));
       const pulls = (await readdir(this.pullsFolder)).filter((name) => !active.has(name)).map((name) => join(this.pullsFolder, name));
       for (const path of [...orphans, ...pulls]) await removeTree(this.#init.commands, path);
     });
   }
 
   async #point(reference: string, digest: Digest): Promise<void> {
-    const name = createHash("sha256").update(reference).digest("hex");
-    await writeFileDurably(join(this.#init.dataDir, "r", `${name}.json`), encodeReferenceRecord({ reference, digest }));
+    await writeFileDurably(this.#referencePath(reference), encodeReferenceRecord({ reference, digest }));
     this.#references.set(reference, digest);
   }
 
-  #remember(record: ImageRecord): void {
+  #remember(record: ImageRecord, usedMs: number): void {
     this.#images.set(record.digest, record);
+    this.#usedMs.set(record.digest, usedMs);
+    this.#count(record);
+  }
+
+  /** After an image went. */
+  #recount(): void {
+    const sizes = new Map(this.#layers);
+    this.#layers.clear();
+    this.#diffIds.clear();
+    for (const record of this.#images.values()) {
+      for (const key of record.stack) this.#layers.set(key, sizes.get(key) ?? 0);
+      this.#count(record);
+    }
+  }
+
+  #count(record: ImageRecord): void {
     for (const key of record.stack) this.#layers.set(key, this.layerBytes(key));
     for (const { blob, diffId, bytes, key } of record.layers) {
       this.#layers.set(key ?? diffId, bytes);
       this.#diffIds.set(blob, diffId);
     }
+  }
+
+  #recordPath(digest: Digest): string {
+    return join(this.#init.dataDir, "i", `${hexOf(digest)}.json`);
+  }
+
+  #referencePath(reference: string): string {
+    return join(this.#init.dataDir, "r", `${createHash("sha256").update(reference).digest("hex")}.json`);
   }
 
   layerPath(key: Digest): string {
@@ -174,7 +240,7 @@ export class ImageShelf {
     await this.#checkMapping();
     for (const file of await this.#files("i")) {
       const record = decodeImageRecord(await readFile(file, "utf8"));
-      if (record.ok && (await this.#isWhole(record.value))) this.#remember(record.value);
+      if (record.ok && (await this.#isWhole(record.value))) this.#remember(record.value, (await stat(file)).mtimeMs);
       else {
         log.warn({ file, reason: record.ok ? "a layer is missing" : record.message }, "image dropped: its record or a layer is damaged");
         await removeFileDurably(file);

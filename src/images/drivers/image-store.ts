@@ -1,16 +1,22 @@
 import { createHash } from "node:crypto";
-import { mkdir } from "node:fs/promises";
+import { mkdir, statfs } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { base32, CcError, type Clock, type Logger } from "../../base/index.ts";
 import { errorCode, type StreamingCommandRunner, type UserNamespacePin } from "../../host/index.ts";
+import type { BlobSource } from "../blob-store.ts";
+import type { ImageLibrary } from "../image-library.ts";
 import type { ImageOnHost, ImageStore, PullOptions, PullProgress } from "../image-store.ts";
 import { type Manifest, parseManifest } from "../manifest.ts";
 import { choosePlatform, platformOf } from "../platform.ts";
 import { type Digest, formatImageReference, type ImageReference, isDigest, parseImageReference } from "../reference.ts";
 import { SharedWork } from "../shared-work.ts";
+import { UNREFERENCED_UPLOAD_BLOBS_MAX, UNREFERENCED_UPLOAD_BYTES_MAX } from "../upload-quota.ts";
+import { BlobShelf } from "./blob-shelf.ts";
 import { type FetchTools, fetchImage } from "./fetch-image.ts";
+import { createImageLibrary } from "./image-library.ts";
 import { ImageShelf, removeTree } from "./image-shelf.ts";
+import { createMeshRegistry } from "./mesh-registry.ts";
 import { createSkopeo, type RegistryCredentials, type RegistrySession, type SkopeoInit } from "./skopeo.ts";
 import { valueOf } from "./value-of.ts";
 
@@ -31,9 +37,19 @@ export type ImageStoreInit = Omit<SkopeoInit, "commands"> & {
   readonly imageFilesMax?: number;
   /** As `process.arch`. */
   readonly nodeArch?: string;
+  /** Other hosts, where blobs are looked for before a registry is asked; default: there are none. */
+  readonly source?: BlobSource;
+  /** Default: never. */
+  readonly unusedMsMax?: number;
+  /** Of all that is kept here, unpacked and packed; default: no limit. */
+  readonly bytesMax?: number;
+  /** Of uploads that no container uses; default 32 GiB. */
+  readonly uploadBytesMax?: number;
 };
 
 export interface HostImageStore extends ImageStore {
+  /** The same images, as other hosts and users see them. */
+  readonly library: ImageLibrary;
   /** Removes what pulls that were cut short (also by kill -9 or a power cut) left behind. To be called at start. */
   sweep(): Promise<void>;
 }
@@ -44,19 +60,27 @@ const FREE_BYTES_MIN = 256 * 1024 * 1024;
 const IMAGE_BYTES_MAX = 128 * 1024 ** 3;
 /** A large desktop has half of it; each is an inode of the host, of which ext4 has 65,536 a GiB. */
 const IMAGE_FILES_MAX = 1_000_000;
+const NO_HOSTS: BlobSource = {
+  offers: async () => new Map(),
+  read: () => {
+    throw new CcError("PEER_UNREACHABLE", "there is no other host");
+  },
+};
 
 /** The real image store: skopeo fetches, tar unpacks inside the containers' user namespace. */
 export function createImageStore(init: ImageStoreInit): HostImageStore {
   const { dataDir, pin, commands, clock, random, log } = init;
   const shelf = new ImageShelf({ dataDir, commands, log, uidMap: pin.uidMap, gidMap: pin.gidMap });
-  const registry = createSkopeo(init);
+  const freeBytesMin = init.freeBytesMin ?? FREE_BYTES_MIN;
+  const blobs = new BlobShelf({ dataDir, clock, random, freeBytes: () => freeBytesAt(dataDir), freeBytesMin });
+  const registry = createMeshRegistry({ registry: createSkopeo(init), shelf: blobs, source: init.source ?? NO_HOSTS, log });
   const tools: FetchTools = {
     clock,
     pin,
     shelf,
     platform: platformOf(init.nodeArch ?? process.arch),
     unpacks: init.unpacks ?? Math.min(UNPACKS_MAX, availableParallelism()),
-    freeBytesMin: init.freeBytesMin ?? FREE_BYTES_MIN,
+    freeBytesMin,
     imageBytesMax: init.imageBytesMax ?? IMAGE_BYTES_MAX,
     imageFilesMax: init.imageFilesMax ?? IMAGE_FILES_MAX,
   };
@@ -64,11 +88,31 @@ export function createImageStore(init: ImageStoreInit): HostImageStore {
   const fetches = new SharedWork<void, PullProgress>();
   /** Names in the pulls' folder that are being worked on. */
   const active = new Set<string>();
+  const library = createImageLibrary({
+    dataDir,
+    shelf,
+    blobs,
+    limits: {
+      unusedMsMax: init.unusedMsMax ?? Number.POSITIVE_INFINITY,
+      bytesMax: init.bytesMax ?? Number.POSITIVE_INFINITY,
+      uploadBytesMax: init.uploadBytesMax ?? UNREFERENCED_UPLOAD_BYTES_MAX,
+      uploadBlobsMax: UNREFERENCED_UPLOAD_BLOBS_MAX,
+    },
+    sweep: () => shelf.sweep(active),
+    clock,
+    log,
+  });
 
   function lookUp(wanted: ImageReference): ImageOnHost | undefined {
     const name = formatImageReference(wanted);
     const digest = shelf.resolve(name) ?? wanted.digest;
-    return digest === undefined ? undefined : shelf.image(digest, name);
+    return digest === undefined ? undefined : used(shelf.image(digest, name));
+  }
+
+  function used(image: ImageOnHost | undefined): ImageOnHost | undefined {
+    if (image !== undefined && isDigest(image.digest))
+      shelf.use(image.digest, clock.nowMs()).catch((error: unknown) => log.warn({ err: error }, "the use of an image could not be noted"));
+    return image;
   }
 
   async function pullOnce(
@@ -142,7 +186,8 @@ export function createImageStore(init: ImageStoreInit): HostImageStore {
       await mkdir(folder, { mode: 0o700 });
       const { record, layers } = await fetchImage(tools, { reference, manifest, session, folder, report, signal });
       signal.throwIfAborted();
-      await shelf.commit(record, layers, name);
+      await shelf.commit(record, layers, name, clock.nowMs());
+      await blobs.adopt(join(folder, "b", "sha256"), manifest.layers);
       log.info({ image: name, digest: record.digest, layers: layers.length, ms: Math.round(clock.monotonicMs() - startedMs) }, "image pulled");
     } catch (error) {
       if (errorCode(error) !== "ENOSPC" && errorCode(error) !== "EDQUOT") throw error;
@@ -160,7 +205,7 @@ export function createImageStore(init: ImageStoreInit): HostImageStore {
       const parsed = parseImageReference(text);
       if (!parsed.ok) return undefined;
       if (digest === undefined) return lookUp(parsed.value);
-      return isDigest(digest) ? shelf.image(digest, formatImageReference(parsed.value)) : undefined;
+      return isDigest(digest) ? used(shelf.image(digest, formatImageReference(parsed.value))) : undefined;
     },
 
     async pull(text: string, options: PullOptions) {
@@ -187,9 +232,17 @@ export function createImageStore(init: ImageStoreInit): HostImageStore {
       return shelf.list();
     },
 
+    library,
+
     async sweep() {
       await shelf.open();
+      await blobs.open();
       await Promise.all([shelf.sweep(active), active.size === 0 ? registry.sweep() : undefined]);
     },
   };
+}
+
+async function freeBytesAt(folder: string): Promise<number> {
+  const { bavail, bsize } = await statfs(folder);
+  return bavail * bsize;
 }

@@ -25,6 +25,7 @@ export class Libp2pFrameStream implements FrameStream {
   #sending: Promise<void> = Promise.resolve();
   readonly #answered: () => void;
   #unprovenBytes = 0;
+  #resuming = false;
 
   /** `inbound`: the first frame is the opening, with its own limit. `answered` is told of each proof of a round trip. */
   constructor(peer: PeerId, stream: Stream, inbound: boolean, answered: () => void) {
@@ -75,8 +76,26 @@ export class Libp2pFrameStream implements FrameStream {
       this.abort(error);
       return;
     }
-    if (this.#queuedBytes > STREAM_QUEUE_HIGH_BYTES && this.#stream.readStatus === "readable") this.#stream.pause();
+    this.#pauseWhenFull();
     this.#wake?.();
+  }
+
+  #pauseWhenFull(): void {
+    if (!this.#resuming && this.#queuedBytes > STREAM_QUEUE_HIGH_BYTES && this.#stream.readStatus === "readable") this.#stream.pause();
+  }
+
+  /**
+   * The stream tells what it has held back before it lets the other side send again. To pause in the midst of that would be
+   * undone at its end: the other side would send on into a paused stream until that is reset.
+   */
+  #resume(): void {
+    this.#resuming = true;
+    try {
+      this.#stream.resume();
+    } finally {
+      this.#resuming = false;
+    }
+    this.#pauseWhenFull();
   }
 
   /** The next frame, or undefined at the end. One reader at a time. */
@@ -85,7 +104,7 @@ export class Libp2pFrameStream implements FrameStream {
       const frame = this.#queue.shift();
       if (frame !== undefined) {
         this.#queuedBytes -= frame.length;
-        if (this.#queuedBytes < STREAM_QUEUE_LOW_BYTES && this.#stream.readStatus === "paused") this.#stream.resume();
+        if (this.#queuedBytes < STREAM_QUEUE_LOW_BYTES && this.#stream.readStatus === "paused") this.#resume();
         return frame;
       }
       if (this.#outcome === "ended") return undefined;

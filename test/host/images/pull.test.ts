@@ -111,7 +111,7 @@ t.test("refusals say what happened and what to do", async (t) => {
     message: `${registry.address} has no image ${registry.address}/lib/nope:1; check name and tag`,
   });
   await t.rejects(store.pull("UPPER", soon()), { code: "BAD_IMAGE_REFERENCE" });
-  await t.rejects(store.pull("oci:/tmp/x", soon()), { code: "NOT_YET" });
+  await t.rejects(store.pull("oci:/tmp/x", soon()), { code: "BAD_IMAGE_REFERENCE", message: /no host reads/ });
   await t.rejects(store.pull("a", { ...soon(), digest: "sha256:short" }), { code: "BAD_IMAGE_REFERENCE" });
   await t.rejects(fixture.open().pull(`${registry.address}/lib/hello:1`, soon()), {
     code: "REGISTRY_UNREACHABLE",

@@ -105,12 +105,40 @@ t.test("a nonce's act is named by key, nonce, step and id; its refusals carry wh
 });
 
 t.test("roles: every call of the contract has its line; a viewer changes nothing, and a call that nobody knows is for admins", async (t) => {
-  const calls = [...Cloud.methods.map(({ name }) => name).filter((name) => !UNSIGNED_CALLS.includes(name)), "Logs", "Attach", "Exec", "Tunnel"];
+  const calls = [...Cloud.methods.map(({ name }) => name).filter((name) => !UNSIGNED_CALLS.includes(name)), "Logs", "Attach", "Exec", "Push", "Tunnel"];
   const table: Record<Role, string[]> = { viewer: [], operator: [], admin: [] };
   for (const call of calls) table[roleNeeded(call)].push(call);
   t.same(table, {
-    viewer: ["WhoAmI", "ListContainers", "ContainerStatus", "Resolve", "ListVolumes", "InspectVolumes", "ListHosts", "ListKeys", "Inspect", "Wait", "Metrics"],
-    operator: ["Run", "Stop", "Start", "Restart", "Remove", "CreateVolume", "DeleteVolumes", "Logs", "Attach", "Exec", "Tunnel"],
+    viewer: [
+      "WhoAmI",
+      "ListContainers",
+      "ContainerStatus",
+      "Resolve",
+      "ListVolumes",
+      "InspectVolumes",
+      "ListHosts",
+      "ListKeys",
+      "Inspect",
+      "Wait",
+      "Metrics",
+      "ListImages",
+    ],
+    operator: [
+      "Run",
+      "Stop",
+      "Start",
+      "Restart",
+      "Remove",
+      "CreateVolume",
+      "DeleteVolumes",
+      "MissingBlobs",
+      "RemoveImages",
+      "Logs",
+      "Attach",
+      "Exec",
+      "Push",
+      "Tunnel",
+    ],
     admin: ["CreateInvite", "RemoveHost", "CreateKey", "RevokeKey"],
   });
   for (const call of ["", "toString", "__proto__", "Later"]) t.notOk(roleAllows("operator", call), call);

@@ -44,14 +44,15 @@ t.test("refusals say what to do", async (t) => {
     "a_-b": /may only have/,
     "host:99999/x": /99999 is not a port/,
     "-x.y/z": /is not the name of a registry/,
-    "docker-daemon:x": /push the image to a registry/,
+    "oci-archive:x": /push the image to a registry/,
+    "mesh/web:1@sha256:abc": /64 hexadecimal digits/,
     ["a".repeat(600)]: /at most 512 characters/,
     ["a".repeat(300)]: /more than 255 characters/,
   };
   for (const [text, message] of Object.entries(cases))
     t.match(parseImageReference(text), { ok: false, code: "BAD_IMAGE_REFERENCE", message }, text.slice(0, 40));
-  for (const text of ["oci:/tmp/layout:1", "docker-archive:/tmp/x.tar", "dir:/tmp/x"])
-    t.match(parseImageReference(text), { ok: false, code: "NOT_YET", message: /not yet supported; push/ }, text);
+  for (const text of ["oci:/tmp/layout:1", "docker-archive:/tmp/x.tar", "dir:/tmp/x", "docker-daemon:x"])
+    t.match(parseImageReference(text), { ok: false, code: "BAD_IMAGE_REFERENCE", message: /which no host reads; cc image push brings it/ }, text);
 });
 
 t.test("whatever is typed is parsed or refused in one line, and what is parsed stays the same when written out", async (t) => {

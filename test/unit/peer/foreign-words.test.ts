@@ -141,7 +141,7 @@ t.test("openings of streams, and frames on them", async (t) => {
     const frames = fc.array(fc.uint8Array({ maxLength: 40 }), { maxLength: 5 });
     const named = fc
       .record({
-        call: fc.constantFrom("Run", "Logs", "Attach", "Exec", "Tunnel"),
+        call: fc.constantFrom("Run", "Logs", "Attach", "Exec", "Blob", "Push", "Tunnel"),
         container: fc.constantFrom(...words.strings.filter(isContainerId)),
         request: fc.record({ body: fc.constantFrom(...words.bytes), signatureInput: fc.constantFrom(...words.strings), signature: fc.string() }),
       })

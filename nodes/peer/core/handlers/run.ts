@@ -1,5 +1,5 @@
 import { AttachRequestSchema, ExecRequestSchema, LogsRequestSchema, TunnelRequestSchema } from "../../../../src/api/gen/cc/v1/cloud_pb.ts";
-import { type Caller, Channel, decodeBody, encodeJsonFrame, type FrameChannel, type StreamCall } from "../../../../src/api/index.ts";
+import { type Caller, Channel, type ContainerStreamCall, decodeBody, encodeJsonFrame, type FrameChannel } from "../../../../src/api/index.ts";
 import { CcError } from "../../../../src/base/index.ts";
 import { execFromRequest } from "../../../../src/containers/index.ts";
 import { containerIdOf, type PlacementOutcome } from "../../../../src/placement/index.ts";
@@ -8,16 +8,24 @@ import { serveExec } from "../../streams/exec.ts";
 import { type OutputParts, serveAttached, serveLogs } from "../../streams/output.ts";
 import { serveTunnel, type TunnelParts } from "../../streams/tunnel.ts";
 import type { AskAround } from "../ask-around.ts";
+import type { PeerStream } from "../images/serve-blobs.ts";
 import { type RunRead, readRun } from "../run-requests.ts";
 import { mustHaveVolumes } from "./find-volumes.ts";
 import type { HandlerParts, Some } from "./parts.ts";
 import { containerStreams } from "./streams.ts";
 import { toWritten } from "./writes.ts";
 
-export type RunHandlers = Some<"run"> & { readonly stream: (call: StreamCall, caller: Caller, channel: FrameChannel, signal: AbortSignal) => Promise<void> };
+export type RunHandlers = Some<"run"> & {
+  readonly stream: (call: ContainerStreamCall, caller: Caller, channel: FrameChannel, signal: AbortSignal) => Promise<void>;
+};
 
 /** Runs, and the byte streams of what runs, wherever it runs. */
-export function runHandlers(parts: HandlerParts, output: OutputParts, tunnels: Omit<TunnelParts, "board">, askAround: AskAround): RunHandlers {
+export function runHandlers(
+  parts: HandlerParts,
+  output: OutputParts,
+  { tunnels, between }: { readonly tunnels: Omit<TunnelParts, "board">; readonly between: Readonly<Record<string, PeerStream>> },
+  askAround: AskAround,
+): RunHandlers {
   const attachOf = (caller: Caller) => decodeBody(AttachRequestSchema, caller.signed.body);
   const execOf = (caller: Caller) => decodeBody(ExecRequestSchema, caller.signed.body);
   const tunnelOf = (caller: Caller) => decodeBody(TunnelRequestSchema, caller.signed.body);
@@ -55,6 +63,7 @@ export function runHandlers(parts: HandlerParts, output: OutputParts, tunnels: O
         serve: (id, caller, channel, signal) => serveTunnel({ ...tunnels, board: output.board }, id, tunnelOf(caller).port, channel, signal),
       },
     },
+    between,
     askAround,
   );
 

@@ -1,10 +1,12 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import type { Addressing } from "../../../../src/api/gen/cc/v1/cloud_pb.ts";
 import { type StreamOpen, StreamOpenSchema } from "../../../../src/api/gen/cc/v1/mesh_pb.ts";
-import { type Caller, Channel, encodeJsonFrame, type FrameChannel, isStreamCall, type StreamCall } from "../../../../src/api/index.ts";
+import { type Caller, Channel, type ContainerStreamCall, encodeJsonFrame, type FrameChannel } from "../../../../src/api/index.ts";
 import { asCcError, CcError, type ContainerId, isContainerId, type PeerId } from "../../../../src/base/index.ts";
+import type { FrameStream } from "../../../../src/mesh/index.ts";
 import { relay } from "../../streams/relay.ts";
 import type { AskAround } from "../ask-around.ts";
+import type { PeerStream } from "../images/serve-blobs.ts";
 import { catchUp } from "../seen.ts";
 import { withNotAsked } from "./item-error.ts";
 import type { HandlerParts } from "./parts.ts";
@@ -21,22 +23,29 @@ export type ContainerStream = {
 
 export type Streams = {
   /** To the container that the user named, wherever it is. */
-  toNamed(call: StreamCall, caller: Caller, channel: FrameChannel, signal: AbortSignal): Promise<void>;
+  toNamed(call: ContainerStreamCall, caller: Caller, channel: FrameChannel, signal: AbortSignal): Promise<void>;
   /** To a container whose host is known. */
-  toHolder(holder: PeerId, call: StreamCall, id: ContainerId, caller: Caller, channel: FrameChannel, signal: AbortSignal): Promise<void>;
+  toHolder(holder: PeerId, call: ContainerStreamCall, id: ContainerId, caller: Caller, channel: FrameChannel, signal: AbortSignal): Promise<void>;
 };
 
-/** Byte streams about containers: served here for those that are here, passed on with the user's own request for the others. */
-export function containerStreams(parts: HandlerParts, kinds: Readonly<Record<StreamCall, ContainerStream>>, askAround: AskAround): Streams {
+/**
+ * Byte streams about containers: served here for those that are here, passed on with the user's own request for the others.
+ * `between` are the streams that hosts open for themselves, by call.
+ */
+export function containerStreams(
+  parts: HandlerParts,
+  kinds: Readonly<Record<ContainerStreamCall, ContainerStream>>,
+  between: Readonly<Record<string, PeerStream>>,
+  askAround: AskAround,
+): Streams {
   const { mesh, view, liveness } = parts;
 
   mesh.handleStreams(async (opening, stream) => {
-    const { call, container, request } = readOpening(opening);
-    if (!isContainerId(container) || request === undefined || !isStreamCall(call)) throw new CcError("BAD_REQUEST", "this stream is none that a host opens");
+    const open = readOpening(opening);
+    const serveOpen = serving(open, stream);
     const gone = new AbortController();
     try {
-      const caller = await parts.authenticator.passedOn(call, request, stream.peer, "stream", container);
-      await serve(call, container, caller, stream, gone.signal);
+      await serveOpen(gone.signal);
     } catch (thrown) {
       // The accepting peer only carries frames: what went wrong has to be one.
       const error = asCcError(thrown);
@@ -47,14 +56,37 @@ export function containerStreams(parts: HandlerParts, kinds: Readonly<Record<Str
     }
   });
 
+  /** What an opening asks for. Throws BAD_REQUEST where it is none that a host sends. */
+  function serving(open: StreamOpen, stream: FrameStream): (signal: AbortSignal) => Promise<void> {
+    const own = Object.hasOwn(between, open.call) ? between[open.call] : undefined;
+    if (own !== undefined) return (signal) => own(open, stream, signal);
+    const { call, container, request } = open;
+    if (!isContainerId(container) || request === undefined || !isKind(call)) throw new CcError("BAD_REQUEST", "this stream is none that a host opens");
+    return async (signal) => {
+      const caller = await parts.authenticator.passedOn(call, request, stream.peer, "stream", container);
+      await serve(call, container, caller, stream, signal);
+    };
+  }
+
+  function isKind(call: string): call is ContainerStreamCall {
+    return Object.hasOwn(kinds, call);
+  }
+
   /** At the container's host. Which container it is the user says, not the peer in between. */
-  async function serve(call: StreamCall, id: ContainerId, caller: Caller, channel: FrameChannel, signal: AbortSignal): Promise<void> {
+  async function serve(call: ContainerStreamCall, id: ContainerId, caller: Caller, channel: FrameChannel, signal: AbortSignal): Promise<void> {
     const named = kinds[call].asked(caller).container;
     if (named !== id && named !== view.container(id)?.name) throw new CcError("UNAUTHENTICATED", `the request was signed for another container, ${named}`);
     return kinds[call].serve(id, caller, channel, signal);
   }
 
-  async function toHolder(holder: PeerId, call: StreamCall, id: ContainerId, caller: Caller, channel: FrameChannel, signal: AbortSignal): Promise<void> {
+  async function toHolder(
+    holder: PeerId,
+    call: ContainerStreamCall,
+    id: ContainerId,
+    caller: Caller,
+    channel: FrameChannel,
+    signal: AbortSignal,
+  ): Promise<void> {
     if (holder === parts.self) return serve(call, id, caller, channel, signal);
     const name = view.members().find((member) => member.peer === holder)?.name ?? holder;
     if (liveness.of(holder).standing === "unreachable")

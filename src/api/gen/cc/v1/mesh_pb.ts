@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file cc/v1/mesh.proto.
  */
 export const file_cc_v1_mesh: GenFile = /*@__PURE__*/
-  fileDesc("ChBjYy92MS9tZXNoLnByb3RvEgVjYy52MSIJCgdOb3RoaW5nIi0KB1JlY29yZHMSIgoGZnJhbWVzGAEgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUiGgoIUHV0UmVwbHkSDgoGc3RvcmVkGAEgASgNIswBCgtPYnNlcnZhdGlvbhIPCgd0aW1lX21zGAEgASgBEhQKDHN0YXJ0X251bWJlchgCIAEoARITCgtpbmNhcm5hdGlvbhgDIAEoARIgCghvcGluaW9ucxgEIAMoCzIOLmNjLnYxLk9waW5pb24SEQoJd2l0aGhvbGRzGAUgASgIEhwKFGhpZ2hlc3Rfb2ZfeW91cnNfa2V5GAYgASgJEh4KFmhpZ2hlc3Rfc3RhcnRfb2ZfeW91cnMYByABKAESDgoGZGlnZXN0GAggASgMIlQKB09waW5pb24SDAoEcGVlchgBIAEoCRIUCgxzdGFydF9udW1iZXIYAiABKAESEwoLaW5jYXJuYXRpb24YAyABKAESEAoIc2luY2VfbXMYBCABKAEiZwoQUmVjb25jaWxlTWVzc2FnZRIfCgZyYW5nZXMYASADKAsyDy5jYy52MS5LZXlSYW5nZRIiCgZmcmFtZXMYAiADKAsyEi5jYy52MS5SZWNvcmRGcmFtZRIOCgZ3YW50ZWQYAyADKAkicgoIS2V5UmFuZ2USDAoEZnJvbRgBIAEoCRIKCgJ0bxgCIAEoCRINCgVjb3VudBgDIAEoDRIOCgZkaWdlc3QYBCABKAwSHQoFaXRlbXMYBSADKAsyDi5jYy52MS5LZXlIYXNoEg4KBmxpc3RlZBgGIAEoCCIkCgdLZXlIYXNoEgsKA2tleRgBIAEoCRIMCgRoYXNoGAIgASgMIhwKDEZldGNoUmVxdWVzdBIMCgRrZXlzGAEgAygJIjwKEEFza0Fyb3VuZFJlcXVlc3QSDAoEa2luZBgBIAEoCRINCgVuYW1lcxgCIAMoCRILCgNpZHMYAyADKAkiNAoOQXNrQXJvdW5kUmVwbHkSIgoGZnJhbWVzGAEgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUitwEKCkJpZFJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIRCgljb250YWluZXIYAiABKAkSEQoJcmVxdWVzdGVyGAMgASgJEiUKB3JlcXVlc3QYBCABKAsyFC5jYy52MS5TaWduZWRSZXF1ZXN0Eg8KB2V4Y2x1ZGUYBSADKAkSEgoKc2VudF9hdF9tcxgGIAEoARIjCgd2b2x1bWVzGAcgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUiiQEKCkJpZE1lc3NhZ2USEgoKcmVxdWVzdF9pZBgBIAEoCRIgCgZhbnN3ZXIYAiABKAsyEC5jYy52MS5CaWRBbnN3ZXISFAoMdmFsaWRfZm9yX21zGAMgASgBEg4KBmhvbGRlchgEIAEoCRINCgVlcG9jaBgFIAEoDRIQCghvdGhlcl9pZBgGIAEoCSJSCgxBd2FyZFJlcXVlc3QSGwoFYXdhcmQYASABKAsyDC5jYy52MS5Bd2FyZBIlCgdyZXF1ZXN0GAIgASgLMhQuY2MudjEuU2lnbmVkUmVxdWVzdCKIAQoKQXdhcmRSZXBseRINCgV0YWtlbhgBIAEoCBIMCgRjb2RlGAIgASgJEg4KBnJlYXNvbhgDIAEoCRIWCg5zaWduZWRfZGVjbGluZRgEIAEoDBIRCglzaWduYXR1cmUYBSABKAwSIgoGZnJhbWVzGAYgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUiWAoMRGVjbGluZVRlcm1zEhEKCWNvbnRhaW5lchgBIAEoCRINCgVlcG9jaBgCIAEoDRIOCgZob2xkZXIYAyABKAkSFgoOZGVjbGluZWRfYXRfbXMYBCABKAEiVAoKU3RyZWFtT3BlbhIMCgRjYWxsGAEgASgJEiUKB3JlcXVlc3QYAiABKAsyFC5jYy52MS5TaWduZWRSZXF1ZXN0EhEKCWNvbnRhaW5lchgDIAEoCSI5Cg9Ib2xkTmFtZVJlcXVlc3QSDAoEa2luZBgBIAEoCRIMCgRuYW1lGAIgASgJEgoKAmlkGAMgASgJIlcKDUhvbGROYW1lUmVwbHkSEAoIdGFrZW5fYnkYASABKAkSEAoIaGVsZF9mb3IYAiABKAkSIgoGZnJhbWVzGAMgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUiRQoPSGFuZE92ZXJSZXF1ZXN0Eg4KBnZvbHVtZRgBIAEoCRIiCgVhd2FyZBgCIAEoCzITLmNjLnYxLkF3YXJkUmVxdWVzdCJRCg1IYW5kT3ZlclJlcGx5EgwKBGNvZGUYASABKAkSDgoGcmVhc29uGAIgASgJEiIKBmZyYW1lcxgDIAMoCzISLmNjLnYxLlJlY29yZEZyYW1lImkKC1ZvbHVtZXNTdGVwEiUKB3JlcXVlc3QYASABKAsyFC5jYy52MS5TaWduZWRSZXF1ZXN0Eg8KB3ZvbHVtZXMYAiADKAkSIgoGZnJhbWVzGAMgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUiWQoQVm9sdW1lc1N0ZXBSZXBseRIhCgdyZWZ1c2VkGAEgAygLMhAuY2MudjEuSXRlbUVycm9yEiIKBmZyYW1lcxgCIAMoCzISLmNjLnYxLlJlY29yZEZyYW1lIiUKElZvbHVtZVVzYWdlUmVxdWVzdBIPCgd2b2x1bWVzGAEgAygJIjkKEFZvbHVtZVVzYWdlUmVwbHkSJQoHdm9sdW1lcxgBIAMoCzIULmNjLnYxLlZvbHVtZVVzYWdlT2YiYAoNVm9sdW1lVXNhZ2VPZhIOCgZ2b2x1bWUYASABKAkSFwoKdXNlZF9ieXRlcxgCIAEoAUgAiAEBEhcKD2FsbG9jYXRlZF9ieXRlcxgDIAEoAUINCgtfdXNlZF9ieXRlcyJHCgpNZXRyaWNzQXNrEiUKB3JlcXVlc3QYASABKAsyFC5jYy52MS5TaWduZWRSZXF1ZXN0EhIKCmNvbnRhaW5lcnMYAiADKAkiPAoNTWV0cmljc0Fuc3dlchIrCgpjb250YWluZXJzGAEgAygLMhcuY2MudjEuQ29udGFpbmVyTWV0cmljczLeBgoETWVzaBIxCgdPYnNlcnZlEhIuY2MudjEuT2JzZXJ2YXRpb24aEi5jYy52MS5PYnNlcnZhdGlvbhItCgpQdXRSZWNvcmRzEg4uY2MudjEuUmVjb3JkcxoPLmNjLnYxLlB1dFJlcGx5Ej0KCVJlY29uY2lsZRIXLmNjLnYxLlJlY29uY2lsZU1lc3NhZ2UaFy5jYy52MS5SZWNvbmNpbGVNZXNzYWdlEjMKDEZldGNoUmVjb3JkcxITLmNjLnYxLkZldGNoUmVxdWVzdBoOLmNjLnYxLlJlY29yZHMSOwoJQXNrQXJvdW5kEhcuY2MudjEuQXNrQXJvdW5kUmVxdWVzdBoVLmNjLnYxLkFza0Fyb3VuZFJlcGx5EigKA0JpZBIRLmNjLnYxLkJpZE1lc3NhZ2UaDi5jYy52MS5Ob3RoaW5nEi4KBkFza0JpZBIRLmNjLnYxLkJpZFJlcXVlc3QaES5jYy52MS5CaWRNZXNzYWdlEjgKDkF3YXJkQ29udGFpbmVyEhMuY2MudjEuQXdhcmRSZXF1ZXN0GhEuY2MudjEuQXdhcmRSZXBseRI4CghIb2xkTmFtZRIWLmNjLnYxLkhvbGROYW1lUmVxdWVzdBoULmNjLnYxLkhvbGROYW1lUmVwbHkSPgoOSGFuZE92ZXJWb2x1bWUSFi5jYy52MS5IYW5kT3ZlclJlcXVlc3QaFC5jYy52MS5IYW5kT3ZlclJlcGx5EjoKC0hvbGRWb2x1bWVzEhIuY2MudjEuVm9sdW1lc1N0ZXAaFy5jYy52MS5Wb2x1bWVzU3RlcFJlcGx5EkAKEURlbGV0ZUhlbGRWb2x1bWVzEhIuY2MudjEuVm9sdW1lc1N0ZXAaFy5jYy52MS5Wb2x1bWVzU3RlcFJlcGx5Ej0KDlJlbGVhc2VWb2x1bWVzEhIuY2MudjEuVm9sdW1lc1N0ZXAaFy5jYy52MS5Wb2x1bWVzU3RlcFJlcGx5EkQKDkFza1ZvbHVtZVVzYWdlEhkuY2MudjEuVm9sdW1lVXNhZ2VSZXF1ZXN0GhcuY2MudjEuVm9sdW1lVXNhZ2VSZXBseRIyCgdNZXRyaWNzEhEuY2MudjEuTWV0cmljc0FzaxoULmNjLnYxLk1ldHJpY3NBbnN3ZXJiBnByb3RvMw", [file_cc_v1_cloud, file_cc_v1_records]);
+  fileDesc("ChBjYy92MS9tZXNoLnByb3RvEgVjYy52MSIJCgdOb3RoaW5nIi0KB1JlY29yZHMSIgoGZnJhbWVzGAEgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUiGgoIUHV0UmVwbHkSDgoGc3RvcmVkGAEgASgNIswBCgtPYnNlcnZhdGlvbhIPCgd0aW1lX21zGAEgASgBEhQKDHN0YXJ0X251bWJlchgCIAEoARITCgtpbmNhcm5hdGlvbhgDIAEoARIgCghvcGluaW9ucxgEIAMoCzIOLmNjLnYxLk9waW5pb24SEQoJd2l0aGhvbGRzGAUgASgIEhwKFGhpZ2hlc3Rfb2ZfeW91cnNfa2V5GAYgASgJEh4KFmhpZ2hlc3Rfc3RhcnRfb2ZfeW91cnMYByABKAESDgoGZGlnZXN0GAggASgMIlQKB09waW5pb24SDAoEcGVlchgBIAEoCRIUCgxzdGFydF9udW1iZXIYAiABKAESEwoLaW5jYXJuYXRpb24YAyABKAESEAoIc2luY2VfbXMYBCABKAEiZwoQUmVjb25jaWxlTWVzc2FnZRIfCgZyYW5nZXMYASADKAsyDy5jYy52MS5LZXlSYW5nZRIiCgZmcmFtZXMYAiADKAsyEi5jYy52MS5SZWNvcmRGcmFtZRIOCgZ3YW50ZWQYAyADKAkicgoIS2V5UmFuZ2USDAoEZnJvbRgBIAEoCRIKCgJ0bxgCIAEoCRINCgVjb3VudBgDIAEoDRIOCgZkaWdlc3QYBCABKAwSHQoFaXRlbXMYBSADKAsyDi5jYy52MS5LZXlIYXNoEg4KBmxpc3RlZBgGIAEoCCIkCgdLZXlIYXNoEgsKA2tleRgBIAEoCRIMCgRoYXNoGAIgASgMIhwKDEZldGNoUmVxdWVzdBIMCgRrZXlzGAEgAygJIjwKEEFza0Fyb3VuZFJlcXVlc3QSDAoEa2luZBgBIAEoCRINCgVuYW1lcxgCIAMoCRILCgNpZHMYAyADKAkiNAoOQXNrQXJvdW5kUmVwbHkSIgoGZnJhbWVzGAEgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUitwEKCkJpZFJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIRCgljb250YWluZXIYAiABKAkSEQoJcmVxdWVzdGVyGAMgASgJEiUKB3JlcXVlc3QYBCABKAsyFC5jYy52MS5TaWduZWRSZXF1ZXN0Eg8KB2V4Y2x1ZGUYBSADKAkSEgoKc2VudF9hdF9tcxgGIAEoARIjCgd2b2x1bWVzGAcgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUiiQEKCkJpZE1lc3NhZ2USEgoKcmVxdWVzdF9pZBgBIAEoCRIgCgZhbnN3ZXIYAiABKAsyEC5jYy52MS5CaWRBbnN3ZXISFAoMdmFsaWRfZm9yX21zGAMgASgBEg4KBmhvbGRlchgEIAEoCRINCgVlcG9jaBgFIAEoDRIQCghvdGhlcl9pZBgGIAEoCSJSCgxBd2FyZFJlcXVlc3QSGwoFYXdhcmQYASABKAsyDC5jYy52MS5Bd2FyZBIlCgdyZXF1ZXN0GAIgASgLMhQuY2MudjEuU2lnbmVkUmVxdWVzdCKIAQoKQXdhcmRSZXBseRINCgV0YWtlbhgBIAEoCBIMCgRjb2RlGAIgASgJEg4KBnJlYXNvbhgDIAEoCRIWCg5zaWduZWRfZGVjbGluZRgEIAEoDBIRCglzaWduYXR1cmUYBSABKAwSIgoGZnJhbWVzGAYgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUiWAoMRGVjbGluZVRlcm1zEhEKCWNvbnRhaW5lchgBIAEoCRINCgVlcG9jaBgCIAEoDRIOCgZob2xkZXIYAyABKAkSFgoOZGVjbGluZWRfYXRfbXMYBCABKAEiYgoKU3RyZWFtT3BlbhIMCgRjYWxsGAEgASgJEiUKB3JlcXVlc3QYAiABKAsyFC5jYy52MS5TaWduZWRSZXF1ZXN0EhEKCWNvbnRhaW5lchgDIAEoCRIMCgRibG9iGAQgASgJIjMKEEhhdmVCbG9ic1JlcXVlc3QSDwoHZGlnZXN0cxgBIAMoCRIOCgZpbWFnZXMYAiADKAkiMQoOSGF2ZUJsb2JzUmVwbHkSDwoHZGlnZXN0cxgBIAMoCRIOCgZpbWFnZXMYAiADKAkiVwoQSG9sZEltYWdlUmVxdWVzdBINCgVpbWFnZRgBIAEoCRIlCgdyZXF1ZXN0GAIgASgLMhQuY2MudjEuU2lnbmVkUmVxdWVzdBINCgVmZXRjaBgDIAEoCCIfCg5Ib2xkSW1hZ2VSZXBseRINCgV3aG9sZRgBIAEoCCITChFIb3N0SW1hZ2VzUmVxdWVzdCIzCg9Ib3N0SW1hZ2VzUmVwbHkSIAoGaW1hZ2VzGAEgAygLMhAuY2MudjEuSG9zdEltYWdlIlwKCUhvc3RJbWFnZRIOCgZkaWdlc3QYASABKAkSEgoKcmVmZXJlbmNlcxgCIAMoCRISCgpzaXplX2J5dGVzGAMgASgBEhcKD2xhc3RfdXNlZF9hdF9tcxgEIAEoASJLChFEcm9wSW1hZ2VzUmVxdWVzdBIPCgdkaWdlc3RzGAEgAygJEiUKB3JlcXVlc3QYAiABKAsyFC5jYy52MS5TaWduZWRSZXF1ZXN0IkQKD0Ryb3BJbWFnZXNSZXBseRIPCgdkcm9wcGVkGAEgAygJEiAKBmVycm9ycxgCIAMoCzIQLmNjLnYxLkl0ZW1FcnJvciI5Cg9Ib2xkTmFtZVJlcXVlc3QSDAoEa2luZBgBIAEoCRIMCgRuYW1lGAIgASgJEgoKAmlkGAMgASgJIlcKDUhvbGROYW1lUmVwbHkSEAoIdGFrZW5fYnkYASABKAkSEAoIaGVsZF9mb3IYAiABKAkSIgoGZnJhbWVzGAMgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUiRQoPSGFuZE92ZXJSZXF1ZXN0Eg4KBnZvbHVtZRgBIAEoCRIiCgVhd2FyZBgCIAEoCzITLmNjLnYxLkF3YXJkUmVxdWVzdCJRCg1IYW5kT3ZlclJlcGx5EgwKBGNvZGUYASABKAkSDgoGcmVhc29uGAIgASgJEiIKBmZyYW1lcxgDIAMoCzISLmNjLnYxLlJlY29yZEZyYW1lImkKC1ZvbHVtZXNTdGVwEiUKB3JlcXVlc3QYASABKAsyFC5jYy52MS5TaWduZWRSZXF1ZXN0Eg8KB3ZvbHVtZXMYAiADKAkSIgoGZnJhbWVzGAMgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUiWQoQVm9sdW1lc1N0ZXBSZXBseRIhCgdyZWZ1c2VkGAEgAygLMhAuY2MudjEuSXRlbUVycm9yEiIKBmZyYW1lcxgCIAMoCzISLmNjLnYxLlJlY29yZEZyYW1lIiUKElZvbHVtZVVzYWdlUmVxdWVzdBIPCgd2b2x1bWVzGAEgAygJIjkKEFZvbHVtZVVzYWdlUmVwbHkSJQoHdm9sdW1lcxgBIAMoCzIULmNjLnYxLlZvbHVtZVVzYWdlT2YiYAoNVm9sdW1lVXNhZ2VPZhIOCgZ2b2x1bWUYASABKAkSFwoKdXNlZF9ieXRlcxgCIAEoAUgAiAEBEhcKD2FsbG9jYXRlZF9ieXRlcxgDIAEoAUINCgtfdXNlZF9ieXRlcyJHCgpNZXRyaWNzQXNrEiUKB3JlcXVlc3QYASABKAsyFC5jYy52MS5TaWduZWRSZXF1ZXN0EhIKCmNvbnRhaW5lcnMYAiADKAkiPAoNTWV0cmljc0Fuc3dlchIrCgpjb250YWluZXJzGAEgAygLMhcuY2MudjEuQ29udGFpbmVyTWV0cmljczLYCAoETWVzaBIxCgdPYnNlcnZlEhIuY2MudjEuT2JzZXJ2YXRpb24aEi5jYy52MS5PYnNlcnZhdGlvbhItCgpQdXRSZWNvcmRzEg4uY2MudjEuUmVjb3JkcxoPLmNjLnYxLlB1dFJlcGx5Ej0KCVJlY29uY2lsZRIXLmNjLnYxLlJlY29uY2lsZU1lc3NhZ2UaFy5jYy52MS5SZWNvbmNpbGVNZXNzYWdlEjMKDEZldGNoUmVjb3JkcxITLmNjLnYxLkZldGNoUmVxdWVzdBoOLmNjLnYxLlJlY29yZHMSOwoJQXNrQXJvdW5kEhcuY2MudjEuQXNrQXJvdW5kUmVxdWVzdBoVLmNjLnYxLkFza0Fyb3VuZFJlcGx5EigKA0JpZBIRLmNjLnYxLkJpZE1lc3NhZ2UaDi5jYy52MS5Ob3RoaW5nEi4KBkFza0JpZBIRLmNjLnYxLkJpZFJlcXVlc3QaES5jYy52MS5CaWRNZXNzYWdlEjgKDkF3YXJkQ29udGFpbmVyEhMuY2MudjEuQXdhcmRSZXF1ZXN0GhEuY2MudjEuQXdhcmRSZXBseRI4CghIb2xkTmFtZRIWLmNjLnYxLkhvbGROYW1lUmVxdWVzdBoULmNjLnYxLkhvbGROYW1lUmVwbHkSPgoOSGFuZE92ZXJWb2x1bWUSFi5jYy52MS5IYW5kT3ZlclJlcXVlc3QaFC5jYy52MS5IYW5kT3ZlclJlcGx5EjoKC0hvbGRWb2x1bWVzEhIuY2MudjEuVm9sdW1lc1N0ZXAaFy5jYy52MS5Wb2x1bWVzU3RlcFJlcGx5EkAKEURlbGV0ZUhlbGRWb2x1bWVzEhIuY2MudjEuVm9sdW1lc1N0ZXAaFy5jYy52MS5Wb2x1bWVzU3RlcFJlcGx5Ej0KDlJlbGVhc2VWb2x1bWVzEhIuY2MudjEuVm9sdW1lc1N0ZXAaFy5jYy52MS5Wb2x1bWVzU3RlcFJlcGx5EkQKDkFza1ZvbHVtZVVzYWdlEhkuY2MudjEuVm9sdW1lVXNhZ2VSZXF1ZXN0GhcuY2MudjEuVm9sdW1lVXNhZ2VSZXBseRIyCgdNZXRyaWNzEhEuY2MudjEuTWV0cmljc0FzaxoULmNjLnYxLk1ldHJpY3NBbnN3ZXISOwoJSGF2ZUJsb2JzEhcuY2MudjEuSGF2ZUJsb2JzUmVxdWVzdBoVLmNjLnYxLkhhdmVCbG9ic1JlcGx5EjsKCUhvbGRJbWFnZRIXLmNjLnYxLkhvbGRJbWFnZVJlcXVlc3QaFS5jYy52MS5Ib2xkSW1hZ2VSZXBseRI+CgpIb3N0SW1hZ2VzEhguY2MudjEuSG9zdEltYWdlc1JlcXVlc3QaFi5jYy52MS5Ib3N0SW1hZ2VzUmVwbHkSPgoKRHJvcEltYWdlcxIYLmNjLnYxLkRyb3BJbWFnZXNSZXF1ZXN0GhYuY2MudjEuRHJvcEltYWdlc1JlcGx5YgZwcm90bzM", [file_cc_v1_cloud, file_cc_v1_records]);
 
 /**
  * @generated from message cc.v1.Nothing
@@ -523,7 +523,7 @@ export const DeclineTermsSchema: GenMessage<DeclineTerms> = /*@__PURE__*/
  */
 export type StreamOpen = Message<"cc.v1.StreamOpen"> & {
   /**
-   * Logs | Attach | Run
+   * Logs | Attach | Run, with request and container; Blob, with blob
    *
    * @generated from field: string call = 1;
    */
@@ -538,6 +538,13 @@ export type StreamOpen = Message<"cc.v1.StreamOpen"> & {
    * @generated from field: string container = 3;
    */
   container: string;
+
+  /**
+   * digest
+   *
+   * @generated from field: string blob = 4;
+   */
+  blob: string;
 };
 
 /**
@@ -546,6 +553,219 @@ export type StreamOpen = Message<"cc.v1.StreamOpen"> & {
  */
 export const StreamOpenSchema: GenMessage<StreamOpen> = /*@__PURE__*/
   messageDesc(file_cc_v1_mesh, 16);
+
+/**
+ * @generated from message cc.v1.HaveBlobsRequest
+ */
+export type HaveBlobsRequest = Message<"cc.v1.HaveBlobsRequest"> & {
+  /**
+   * at most 1,024
+   *
+   * @generated from field: repeated string digests = 1;
+   */
+  digests: string[];
+
+  /**
+   * manifests or indexes, at most 64
+   *
+   * @generated from field: repeated string images = 2;
+   */
+  images: string[];
+};
+
+/**
+ * Describes the message cc.v1.HaveBlobsRequest.
+ * Use `create(HaveBlobsRequestSchema)` to create a new message.
+ */
+export const HaveBlobsRequestSchema: GenMessage<HaveBlobsRequest> = /*@__PURE__*/
+  messageDesc(file_cc_v1_mesh, 17);
+
+/**
+ * @generated from message cc.v1.HaveBlobsReply
+ */
+export type HaveBlobsReply = Message<"cc.v1.HaveBlobsReply"> & {
+  /**
+   * of those asked
+   *
+   * @generated from field: repeated string digests = 1;
+   */
+  digests: string[];
+
+  /**
+   * that are here with all that they name
+   *
+   * @generated from field: repeated string images = 2;
+   */
+  images: string[];
+};
+
+/**
+ * Describes the message cc.v1.HaveBlobsReply.
+ * Use `create(HaveBlobsReplySchema)` to create a new message.
+ */
+export const HaveBlobsReplySchema: GenMessage<HaveBlobsReply> = /*@__PURE__*/
+  messageDesc(file_cc_v1_mesh, 18);
+
+/**
+ * @generated from message cc.v1.HoldImageRequest
+ */
+export type HoldImageRequest = Message<"cc.v1.HoldImageRequest"> & {
+  /**
+   * mesh/NAME@sha256:...
+   *
+   * @generated from field: string image = 1;
+   */
+  image: string;
+
+  /**
+   * The Push that a user signed; a host that was shown it holds the image when it is asked to within hours. Without one,
+   * a live container of the callee's own records has to name the image.
+   *
+   * @generated from field: cc.v1.SignedRequest request = 2;
+   */
+  request?: SignedRequest | undefined;
+
+  /**
+   * bring it here now: answered when it is whole on the disk
+   *
+   * @generated from field: bool fetch = 3;
+   */
+  fetch: boolean;
+};
+
+/**
+ * Describes the message cc.v1.HoldImageRequest.
+ * Use `create(HoldImageRequestSchema)` to create a new message.
+ */
+export const HoldImageRequestSchema: GenMessage<HoldImageRequest> = /*@__PURE__*/
+  messageDesc(file_cc_v1_mesh, 19);
+
+/**
+ * @generated from message cc.v1.HoldImageReply
+ */
+export type HoldImageReply = Message<"cc.v1.HoldImageReply"> & {
+  /**
+   * @generated from field: bool whole = 1;
+   */
+  whole: boolean;
+};
+
+/**
+ * Describes the message cc.v1.HoldImageReply.
+ * Use `create(HoldImageReplySchema)` to create a new message.
+ */
+export const HoldImageReplySchema: GenMessage<HoldImageReply> = /*@__PURE__*/
+  messageDesc(file_cc_v1_mesh, 20);
+
+/**
+ * @generated from message cc.v1.HostImagesRequest
+ */
+export type HostImagesRequest = Message<"cc.v1.HostImagesRequest"> & {
+};
+
+/**
+ * Describes the message cc.v1.HostImagesRequest.
+ * Use `create(HostImagesRequestSchema)` to create a new message.
+ */
+export const HostImagesRequestSchema: GenMessage<HostImagesRequest> = /*@__PURE__*/
+  messageDesc(file_cc_v1_mesh, 21);
+
+/**
+ * @generated from message cc.v1.HostImagesReply
+ */
+export type HostImagesReply = Message<"cc.v1.HostImagesReply"> & {
+  /**
+   * @generated from field: repeated cc.v1.HostImage images = 1;
+   */
+  images: HostImage[];
+};
+
+/**
+ * Describes the message cc.v1.HostImagesReply.
+ * Use `create(HostImagesReplySchema)` to create a new message.
+ */
+export const HostImagesReplySchema: GenMessage<HostImagesReply> = /*@__PURE__*/
+  messageDesc(file_cc_v1_mesh, 22);
+
+/**
+ * @generated from message cc.v1.HostImage
+ */
+export type HostImage = Message<"cc.v1.HostImage"> & {
+  /**
+   * @generated from field: string digest = 1;
+   */
+  digest: string;
+
+  /**
+   * @generated from field: repeated string references = 2;
+   */
+  references: string[];
+
+  /**
+   * @generated from field: double size_bytes = 3;
+   */
+  sizeBytes: number;
+
+  /**
+   * @generated from field: double last_used_at_ms = 4;
+   */
+  lastUsedAtMs: number;
+};
+
+/**
+ * Describes the message cc.v1.HostImage.
+ * Use `create(HostImageSchema)` to create a new message.
+ */
+export const HostImageSchema: GenMessage<HostImage> = /*@__PURE__*/
+  messageDesc(file_cc_v1_mesh, 23);
+
+/**
+ * @generated from message cc.v1.DropImagesRequest
+ */
+export type DropImagesRequest = Message<"cc.v1.DropImagesRequest"> & {
+  /**
+   * @generated from field: repeated string digests = 1;
+   */
+  digests: string[];
+
+  /**
+   * the RemoveImages that a user signed
+   *
+   * @generated from field: cc.v1.SignedRequest request = 2;
+   */
+  request?: SignedRequest | undefined;
+};
+
+/**
+ * Describes the message cc.v1.DropImagesRequest.
+ * Use `create(DropImagesRequestSchema)` to create a new message.
+ */
+export const DropImagesRequestSchema: GenMessage<DropImagesRequest> = /*@__PURE__*/
+  messageDesc(file_cc_v1_mesh, 24);
+
+/**
+ * @generated from message cc.v1.DropImagesReply
+ */
+export type DropImagesReply = Message<"cc.v1.DropImagesReply"> & {
+  /**
+   * @generated from field: repeated string dropped = 1;
+   */
+  dropped: string[];
+
+  /**
+   * in use here
+   *
+   * @generated from field: repeated cc.v1.ItemError errors = 2;
+   */
+  errors: ItemError[];
+};
+
+/**
+ * Describes the message cc.v1.DropImagesReply.
+ * Use `create(DropImagesReplySchema)` to create a new message.
+ */
+export const DropImagesReplySchema: GenMessage<DropImagesReply> = /*@__PURE__*/
+  messageDesc(file_cc_v1_mesh, 25);
 
 /**
  * @generated from message cc.v1.HoldNameRequest
@@ -576,7 +796,7 @@ export type HoldNameRequest = Message<"cc.v1.HoldNameRequest"> & {
  * Use `create(HoldNameRequestSchema)` to create a new message.
  */
 export const HoldNameRequestSchema: GenMessage<HoldNameRequest> = /*@__PURE__*/
-  messageDesc(file_cc_v1_mesh, 17);
+  messageDesc(file_cc_v1_mesh, 26);
 
 /**
  * @generated from message cc.v1.HoldNameReply
@@ -609,7 +829,7 @@ export type HoldNameReply = Message<"cc.v1.HoldNameReply"> & {
  * Use `create(HoldNameReplySchema)` to create a new message.
  */
 export const HoldNameReplySchema: GenMessage<HoldNameReply> = /*@__PURE__*/
-  messageDesc(file_cc_v1_mesh, 18);
+  messageDesc(file_cc_v1_mesh, 27);
 
 /**
  * @generated from message cc.v1.HandOverRequest
@@ -633,7 +853,7 @@ export type HandOverRequest = Message<"cc.v1.HandOverRequest"> & {
  * Use `create(HandOverRequestSchema)` to create a new message.
  */
 export const HandOverRequestSchema: GenMessage<HandOverRequest> = /*@__PURE__*/
-  messageDesc(file_cc_v1_mesh, 19);
+  messageDesc(file_cc_v1_mesh, 28);
 
 /**
  * @generated from message cc.v1.HandOverReply
@@ -664,7 +884,7 @@ export type HandOverReply = Message<"cc.v1.HandOverReply"> & {
  * Use `create(HandOverReplySchema)` to create a new message.
  */
 export const HandOverReplySchema: GenMessage<HandOverReply> = /*@__PURE__*/
-  messageDesc(file_cc_v1_mesh, 20);
+  messageDesc(file_cc_v1_mesh, 29);
 
 /**
  * @generated from message cc.v1.VolumesStep
@@ -697,7 +917,7 @@ export type VolumesStep = Message<"cc.v1.VolumesStep"> & {
  * Use `create(VolumesStepSchema)` to create a new message.
  */
 export const VolumesStepSchema: GenMessage<VolumesStep> = /*@__PURE__*/
-  messageDesc(file_cc_v1_mesh, 21);
+  messageDesc(file_cc_v1_mesh, 30);
 
 /**
  * @generated from message cc.v1.VolumesStepReply
@@ -721,7 +941,7 @@ export type VolumesStepReply = Message<"cc.v1.VolumesStepReply"> & {
  * Use `create(VolumesStepReplySchema)` to create a new message.
  */
 export const VolumesStepReplySchema: GenMessage<VolumesStepReply> = /*@__PURE__*/
-  messageDesc(file_cc_v1_mesh, 22);
+  messageDesc(file_cc_v1_mesh, 31);
 
 /**
  * @generated from message cc.v1.VolumeUsageRequest
@@ -738,7 +958,7 @@ export type VolumeUsageRequest = Message<"cc.v1.VolumeUsageRequest"> & {
  * Use `create(VolumeUsageRequestSchema)` to create a new message.
  */
 export const VolumeUsageRequestSchema: GenMessage<VolumeUsageRequest> = /*@__PURE__*/
-  messageDesc(file_cc_v1_mesh, 23);
+  messageDesc(file_cc_v1_mesh, 32);
 
 /**
  * @generated from message cc.v1.VolumeUsageReply
@@ -755,7 +975,7 @@ export type VolumeUsageReply = Message<"cc.v1.VolumeUsageReply"> & {
  * Use `create(VolumeUsageReplySchema)` to create a new message.
  */
 export const VolumeUsageReplySchema: GenMessage<VolumeUsageReply> = /*@__PURE__*/
-  messageDesc(file_cc_v1_mesh, 24);
+  messageDesc(file_cc_v1_mesh, 33);
 
 /**
  * @generated from message cc.v1.VolumeUsageOf
@@ -782,7 +1002,7 @@ export type VolumeUsageOf = Message<"cc.v1.VolumeUsageOf"> & {
  * Use `create(VolumeUsageOfSchema)` to create a new message.
  */
 export const VolumeUsageOfSchema: GenMessage<VolumeUsageOf> = /*@__PURE__*/
-  messageDesc(file_cc_v1_mesh, 25);
+  messageDesc(file_cc_v1_mesh, 34);
 
 /**
  * @generated from message cc.v1.MetricsAsk
@@ -806,7 +1026,7 @@ export type MetricsAsk = Message<"cc.v1.MetricsAsk"> & {
  * Use `create(MetricsAskSchema)` to create a new message.
  */
 export const MetricsAskSchema: GenMessage<MetricsAsk> = /*@__PURE__*/
-  messageDesc(file_cc_v1_mesh, 26);
+  messageDesc(file_cc_v1_mesh, 35);
 
 /**
  * @generated from message cc.v1.MetricsAnswer
@@ -823,7 +1043,7 @@ export type MetricsAnswer = Message<"cc.v1.MetricsAnswer"> & {
  * Use `create(MetricsAnswerSchema)` to create a new message.
  */
 export const MetricsAnswerSchema: GenMessage<MetricsAnswer> = /*@__PURE__*/
-  messageDesc(file_cc_v1_mesh, 27);
+  messageDesc(file_cc_v1_mesh, 36);
 
 /**
  * @generated from service cc.v1.Mesh
@@ -968,6 +1188,40 @@ export const Mesh: GenService<{
     methodKind: "unary";
     input: typeof MetricsAskSchema;
     output: typeof MetricsAnswerSchema;
+  },
+  /**
+   * @generated from rpc cc.v1.Mesh.HaveBlobs
+   */
+  haveBlobs: {
+    methodKind: "unary";
+    input: typeof HaveBlobsRequestSchema;
+    output: typeof HaveBlobsReplySchema;
+  },
+  /**
+   * be a second host of an uploaded image
+   *
+   * @generated from rpc cc.v1.Mesh.HoldImage
+   */
+  holdImage: {
+    methodKind: "unary";
+    input: typeof HoldImageRequestSchema;
+    output: typeof HoldImageReplySchema;
+  },
+  /**
+   * @generated from rpc cc.v1.Mesh.HostImages
+   */
+  hostImages: {
+    methodKind: "unary";
+    input: typeof HostImagesRequestSchema;
+    output: typeof HostImagesReplySchema;
+  },
+  /**
+   * @generated from rpc cc.v1.Mesh.DropImages
+   */
+  dropImages: {
+    methodKind: "unary";
+    input: typeof DropImagesRequestSchema;
+    output: typeof DropImagesReplySchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_cc_v1_mesh, 0);
