@@ -3,7 +3,7 @@ import { chown, cp, mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { makeScene, newId, outputOf, type Scene } from "../../host/containers/harness.ts";
-import { newVolume } from "../../host/volumes/volume-contract.ts";
+import { newVolume } from "../../host/volumes/new-ids.ts";
 import type { Cleanup } from "../cleanup.ts";
 import { number, type Result } from "../report.ts";
 import { median, turnOrder } from "../statistics.ts";

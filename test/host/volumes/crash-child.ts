@@ -1,6 +1,6 @@
 import { createShellHelper } from "../../../src/host/index.ts";
 import { makeLoopScene, writeSynced } from "./harness.ts";
-import type { newUser, newVolume } from "./volume-contract.ts";
+import type { newUser, newVolume } from "./new-ids.ts";
 
 /**
  * A peer that will be killed: for `ID USER` on its standard input it takes a volume through its life again and again, a

@@ -6,7 +6,8 @@ import t, { type Test } from "tap";
 import type { VolumeId } from "../../../src/base/index.ts";
 import { mountsIn } from "../../../src/host/index.ts";
 import { type LoopScene, loopsIn, makeLoopScene } from "./harness.ts";
-import { codeOf, MIB, newUser, newVolume } from "./volume-contract.ts";
+import { newUser, newVolume } from "./new-ids.ts";
+import { codeOf, MIB } from "./volume-contract.ts";
 
 const MOMENTS = Number(process.env["CRASH_MOMENTS"] ?? 4);
 

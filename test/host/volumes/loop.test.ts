@@ -7,7 +7,8 @@ import { asCcError, type Logger, silentLogger, type VolumeId } from "../../../sr
 import { systemClock } from "../../../src/host/index.ts";
 import { createVolumeService, type VolumeDriver } from "../../../src/volumes/index.ts";
 import { allocated, command, type LoopScene, loopsIn, makeLoopScene, writeSynced } from "./harness.ts";
-import { codeOf, describeVolumeDriver, MIB, newUser, newVolume } from "./volume-contract.ts";
+import { newUser, newVolume } from "./new-ids.ts";
+import { codeOf, describeVolumeDriver, MIB } from "./volume-contract.ts";
 
 describeVolumeDriver("loop", () => makeLoopScene());
 

@@ -1,7 +1,7 @@
 import t, { type Test } from "tap";
-import { asCcError, base32, type ContainerId, type VolumeId } from "../../../src/base/index.ts";
-import { systemRandom } from "../../../src/host/index.ts";
+import { asCcError } from "../../../src/base/index.ts";
 import type { VolumeDriver } from "../../../src/volumes/index.ts";
+import { newUser, newVolume } from "./new-ids.ts";
 
 /** What a driver needs to be held to the contract of VolumeDriver. */
 export type VolumesUnderTest = {
@@ -21,8 +21,6 @@ export type VolumesUnderTest = {
 };
 
 export const MIB = 1024 ** 2;
-export const newVolume = (): VolumeId => `v${base32(systemRandom.bytes(13)).slice(0, 20)}` as VolumeId;
-export const newUser = (): ContainerId => `c${base32(systemRandom.bytes(13)).slice(0, 20)}` as ContainerId;
 
 export async function codeOf(work: Promise<unknown>): Promise<string> {
   return work.then(
