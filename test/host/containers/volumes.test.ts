@@ -5,7 +5,8 @@ import { asCcError, type ContainerId, type VolumeId } from "../../../src/base/in
 import type { CrunConmon, VolumeMount } from "../../../src/containers/index.ts";
 import type { ImageOnHost } from "../../../src/images/index.ts";
 import { loopsIn } from "../volumes/harness.ts";
-import { MIB, newVolume } from "../volumes/new-ids.ts";
+import { newVolume } from "../volumes/new-ids.ts";
+import { MIB } from "../volumes/volume-contract.ts";
 import { leftovers, makeScene, newId, outputOf, runShell, type Scene } from "./harness.ts";
 
 let scene: Scene;
