@@ -2,7 +2,7 @@ import { AttachRequestSchema, ExecRequestSchema, LogsRequestSchema, TunnelReques
 import { type Caller, Channel, type ContainerStreamCall, decodeBody, encodeJsonFrame, type FrameChannel } from "../../../../src/api/index.ts";
 import { CcError } from "../../../../src/base/index.ts";
 import { execFromRequest } from "../../../../src/containers/index.ts";
-import { containerIdOf, type PlacementOutcome } from "../../../../src/placement/index.ts";
+import { containerIdOf, type NotPlaced, type PlacementOutcome } from "../../../../src/placement/index.ts";
 import { must } from "../../founding.ts";
 import { serveExec } from "../../streams/exec.ts";
 import { type OutputParts, serveAttached, serveLogs } from "../../streams/output.ts";
@@ -74,11 +74,21 @@ export function runHandlers(
     return parts.placement.requester.place(asked, caller.signed, signal);
   };
 
+  /**
+   * Every host that may take it started after the signed time, whatever this peer made of that: with the time of here, and from
+   * its next second on, the user's side signs once more.
+   */
+  const refusalOf = ({ code, message }: NotPlaced, details: Readonly<Record<string, string>>): CcError => {
+    const nowMs = parts.clock.nowMs();
+    const signAgain = code === "CLOCK_SKEW" ? { timeMs: String(nowMs), notBeforeS: String(Math.floor(nowMs / 1_000) + 1) } : {};
+    return new CcError(code, message, { details: { ...details, ...signAgain } });
+  };
+
   return {
     run: async (_request, { caller, signal }) => {
       const read = must(readRun(caller.signed));
       const outcome = await placed(read, caller, signal);
-      if (!outcome.ok) throw new CcError(outcome.code, outcome.message, read.explain ? { details: { answers: JSON.stringify(outcome.answers) } } : {});
+      if (!outcome.ok) throw refusalOf(outcome, read.explain ? { answers: JSON.stringify(outcome.answers) } : {});
       return {
         id: outcome.id,
         host: outcome.holding.holder,
@@ -98,7 +108,7 @@ export function runHandlers(
     const read = must(readRun(caller.signed));
     const outcome = await placed(read, caller, signal);
     if (read.explain) await channel.send(encodeJsonFrame(Channel.event, { type: "explain", answers: outcome.answers }));
-    if (!outcome.ok) throw new CcError(outcome.code, outcome.message);
+    if (!outcome.ok) throw refusalOf(outcome, {});
     const { holder } = outcome.holding;
     await channel.send(
       encodeJsonFrame(Channel.event, {
