@@ -1,4 +1,4 @@
-import { eventually, type Outcome, withLab } from "./lab.ts";
+import { eventually, type Outcome, withLab } from "../e2e/lab.ts";
 
 type Container = { readonly id: string; readonly phase: string; readonly host: string; readonly memoryBytes: number };
 type Amount = { readonly memoryBytes?: number; readonly diskBytes?: number };

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Test } from "tap";
-import { eventually, withLab } from "./lab.ts";
+import { eventually, withLab } from "../e2e/lab.ts";
 
 type Container = { readonly id: string; readonly phase: string; readonly hostName: string; readonly startedAtMs: number };
 const HOSTS = [1, 2, 3];
@@ -83,7 +83,7 @@ withLab("stores that are damaged, disks that are full", { hosts: 3, zones: "a,a,
     const acknowledged = [await runsAt(3), await runsAt(3), await runsAt(1)];
 
     const other = await lab.bigImage("other", 1024 ** 2);
-    t.match(await lab.cc(["run", "--host", "h3", "--image", other, "sleep", "1"]), { code: 125, stderr: /NO_ROOM.*does not fit on the disk of this host/ });
+    t.match(await lab.cc(["run", "--host", "h3", "--image", other, "sleep", "1"]), { code: 125, stderr: /NO_ROOM.*disk of this host/ });
 
     t.match(await lab.on(3, "sh", "-c", `dd if=/dev/zero of=${data(3)}/fill bs=64k; true`), { code: 0 });
     const outcomes: string[] = [];

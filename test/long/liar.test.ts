@@ -5,7 +5,7 @@ import { hostOf, layoutOf } from "../../nodes/lab/layout.ts";
 import { readCgroupRoots, startProgram } from "../../nodes/lab/machine.ts";
 import { enterHost } from "../../nodes/lab/scripts.ts";
 import { requireState } from "../../nodes/lab/state-file.ts";
-import { eventually, type TestLab, withLab } from "./lab.ts";
+import { eventually, type TestLab, withLab } from "../e2e/lab.ts";
 import type { Lies } from "./liar-hooks.ts";
 
 type Container = { readonly id: string; readonly name: string; readonly phase: string; readonly env: Readonly<Record<string, string>> };
