@@ -2,7 +2,7 @@ import { parseArgs } from "node:util";
 import { runSeeded } from "./seeded.ts";
 
 const USAGE = `usage: npm run simulate -- [--hosts N] [--seed N] [--minutes N]     one world, its history printed
-       npm run simulate -- --seeds N [--from N] [--hosts N]               many worlds, failures printed`;
+       npm run simulate -- --seeds N [--from N]... [--hosts N]            many worlds (so many from each), failures printed`;
 const TAIL = 60;
 /** Each has a stream of random numbers of its own, and there are 48 for hosts. */
 const HOSTS_MAX = 40;
@@ -12,7 +12,7 @@ const OPTIONS = {
   seed: { type: "string" },
   minutes: { type: "string" },
   seeds: { type: "string" },
-  from: { type: "string" },
+  from: { type: "string", multiple: true },
   help: { type: "boolean" },
 } as const;
 
@@ -35,9 +35,12 @@ if (values.help === true) {
   process.exit(0);
 }
 
-function amount(name: "hosts" | "seed" | "minutes" | "seeds" | "from"): number | undefined {
+function amount(name: "hosts" | "seed" | "minutes" | "seeds"): number | undefined {
   const text = values[name];
-  if (text === undefined) return undefined;
+  return text === undefined ? undefined : numberIn(name, text);
+}
+
+function numberIn(name: string, text: string): number {
   const isWhole = /^[1-9]\d{0,8}$/.test(text);
   if (!isWhole && !(name === "minutes" && /^\d{1,4}\.\d{1,4}$/.test(text) && Number(text) > 0))
     refuse(`--${name} ${text}: ${name === "minutes" ? "minutes above 0 are" : "a whole number from 1 on is"} needed`);
@@ -71,11 +74,11 @@ async function main(): Promise<void> {
     if (world.violations.length > 0) process.exitCode = 1;
     return;
   }
-  const from = amount("from") ?? 1;
+  const chosen = (values.from ?? ["1"]).flatMap((text) => Array.from({ length: seeds }, (_, at) => numberIn("from", text) + at));
   // Refusals are errors too, thousands of them: whoever wants to see where one came from looks at its seed alone.
   Error.stackTraceLimit = 2;
   let failed = 0;
-  for (let seed = from; seed < from + seeds; seed += 1) {
+  for (const seed of chosen) {
     current.seed = seed;
     const world = await runSeeded({ ...common, seed });
     const [first] = world.violations;
@@ -85,7 +88,7 @@ async function main(): Promise<void> {
     console.log(`seed ${seed}: ${first.invariant}: ${first.text}\n  npm run simulate -- --seed ${seed}`);
     if (failed <= 1) for (const line of world.history.tail(TAIL)) console.log(`    ${line}`);
   }
-  console.log(`${seeds - failed} seeds passed, ${failed} failed`);
+  console.log(`${chosen.length - failed} seeds passed, ${failed} failed`);
 }
 
 await main();
