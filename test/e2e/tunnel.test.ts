@@ -176,12 +176,13 @@ withLab("tunnels to containers", { hosts: 3, zones: "a,a,a" }, async (t, lab) =>
     const block = Buffer.alloc(MIB, 1);
     for (const socket of deaf) {
       socket.write("deaf\n");
-      for (let at = 0; at < 8; at += 1) socket.write(block);
+      for (let at = 0; at < 16; at += 1) socket.write(block);
     }
     await new Promise((resolve) => setTimeout(resolve, 1_000));
     t.equal(await download(local, 8 * MIB), sumOf(8 * MIB), "another connection is served meanwhile");
     const waiting = deaf.reduce((sum, socket) => sum + socket.writableLength, 0);
-    t.ok(waiting > 20 * MIB, `${Math.round(waiting / MIB)} of 160 MiB were not taken from who sends`);
+    // The kernel takes some megabytes a connection by itself.
+    t.ok(waiting > 100 * MIB, `${Math.round(waiting / MIB)} of 320 MiB were not taken from who sends`);
     for (const [at, [name, pid]] of Object.entries(pids).entries()) {
       const grownMib = (residentKib(pid) - (before[at] ?? 0)) / 1024;
       t.comment(`${name}: ${Math.round(residentKib(pid) / 1024)} MiB resident, ${Math.round(grownMib)} more than before`);

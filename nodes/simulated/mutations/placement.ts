@@ -25,8 +25,8 @@ export const PLACEMENT_MUTATIONS: readonly Mutation[] = [
     patches: [
       {
         file: "src/api/client.ts",
-        find: "signBody(call, peer, { ...token, ...body, ...asked })",
-        replace: "signBody(call, peer, { ...token, ...body, ...asked, ...(isWrite ? { token: newToken() } : {}) })",
+        find: "signBody(call, peer, body)",
+        replace: "signBody(call, peer, { ...body, ...(isWrite ? { token: newToken() } : {}) })",
       },
     ],
   },
@@ -145,7 +145,7 @@ export const PLACEMENT_MUTATIONS: readonly Mutation[] = [
   {
     name: "every unknown id is asked around anew",
     hazard: "ask-storm",
-    patches: [{ file: "nodes/peer/core/ask-around.ts", find: "filter((item) => !rounds.has(item));", replace: 'filter((item) => item !== "");' }],
+    patches: [{ file: "nodes/peer/core/ask-around.ts", find: "filter((item) => !rounds.has(roundOf(item)));", replace: 'filter((item) => item !== "");' }],
   },
   {
     name: "an award is taken without a look at the room",

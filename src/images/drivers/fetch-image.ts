@@ -121,6 +121,8 @@ async function unpackAsTheyArrive(pull: Pull, plan: PullPlan, copied: Promise<vo
   const done = new Map<LayerPlan, Unpacked>();
   const waiting = new Set(missing);
   const running = new Set<Promise<void>>();
+  // Kept, since one may fail while nobody waits for it.
+  const failures: unknown[] = [];
   const stop = new AbortController();
   const signal = AbortSignal.any([pull.signal, stop.signal]);
   const sizes = new Map(missing.map(({ blob }) => [hexOf(blob.digest), blob.sizeBytes]));
@@ -142,19 +144,23 @@ async function unpackAsTheyArrive(pull: Pull, plan: PullPlan, copied: Promise<vo
   try {
     while (waiting.size > 0 || running.size > 0) {
       signal.throwIfAborted();
+      if (failures.length > 0) throw failures[0];
       const wasLast = copyEnded;
       const here = new Set(await readdir(arrived));
       for (const layer of waiting) {
         if (running.size >= tools.unpacks) break;
         if (!here.has(hexOf(layer.blob.digest))) continue;
         waiting.delete(layer);
-        const work: Promise<void> = unpack(layer).finally(() => running.delete(work));
+        const work: Promise<void> = unpack(layer)
+          .catch((error: unknown) => void failures.push(error))
+          .finally(() => running.delete(work));
         running.add(work);
       }
       if (wasLast && running.size === 0 && waiting.size > 0) throw new CcError("INTERNAL", "skopeo ended well without a layer that it should have fetched");
       await watch(running.size > 0 || copyEnded);
       if (waiting.size > 0 || running.size > 0) await Promise.race([...running, ...(copyEnded ? [] : [ended]), sleep(pull.tools.clock, LOOK_MS, signal)]);
     }
+    if (failures.length > 0) throw failures[0];
     return done;
   } catch (error) {
     stop.abort(error);

@@ -3,8 +3,8 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { layoutOf } from "../../nodes/lab/layout.ts";
-import { eventually, type TestLab, withLab } from "./lab.ts";
-import { newTraces, readTraces } from "./traces.ts";
+import { eventually, type TestLab, withLab } from "../e2e/lab.ts";
+import { newTraces, readTraces } from "../e2e/traces.ts";
 
 type Container = { readonly id: string; readonly phase: string; readonly name: string };
 type Ended = { readonly code: number | null; readonly signal: NodeJS.Signals | null; readonly stdout: string; readonly stderr: string };
