@@ -1,6 +1,6 @@
 import type { ChildProcess } from "node:child_process";
 import { hash } from "node:crypto";
-import { eventually, withLab } from "./lab.ts";
+import { eventually, withLab } from "../e2e/lab.ts";
 
 type Container = {
   readonly id: string;
