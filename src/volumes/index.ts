@@ -18,8 +18,9 @@
  * devices free themselves with their last mount, also when the peer was killed in between); direct I/O (a quarter of the fsyncs).
  */
 export * from "./driver.ts";
+export type { VolumeFiles, VolumeHolderParts } from "./holder-parts.ts";
 export * from "./size.ts";
 export * from "./standing.ts";
 export * from "./superblock.ts";
-export { type VolumeFiles, VolumeHolder, type VolumeHolderParts } from "./volume-holder.ts";
+export { VolumeHolder } from "./volume-holder.ts";
 export * from "./volume-service.ts";

@@ -1,49 +1,20 @@
 import type { AwardRequest } from "../api/gen/cc/v1/mesh_pb.ts";
 import type { RecordFrame } from "../api/gen/cc/v1/records_pb.ts";
-import {
-  asCcError,
-  CcError,
-  type Clock,
-  type ContainerId,
-  isVolumeId,
-  type Logger,
-  ok,
-  type PeerId,
-  type Result,
-  refuse,
-  sleep,
-  type VolumeId,
-} from "../base/index.ts";
-import type { Signer, Verifier } from "../identity/index.ts";
-import type { Mesh } from "../mesh/index.ts";
-import { openAward, type RunRequests, type VolumesHere, volumeUsesHere } from "../placement/index.ts";
-import { type Draft, parseRecordKey, type Replica, type StoredRecord, type View, type Written } from "../state/index.ts";
+import { asCcError, CcError, type ContainerId, isVolumeId, ok, type PeerId, type Result, refuse, sleep, type VolumeId } from "../base/index.ts";
+import { openAward, type VolumesHere, volumeUsesHere } from "../placement/index.ts";
+import { type Draft, parseRecordKey, type StoredRecord, type Written } from "../state/index.ts";
 import { decideHandOver, decideHold, type KnownVolume, ownHolding, roomFor } from "./decide.ts";
-import type { VolumeDriver } from "./driver.ts";
+import type { VolumeHolderParts } from "./holder-parts.ts";
 import { acceptedRecord, birthRecord, changedRecord, handedRecord } from "./holding-records.ts";
 import { LeftoverFiles } from "./leftover-files.ts";
-import type { VolumeService } from "./volume-service.ts";
-
-/** The files of volumes on this host, as their holder needs them. */
-export type VolumeFiles = Pick<VolumeDriver, "list" | "remove" | "usage"> & Pick<VolumeService, "ensureReady">;
-
-export type VolumeHolderParts = {
-  readonly replica: Replica;
-  readonly mesh: Mesh;
-  readonly view: Pick<View, "volume" | "volumes" | "container">;
-  readonly requests: RunRequests;
-  readonly signer: Pick<Signer, "sign">;
-  readonly verifier: Verifier;
-  readonly files: VolumeFiles;
-  readonly clock: Clock;
-  readonly log: Logger;
-};
 
 /** Between the two steps of a delete. */
 const HOLD_MS = 10_000;
 const HAND_OVER_MS = 1_000;
 /** Changes are told as they come; the loop is for what a missed one left. */
 const RECONCILE_EVERY_MS = 10_000;
+
+const NOT_READY = refuse("STARTING", "this host is not ready yet; try again in a moment");
 
 type Hold = { readonly by: string; readonly untilMs: number };
 
@@ -81,6 +52,7 @@ export class VolumeHolder implements VolumesHere {
     if (this.#running !== undefined) return;
     const running = new AbortController();
     this.#running = running;
+    this.#uses = undefined;
     this.#undo = this.#parts.replica.onChange((changed) => this.#onChange(changed));
     void this.#reconcile(running.signal);
   }
@@ -152,6 +124,8 @@ export class VolumeHolder implements VolumesHere {
 
   /** First step of a delete: until its second, 10 s at most, nobody attaches it. `by` is the request that deletes. */
   hold(id: VolumeId, by: string): Result<true> {
+    // What a neighbour knows of its users may not be here yet.
+    if (this.#running === undefined) return NOT_READY;
     const held = this.#holdOf(id);
     if (held !== undefined && held.by !== by) return refuse("CONFLICT", `volume ${id} is being deleted by another request`);
     if (this.#handing.has(id)) return refuse("CONFLICT", `volume ${id} is being handed to the host of a container; try again`);
@@ -234,7 +208,7 @@ export class VolumeHolder implements VolumesHere {
 
   /** Another host was awarded a container with this volume: it proves that by the award itself. */
   async #asked(id: VolumeId, award: AwardRequest, from: PeerId): Promise<Result<true>> {
-    if (this.#running === undefined) return refuse("STARTING", "this host is not ready yet");
+    if (this.#running === undefined) return NOT_READY;
     const opened = openAward(award.award, this.#parts.verifier);
     if (!opened.ok) return opened;
     if (opened.value.holder !== from) return refuse("WRONG_PEER", "the award is another host's");
@@ -306,7 +280,10 @@ export class VolumeHolder implements VolumesHere {
       } catch (thrown) {
         if (!signal.aborted) this.#parts.log.error({ err: asCcError(thrown) }, "volumes could not be looked after; trying again");
       }
-      await Promise.race([rung, sleep(this.#parts.clock, RECONCILE_EVERY_MS, signal).catch(() => undefined)]); // Aborted: the loop ends.
+      const waited = new AbortController();
+      const paused = sleep(this.#parts.clock, RECONCILE_EVERY_MS, AbortSignal.any([signal, waited.signal]));
+      await Promise.race([rung, paused.catch(() => undefined)]); // Aborted: the loop ends.
+      waited.abort(); // Rung: no timer is left behind.
     }
   }
 

@@ -136,7 +136,10 @@ export function deleteVolumes(parts: HandlerParts, holder: VolumeHolder, askArou
         const step = { request: caller.signed, volumes: held.map(({ id }) => id) };
         if (peer === parts.self) release(step);
         // A hold that this does not reach lapses by itself.
-        else mesh.call(peer, "releaseVolumes", { ...step, volumes: [...step.volumes] }, { timeoutMs: STEP_MS }).catch(() => undefined);
+        else
+          mesh
+            .call(peer, "releaseVolumes", { ...step, volumes: [...step.volumes] }, { timeoutMs: STEP_MS })
+            .catch((thrown: unknown) => parts.log.debug({ peer, err: thrown }, "a hold was not let go"));
       }
     }
     return errors;

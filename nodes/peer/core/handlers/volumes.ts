@@ -150,8 +150,12 @@ export function volumeHandlers(
         const ids = held.map(({ id }) => id);
         if (peer === parts.self) return usageHere(ids);
         if (!isReachable(peer)) return [];
-        const reply = await mesh.call(peer, "askVolumeUsage", { volumes: ids }, { timeoutMs: ASK_MS }).catch(() => undefined);
-        return reply?.volumes ?? [];
+        try {
+          return (await mesh.call(peer, "askVolumeUsage", { volumes: ids }, { timeoutMs: ASK_MS })).volumes;
+        } catch (thrown) {
+          parts.log.debug({ peer, err: thrown }, "a host did not say how full its volumes are");
+          return [];
+        }
       }),
     );
     return new Map(
