@@ -5,9 +5,11 @@ import { entryIdOf, isHostKey } from "./record-key.ts";
 import type { StoredRecord } from "./replica.ts";
 import type { ReplicaStanding } from "./replica-parts.ts";
 
-/** What a write is refused with while this host may not act on its records. */
-export function whyNotReady(standing: Exclude<ReplicaStanding, "ready">): CcError {
+/** What is refused with while this host may not act on its records. */
+export function whyNotReady(standing: ReplicaStanding): CcError | undefined {
   switch (standing) {
+    case "ready":
+      return undefined;
     case "waiting-lost":
       return new CcError("STORE_LOST", "this host lost its records and reaches no other host; wait, or restart it with cc-peer run --accept-lost-store");
     case "failed":

@@ -45,6 +45,8 @@ export interface ReplicaService extends Replica {
   /** Resolves when everything staged is fsynced and the store is closed. */
   stop(): Promise<void>;
   standing(): ReplicaStanding;
+  /** Throws CcError STARTING, STORE_LOST, INTERNAL while this host may not act on what it knows, nor on not knowing it. */
+  mustBeReady(): void;
   /** 0 until it is ready. */
   startNumber(): number;
   /** The stamp that counts for an admin/ or user/ record: the lowest one known of its request. */

@@ -120,7 +120,7 @@ class ReplicaOnHost implements ReplicaService {
   }
 
   async write(drafts: readonly Draft[], options: WriteOptions = {}): Promise<Written> {
-    this.#mustBeReady();
+    this.mustBeReady();
     options.signal?.throwIfAborted();
     const nowMs = this.#nowMs();
     for (const frame of options.beside ?? []) {
@@ -143,7 +143,7 @@ class ReplicaOnHost implements ReplicaService {
   }
 
   async stamp(draft: Draft): Promise<StoredRecord> {
-    this.#mustBeReady();
+    this.mustBeReady();
     const [record] = this.#sign([draft], this.#nowMs());
     if (record === undefined || isHostKey(record.key)) throw new CcError("BAD_REQUEST", "only a user's or an admin's request is stamped");
     return record;
@@ -298,7 +298,7 @@ class ReplicaOnHost implements ReplicaService {
     this.#cancelTick = this.#parts.clock.after(TICK_MS, () => this.#tick());
   }
 
-  #mustBeReady(): void {
+  mustBeReady(): void {
     if (this.#standing !== "ready") throw whyNotReady(this.#standing);
   }
 

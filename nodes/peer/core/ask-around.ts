@@ -20,7 +20,7 @@ export type AskAroundParts = {
 
 /**
  * Asks the reachable hosts once for records of ids and names that are not known here, and takes what they have. Gives the
- * names of the hosts that could not be asked.
+ * names of the hosts that could not be asked. Throws CcError STARTING, STORE_LOST while this host itself may not act on what it knows.
  */
 export type AskAround = (items: readonly string[], kind?: Kind) => Promise<readonly string[]>;
 type Kind = "container" | "volume";
@@ -35,7 +35,10 @@ export function createAskAround(parts: AskAroundParts): AskAround {
     const ids = new Set<string>(request.ids.slice(0, ITEMS_MAX).filter(isId));
     const named = (name: string): readonly string[] => (request.kind === "volume" ? view.volumesByName(name) : view.byName(name));
     for (const name of request.names.slice(0, ITEMS_MAX)) for (const id of named(name)) ids.add(id);
-    return { frames: view.recordsOf(ids).map((record) => record.frame) };
+    const frames = view.recordsOf(ids).map((record) => record.frame);
+    // That it has nothing says nothing while its store may lack what its neighbours have: the asker counts it as silent.
+    if (frames.length === 0) replica.mustBeReady();
+    return { frames };
   });
 
   const askOne = async (peer: PeerId, items: readonly string[], kind: Kind): Promise<boolean> => {
@@ -61,6 +64,7 @@ export function createAskAround(parts: AskAroundParts): AskAround {
   };
 
   return async (items, kind = "container") => {
+    replica.mustBeReady();
     // A name may be a container's and a volume's.
     const roundOf = (item: string): string => (isId(item) ? item : `${kind} ${item}`);
     const nowMs = clock.monotonicMs();

@@ -42,6 +42,12 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
     ],
   },
   {
+    name: "a host that has lost its store answers for what it does not know",
+    hazard: "absent-succeeds",
+    scenario: "a volume's delete reaches only",
+    patches: [{ file: "nodes/peer/core/ask-around.ts", find: "    replica.mustBeReady();\n    // A name", replace: "    // A name" }],
+  },
+  {
     name: "who is awarded a fresh volume's container takes it without its holder",
     hazard: "unbound-volume",
     scenario: "two runs use a new volume first",

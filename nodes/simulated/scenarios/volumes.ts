@@ -99,6 +99,27 @@ export const VOLUME_SCENARIOS: readonly Scenario[] = [
     },
   },
   {
+    hazard: "absent-succeeds",
+    what: "a volume's delete reaches only a host that has lost its store and nobody to refill it: it is not said to be gone",
+    story: async (stage) => {
+      const [a, b, c] = stage.world.hosts;
+      if (a === undefined || b === undefined || c === undefined) return;
+      const id = await make(stage, "data", [a]);
+      await stage.sleep(1_000);
+      const heal = stage.cut([c], [a, b]);
+      c.cutPower();
+      c.disk.loseStore();
+      c.boot();
+      await stage.sleep(500);
+      const ask = await drop(stage, [id], c);
+      stage.expect(ask.outcome === "STORE_LOST" || ask.outcome === "STARTING", `it is refused: ${ask.outcome} ${ask.message}`);
+      heal();
+      await stage.heal();
+      stage.expect(isListed(a, id), "it is still there");
+      await stage.watch.healed();
+    },
+  },
+  {
     hazard: "unbound-volume",
     what: "two runs use a new volume first, at two hosts at once: one file system",
     seeds: 6,

@@ -1,6 +1,6 @@
 import t from "tap";
 import { createAskAround } from "../../../nodes/peer/core/ask-around.ts";
-import { type PeerId, silentLogger } from "../../../src/base/index.ts";
+import { CcError, type PeerId, silentLogger } from "../../../src/base/index.ts";
 import type { Liveness } from "../../../src/mesh/index.ts";
 import type { ReplicaService, StoredRecord } from "../../../src/state/index.ts";
 import { certificate, claims, creates, Desk, facts, grants, idOf, peerId } from "../state/view-fixtures.ts";
@@ -15,7 +15,11 @@ function asker(hosts: readonly string[], unreachable: readonly string[] = []) {
   const neighbours = new FakeNeighbours();
   const taken: unknown[] = [];
   let nowMs = 1_000;
-  const replica: Pick<ReplicaService, "take"> = {
+  const standing: { refusal?: CcError } = {};
+  const replica: Pick<ReplicaService, "take" | "mustBeReady"> = {
+    mustBeReady: () => {
+      if (standing.refusal !== undefined) throw standing.refusal;
+    },
     take: async (frames) => {
       taken.push(...frames);
       return { taken: [], dropped: 0 };
@@ -34,7 +38,7 @@ function asker(hosts: readonly string[], unreachable: readonly string[] = []) {
   const later = (ms: number): void => {
     nowMs += ms;
   };
-  return { desk, neighbours, taken, ask, later };
+  return { desk, neighbours, taken, ask, later, standing };
 }
 
 t.test("all reachable are asked once, and what they have is taken in", async (t) => {
@@ -100,4 +104,20 @@ t.test("asked by another: the records of ids and names, nothing else", async (t)
   t.equal((await answer([idOf("web")], [])).length, 2);
   t.equal((await answer([], ["db"])).length, 2);
   t.same(await answer(["admin/key/x", idOf("nobody"), ""], ["nobody", ""]), []);
+});
+
+t.test("absent-succeeds: a host whose store may lack something neither says that a thing is absent nor counts as one that was asked", async (t) => {
+  const { desk, neighbours, ask, standing } = asker(["peer 2"]);
+  const create = creates("web", { spec: { memoryBytes: 1 } });
+  desk.take(create, claims("peer 2", create));
+  const handler = neighbours.handlers.get("askAround");
+  const asked = async (name: string): Promise<unknown> =>
+    handler?.({ kind: "container", ids: [], names: [name] } as never, peerId("peer 2"), new AbortController().signal);
+  standing.refusal = new CcError("STORE_LOST", "this host lost its records");
+  await t.rejects(ask(["nobody"]), { code: "STORE_LOST" });
+  t.equal(neighbours.asked.length, 0);
+  await t.rejects(asked("nobody"), { code: "STORE_LOST" }, "its silence is not an answer");
+  t.ok(await asked("web"), "what it has it gives");
+  delete standing.refusal;
+  t.same(await ask(["nobody"]), ["peer-2"]);
 });
