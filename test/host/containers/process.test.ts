@@ -1,3 +1,4 @@
+import { stat } from "node:fs/promises";
 import t, { type Test } from "tap";
 import { asCcError } from "../../../src/base/index.ts";
 import type { CrunConmon } from "../../../src/containers/index.ts";
@@ -42,6 +43,23 @@ t.test("users", async (t) => {
   await runtime.start(scene.spec(id), image, "t1", AbortSignal.timeout(10_000));
   t.equal((await outputOf(runtime, id)).stdout, "uid=1000(alice) gid=10(wheel)\n/home\n", "the image's own user, command and directory");
   await nothingLeft(t);
+});
+
+t.test("output and input can be opened by name, as images do whose logs are links to /dev/stdout", async (t) => {
+  const words =
+    "ln -s /dev/stdout /tmp/access.log; ln -s /proc/self/fd/2 /tmp/error.log; echo a >/tmp/access.log; echo b >>/tmp/error.log; echo c >/dev/stdout";
+  for (const user of ["0", "alice", "70000:12"]) {
+    const ran = await runShell(runtime, scene, words, { user });
+    t.same([ran.exitCode, ran.stdout, ran.stderr], [0, "a\nc\n", "b\n"], `as ${user}`);
+  }
+  const id = newId();
+  await runtime.start(scene.spec(id, { command: ["cat", "/dev/stdin"], user: "alice", stdinOpen: true }), scene.image, "t1", AbortSignal.timeout(10_000));
+  const input = await runtime.stdin(id);
+  await input.write(Buffer.from("typed\n"));
+  await input.end();
+  t.equal((await outputOf(runtime, id)).stdout, "typed\n");
+  await nothingLeft(t);
+  t.equal((await stat("/dev/null")).uid, 0, "what is no pipe keeps its owner");
 });
 
 t.test("a hostile image leads nowhere", async (t) => {

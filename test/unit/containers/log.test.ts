@@ -118,6 +118,7 @@ t.test("commands as text", async (t) => {
       log: "/l",
       logBytesMax: 9,
       stdin: true,
+      owner: { uid: 7, gid: 8 },
     }),
     /--runtime \/w .*--log-size-max 9 --stdin/,
   );
@@ -131,7 +132,8 @@ t.test("commands as text", async (t) => {
     const conmon = join(folder, name);
     writeFileSync(conmon, `#!/bin/sh\necho '${said}' >&3\n`, { mode: 0o755 });
     const paths = { id: "c", bundle: folder, runtime: "/w", crun: "/bin/true", crunRoot: "/r", exits: "/e", log: "/l", logBytesMax: 9, stdin: false };
-    const printed = execFileSync("sh", ["-c", monitorScript({ ...paths, conmon })], { encoding: "utf8" });
+    const owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
+    const printed = execFileSync("sh", ["-c", monitorScript({ ...paths, conmon, owner })], { encoding: "utf8" });
     t.match(printed, new RegExp(`^\\{"data": ?${process.pid}\\}\nstat ${process.pid} \\(.*\nstarted\n$`));
   }
   t.match(unmountScript(["/a", "/b"]), /umount \/a \/b[\s\S]*umount \/a[\s\S]*umount \/b/);

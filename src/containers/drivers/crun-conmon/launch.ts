@@ -118,7 +118,7 @@ async function startProcess(context: Context, start: Start): Promise<void> {
   });
   signal.throwIfAborted();
   const compiled = context.seccomp.source.kind === "compiled";
-  await steps.of("config", () => writeConfig(context, start, mountedVolumes));
+  const owner = await steps.of("config", () => writeConfig(context, start, mountedVolumes));
   await steps.of("first", async () => start.first);
   signal.throwIfAborted();
   const said = await steps.of("process", () =>
@@ -134,6 +134,7 @@ async function startProcess(context: Context, start: Start): Promise<void> {
         log,
         logBytesMax: segmentBytesMax(spec),
         stdin: spec.stdinOpen,
+        owner,
       }),
       { timeoutMs: SCRIPT_MS_MAX },
     ),
@@ -199,7 +200,8 @@ async function makeNetwork({ paths, deps }: Context, id: ContainerId): Promise<v
   if (outcome.exitCode !== 0) throw new CcError("CONTAINER_FAILED", `the container's network namespace cannot be made: ${outcome.stdout.trim()}`);
 }
 
-async function writeConfig(context: Context, { spec, image }: Start, mounted: readonly MountedVolume[]): Promise<void> {
+/** Gives the ids that the host knows the process's user by. */
+async function writeConfig(context: Context, { spec, image }: Start, mounted: readonly MountedVolume[]): Promise<{ readonly uid: number; readonly gid: number }> {
   const { paths, settings, deps } = context;
   const { id } = spec;
   const root = new RootFiles(paths.rootfs(id));
@@ -240,6 +242,7 @@ async function writeConfig(context: Context, { spec, image }: Start, mounted: re
     swapCounted: context.cgroups.swapCounted,
   });
   await writeFile(`${paths.bundle(id)}/config.json`, JSON.stringify(config), { mode: 0o600 });
+  return owner;
 }
 
 /** Hostname, hosts and resolv.conf, anew for each start, on the container's own disk. Gives their host paths by name. */

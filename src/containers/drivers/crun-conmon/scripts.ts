@@ -81,6 +81,8 @@ export type MonitorScript = {
   readonly log: string;
   readonly logBytesMax: number;
   readonly stdin: boolean;
+  /** The process's user, as the host counts. */
+  readonly owner: { readonly uid: number; readonly gid: number };
 };
 
 /** Prints conmon's one line about the create; when that went well, starts the process and prints `started`, or crun's words. */
@@ -127,6 +129,8 @@ export function monitorScript(input: MonitorScript): string {
     `case $line in *'"data"'*:*-*|'') cat conmon.err; exit 1;; esac`,
     // The process's identity, while it surely is there: many a command is over before `start` has returned.
     `pid=\${line##*:}; pid=\${pid# }; pid=\${pid%\\}}; read -r stat </proc/$pid/stat && printf 'stat %s\\n' "$stat"`,
+    // conmon's pipes are the host's root's: the process could write to them, but no program in it could open /dev/stdout.
+    `chown ${input.owner.uid}:${input.owner.gid} ${(input.stdin ? [0, 1, 2] : [1, 2]).map((fd) => `/proc/$pid/fd/${fd}`).join(" ")}`,
     `${q(input.crun)} --root ${q(input.crunRoot)} start ${q(input.id)} && echo started`,
   ].join("\n");
 }
