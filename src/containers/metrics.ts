@@ -118,6 +118,16 @@ export function readDiskTraffic(stat: string): DiskTraffic {
   return { reads, readBytes: readSectors * SECTOR_BYTES, writes, writtenBytes: writtenSectors * SECTOR_BYTES };
 }
 
+/** Traffic of one who has had a device since `before` was read of it. */
+export function trafficSince(before: DiskTraffic, now: DiskTraffic): DiskTraffic {
+  return {
+    reads: Math.max(0, now.reads - before.reads),
+    readBytes: Math.max(0, now.readBytes - before.readBytes),
+    writes: Math.max(0, now.writes - before.writes),
+    writtenBytes: Math.max(0, now.writtenBytes - before.writtenBytes),
+  };
+}
+
 /** `major:minor` of a device number as stat(2) gives it. */
 export function deviceName(dev: number): string {
   const high = Math.floor(dev / 2 ** 32);

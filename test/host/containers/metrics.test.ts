@@ -101,6 +101,24 @@ t.test("processor, memory, disk and processes move by what was taken", async (t)
   await runtime.remove(id);
 });
 
+t.test("the traffic of a disk is a run's own, whatever its loop device did for others before", async (t) => {
+  const words = "dd if=/dev/urandom of=/taken bs=1M count=8 2>/dev/null; sync; echo ready; sleep 60";
+  const first = await readingOf(words);
+  t.ok((await first.read()).disk.writtenBytes >= 8 * MIB);
+  await runtime.kill(first.id, "SIGKILL");
+  await runtime.waitExit(first.id, AbortSignal.timeout(20_000));
+  const again = scene.spec(first.id, { command: ["sleep", "60"] });
+  await runtime.start(again, scene.image, "t2", AbortSignal.timeout(20_000));
+  const { writtenBytes = Number.NaN } = (await runtime.metrics(first.id))?.disk ?? {};
+  t.ok(writtenBytes < MIB, `${writtenBytes} bytes, at the second start of the same`);
+  await runtime.remove(first.id);
+  // The device that became free is the next one's.
+  const next = await readingOf("echo ready; sleep 60");
+  const { disk } = await next.read();
+  t.ok(disk.writtenBytes < MIB && disk.readBytes < 8 * MIB, `${disk.writtenBytes} bytes written, ${disk.readBytes} read`);
+  await runtime.remove(next.id);
+});
+
 t.test("network: the interfaces of its own namespace, read from outside", async (t) => {
   const { id, read } = await readingOf("echo ready; sleep 60");
   const inside = (script: string): void => {

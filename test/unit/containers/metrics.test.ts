@@ -1,5 +1,5 @@
 import t from "tap";
-import { CGROUP_FILES, deviceName, readCgroupUse, readDiskTraffic, readInterfaces } from "../../../src/containers/metrics.ts";
+import { CGROUP_FILES, deviceName, readCgroupUse, readDiskTraffic, readInterfaces, trafficSince } from "../../../src/containers/metrics.ts";
 
 /** As files of real machines read; what a kernel does not have is missing. */
 const from = (files: Readonly<Record<string, string>>) => (file: string) => files[file] ?? "";
@@ -88,7 +88,14 @@ t.test("a block device's traffic, and its name", async (t) => {
     writes: 50,
     writtenBytes: 262_144,
   });
-  t.same(readDiskTraffic(""), { reads: 0, readBytes: 0, writes: 0, writtenBytes: 0 });
+  const none = { reads: 0, readBytes: 0, writes: 0, writtenBytes: 0 };
+  t.same(readDiskTraffic(""), none);
+  const [before, now] = [
+    { reads: 1, readBytes: 512, writes: 3, writtenBytes: 1_536 },
+    { reads: 2, readBytes: 1_024, writes: 9, writtenBytes: 9_216 },
+  ];
+  t.same(trafficSince(before, now), { reads: 1, readBytes: 512, writes: 6, writtenBytes: 7_680 });
+  t.same(trafficSince(now, before), none, "never below nothing");
   t.equal(deviceName(0x0703), "7:3");
   t.equal(deviceName(0x1007ff), "7:511", "a minor above 255 has its upper bits above the major's");
   t.equal(deviceName(0xfd00), "253:0");

@@ -10,6 +10,7 @@ import type { StartTimings } from "../../runtime.ts";
 import type { ContainerSpec } from "../../spec.ts";
 import { resolveUser } from "../../user.ts";
 import { type Context, cgroupPath, openHistory } from "./context.ts";
+import { noteTraffic } from "./metrics.ts";
 import { mountsBelow } from "./mounts.ts";
 import { observe } from "./observe.ts";
 import { textOf, ticksIn } from "./processes.ts";
@@ -118,7 +119,7 @@ async function startProcess(context: Context, start: Start): Promise<void> {
   });
   signal.throwIfAborted();
   const compiled = context.seccomp.source.kind === "compiled";
-  const owner = await steps.of("config", () => writeConfig(context, start, mountedVolumes));
+  const [owner] = await steps.of("config", () => Promise.all([writeConfig(context, start, mountedVolumes), noteTraffic(context, id)]));
   await steps.of("first", async () => start.first);
   signal.throwIfAborted();
   const said = await steps.of("process", () =>
@@ -201,7 +202,11 @@ async function makeNetwork({ paths, deps }: Context, id: ContainerId): Promise<v
 }
 
 /** Gives the ids that the host knows the process's user by. */
-async function writeConfig(context: Context, { spec, image }: Start, mounted: readonly MountedVolume[]): Promise<{ readonly uid: number; readonly gid: number }> {
+async function writeConfig(
+  context: Context,
+  { spec, image }: Start,
+  mounted: readonly MountedVolume[],
+): Promise<{ readonly uid: number; readonly gid: number }> {
   const { paths, settings, deps } = context;
   const { id } = spec;
   const root = new RootFiles(paths.rootfs(id));

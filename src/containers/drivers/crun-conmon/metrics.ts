@@ -1,7 +1,7 @@
-import { readFile, stat, statfs } from "node:fs/promises";
+import { readFile, stat, statfs, writeFile } from "node:fs/promises";
 import type { ContainerId } from "../../../base/index.ts";
 import { errorCode } from "../../../host/index.ts";
-import { type CgroupUse, type ContainerMetrics, type DiskUse, deviceName, readDiskTraffic, readInterfaces } from "../../metrics.ts";
+import { type CgroupUse, type ContainerMetrics, type DiskUse, deviceName, readDiskTraffic, readInterfaces, trafficSince } from "../../metrics.ts";
 import { type Context, cgroupOf } from "./context.ts";
 import { observe } from "./observe.ts";
 
@@ -25,13 +25,23 @@ export async function readMetrics(context: Context, id: ContainerId): Promise<Co
 async function readDisk(context: Context, id: ContainerId): Promise<DiskUse | undefined> {
   const folder = context.paths.disk(id);
   try {
-    const [{ bsize, blocks, bfree }, { dev }] = await Promise.all([statfs(folder), stat(folder)]);
-    const traffic = readDiskTraffic(await textOf(`/sys/dev/block/${deviceName(dev)}/stat`));
+    const [{ bsize, blocks, bfree }, now, before] = await Promise.all([statfs(folder), deviceTraffic(folder), textOf(context.paths.trafficBefore(id))]);
+    const traffic = trafficSince(readDiskTraffic(before), readDiskTraffic(now));
     return { usedBytes: (blocks - bfree) * bsize, limitBytes: blocks * bsize, ...traffic };
   } catch (error) {
     if (errorCode(error) === "ENOENT") return undefined;
     throw error;
   }
+}
+
+/** What the device has counted before this run: it counts since the machine's start, for whatever file lay below it. */
+export async function noteTraffic({ paths }: Context, id: ContainerId): Promise<void> {
+  await writeFile(paths.trafficBefore(id), await deviceTraffic(paths.disk(id)), { mode: 0o600 });
+}
+
+async function deviceTraffic(folder: string): Promise<string> {
+  const { dev } = await stat(folder);
+  return textOf(`/sys/dev/block/${deviceName(dev)}/stat`);
 }
 
 async function textOf(path: string): Promise<string> {

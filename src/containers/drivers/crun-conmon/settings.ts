@@ -122,6 +122,9 @@ export class Paths {
   containerPid(id: string): string {
     return `${this.bundle(id)}/ctr.pid`;
   }
+  trafficBefore(id: string): string {
+    return `${this.bundle(id)}/disk.stat`;
+  }
   exit(id: string): string {
     return `${this.exits}/${id}`;
   }
