@@ -10,6 +10,7 @@ import { serveTunnel, type TunnelParts } from "../../streams/tunnel.ts";
 import type { AskAround } from "../ask-around.ts";
 import type { PeerStream } from "../images/serve-blobs.ts";
 import { type RunRead, readRun } from "../run-requests.ts";
+import { awaitStarted } from "./await-phase.ts";
 import { mustHaveVolumes } from "./find-volumes.ts";
 import type { HandlerParts, Some } from "./parts.ts";
 import { containerStreams } from "./streams.ts";
@@ -56,7 +57,10 @@ export function runHandlers(
           must(execFromRequest(exec));
           return exec;
         },
-        serve: (id, caller, channel, signal) => serveExec(output.runtime, id, must(execFromRequest(execOf(caller))), channel, signal),
+        serve: async (id, caller, channel, signal) => {
+          await awaitStarted(parts, id, signal);
+          return serveExec(output.runtime, id, must(execFromRequest(execOf(caller))), channel, signal);
+        },
       },
       Tunnel: {
         asked: tunnelOf,
