@@ -97,6 +97,17 @@ export function describeContainerExec(name: string, make: () => Promise<RuntimeU
       t.match(await refusal(runtime.exec(id, execSpec(["true"]), soon())), { code: "NOT_RUNNING" });
     });
 
+    await check("input that ends before the process has begun is an end for it all the same", async (t) => {
+      const id = await begin();
+      const ended = async (): Promise<number> => {
+        const exec = await runtime.exec(id, execSpec(["cat"], { stdin: true }), soon());
+        await exec.endInput();
+        return (await finish(exec)).exitCode;
+      };
+      // Side by side, so that some process begins later than its input's end is said.
+      for (let round = 0; round < 4; round += 1) t.same(await Promise.all(Array.from({ length: 8 }, ended)), Array(8).fill(0));
+    });
+
     await check("10 MB both ways, a slow reader, a process that does not read", async (t) => {
       const id = await begin();
       const data = Buffer.alloc(10_000_000, "0123456789abcdef\n");

@@ -9,6 +9,8 @@ import type { ImageConfig, ImageOnHost } from "../../../src/images/index.ts";
 import { openLoopVolumes } from "../../../src/volumes/drivers/loop.ts";
 import type { VolumeDriver } from "../../../src/volumes/index.ts";
 
+const LEAVING_MS_MAX = 3_000;
+
 const APPLETS = [
   "sh",
   "echo",
@@ -207,6 +209,17 @@ export async function runShell(
 
 /** What a scene has on the machine: mounts, loop devices, cgroups, processes. Empty when nothing is left. */
 export async function leftovers(scene: Scene): Promise<readonly string[]> {
+  const until = performance.now() + LEAVING_MS_MAX;
+  for (;;) {
+    const left = await leftNow(scene);
+    const isLeaving = left.length > 0 && left.every((one) => one.startsWith("process "));
+    // A question to crun that somebody has just asked may still be on its way out.
+    if (!isLeaving || performance.now() > until) return left;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+async function leftNow(scene: Scene): Promise<readonly string[]> {
   const left: string[] = [];
   for (const line of (await readFile("/proc/self/mountinfo", "utf8")).split("\n")) {
     const point = line.split(" ")[4] ?? "";

@@ -86,8 +86,9 @@ export class RunningExec implements ExecProcess {
     const { stdin } = this.#parts;
     if (stdin === undefined || this.#inputEnded) return;
     this.#inputEnded = true;
-    // A pipe has no half-close: closed when the last of it is written, which is its reader's end.
-    stdin.write("", () => stdin.destroy());
+    // A pipe has no half-close: closed when the last of it is written, which is its reader's end. Not before that reader is there:
+    // without a writer its opening of the pipe would wait for ever.
+    stdin.write("", () => void this.#pid().then(() => stdin.destroy()));
   }
 
   #roomIsThere(): void {
