@@ -28,6 +28,8 @@ export class PhaseTeller {
   readonly #port: DesiredContainers;
   readonly #clock: Clock;
   #last: PhaseReport | undefined;
+  /** What was said of the start that failed last. */
+  #failure: Partial<PhaseReport> | undefined;
 
   constructor(id: ContainerId, deps: { readonly desired: DesiredContainers; readonly clock: Clock }) {
     this.#id = id;
@@ -61,6 +63,8 @@ export class PhaseTeller {
         // Its disk is gone with all that it knew. Said once, with the time: the pause before the next start counts from it.
         if (step.why === "backoff" && found.kind === "absent" && this.#last?.phase !== "backoff")
           await this.#say(desired, { phase: "backoff", ...this.#lostFields() });
+        // The wish that comes back has failed before; the start that overtook it was given up in the middle.
+        if (step.why === "failed" && this.#last?.phase !== "failed" && this.#failure !== undefined) await this.#say(desired, this.#failure);
         if (step.why !== "ended") return;
         if (found.kind === "ended") await this.#ended(desired, found);
         // An end whose traces are gone, or a start that failed: what was said of it stays.
@@ -91,7 +95,8 @@ export class PhaseTeller {
 
   failed(runToken: string, desired: Desired, reason: string, exitCode: number | undefined, retry: boolean): Promise<void> {
     const { token, restarts } = runOf(runToken);
-    return this.#say(desired, { phase: retry ? "backoff" : "failed", reason, exitCode, restarts, runToken: token, endedAtMs: this.#clock.nowMs() });
+    this.#failure = { phase: retry ? "backoff" : "failed", reason, exitCode, restarts, runToken: token, endedAtMs: this.#clock.nowMs() };
+    return this.#say(desired, this.#failure);
   }
 
   removed(as: "gone" | "yielded", desired: Desired): Promise<void> {

@@ -76,9 +76,10 @@ export class VolumeWatch {
     const { volumes = [] } = ask.request as RequestOf<"DeleteVolumes">;
     const reply = ask.reply as ReplyOf<"DeleteVolumes"> | undefined;
     if (reply === undefined) return;
-    const isMixed = reply.done.length > 0 && reply.errors.some(({ code }) => code !== "OUTCOME_UNKNOWN" && code !== "TIMEOUT");
+    const refusals = reply.errors.filter(({ item, code }) => code !== "OUTCOME_UNKNOWN" && code !== "TIMEOUT" && this.#isHonestlyHeld(item));
+    const isMixed = reply.done.length > 0 && refusals.length > 0;
     if (isMixed && !this.#world.wasDisturbed(ask.startedAtMs - 10_000, ask.endedAtMs ?? 0))
-      this.#world.violate("volume-gone", `of ${volumes.length} volumes ${reply.done.length} were deleted and the others refused`);
+      this.#world.violate("volume-gone", `of ${volumes.length} volumes ${reply.done.length} were deleted, the others not: ${words(refusals)}`);
     // Not known to whom could be asked, and some could not be: the answer says so.
     const known = reply.done.filter((id) => reply.notAsked.length === 0 || reply.wrote.some(({ key }) => key.endsWith(`/${id}`)));
     const wroteAll = reply.wrote.every(({ host }) => !this.#world.liars.has(host as PeerId));
@@ -87,6 +88,12 @@ export class VolumeWatch {
       for (const run of this.#world.runs)
         if (run.endedAtMs === undefined && run.volumes.includes(id as VolumeId) && !isLost(this.#world))
           this.#world.violate("volume-gone", `${this.#world.history.nameOf(id)} was deleted under ${this.#world.history.nameOf(run.container)}`);
+  }
+
+  /** A liar may promise its part of a delete and then not do it. */
+  #isHonestlyHeld(item: string): boolean {
+    const holders = liveHosts(this.#world).flatMap(({ life }) => life.core.view.volume(item as VolumeId)?.holder ?? []);
+    return !holders.some((holder) => this.#world.liars.has(holder));
   }
 
   /** Somebody asked for it and was told that nobody knows whether it was done. */
@@ -107,4 +114,6 @@ export class VolumeWatch {
   }
 }
 
+const words = (errors: readonly { readonly code: string; readonly message: string }[]): string =>
+  errors.map(({ code, message }) => `${code}: ${message}`).join("; ");
 const isLost = (world: World): boolean => world.hosts.some((host) => host.disk.losses > 0 || host.retired);

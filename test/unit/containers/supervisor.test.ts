@@ -220,6 +220,25 @@ t.test("a start that fails for now is the last that was acted on, whatever an ea
   t.match(desired.lasts.get(ID), { ...last, phase: "running" }, "it had not run yet");
 });
 
+t.test("a wish that failed and comes back, in the middle of another's pull, has failed", async (t) => {
+  const { desired, images, supervisor } = scene(t);
+  images.pullError = new CcError("IMAGE_NOT_FOUND", "no such image");
+  desired.set(desire(running("a")));
+  await supervisor.start();
+  await settle();
+  const failed = { phase: "failed", reason: "IMAGE_NOT_FOUND: no such image", runToken: "a" };
+  t.match(desired.lasts.get(ID), failed);
+  images.gate = new Promise(() => undefined);
+  desired.set(desire(running("b"), {}, 2));
+  await settle();
+  t.match(desired.lasts.get(ID), { phase: "pulling" });
+  // A retry of the first, stamped later than the second.
+  desired.set(desire(running("a"), {}, 3));
+  await settle();
+  t.equal(images.aborted, 1);
+  t.match(desired.lasts.get(ID), failed);
+});
+
 t.test("stopped or removed in the middle of a pull", async (t) => {
   for (const [wanted, phase] of [
     [stopped, "ended"],
