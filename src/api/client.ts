@@ -142,6 +142,9 @@ export async function callUnsigned<C extends UnsignedCall>(
 /** Calls whose retry at another peer has to know where it was tried before. */
 const TELLS_ASKED: ReadonlySet<string> = new Set(["Run", "CreateVolume"]);
 
+/** Streams whose input is sent no faster than it is taken. */
+const BY_WINDOW: ReadonlySet<string> = new Set<StreamCall>(["Run", "Attach", "Exec"]);
+
 /** Streams that cannot be taken up again: their caller begins anew, or not. */
 const ENDS_WITH_ITS_CONNECTION: ReadonlySet<string> = new Set<StreamCall>(["Exec", "Push"]);
 
@@ -261,15 +264,16 @@ export function createCloudClient(parts: ClientParts, settings: ClientSettings):
         const signed = signBody(call, peer, { ...token, ...request, ...asked });
         // A stream ends its connection: the next call dials anew.
         if (kept?.connection === connection) kept = undefined;
-        const made = { path: callPath(call), host: hostHeader(endpoint), request: signed, commitsOnUpgrade: call === "Logs" };
+        const made = {
+          path: callPath(call),
+          host: hostHeader(endpoint),
+          request: signed,
+          commitsOnUpgrade: call === "Logs",
+          ...(BY_WINDOW.has(call) && { inputWindowBytes: INPUT_WINDOW_BYTES }),
+        };
         if (!ENDS_WITH_ITS_CONNECTION.has(call)) return await runStream(parts, connection, made, sink);
         try {
-          return await runStream(
-            parts,
-            connection,
-            { ...made, commitsOnUpgrade: true, ...(call === "Exec" && { inputWindowBytes: INPUT_WINDOW_BYTES }) },
-            sink,
-          );
+          return await runStream(parts, connection, { ...made, commitsOnUpgrade: true }, sink);
         } catch (error) {
           if (!(error instanceof ConnectionLost)) throw error;
           if (error.committed) throw new CcError("PEER_UNREACHABLE", error.message);

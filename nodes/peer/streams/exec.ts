@@ -1,17 +1,12 @@
-import { Channel, decodeFrame, encodeFrame, encodeJsonFrame, FRAME_BYTES_MAX, type FrameChannel, INPUT_WINDOW_BYTES } from "../../../src/api/index.ts";
+import { Channel, decodeFrame, encodeFrame, encodeJsonFrame, FRAME_BYTES_MAX, type FrameChannel } from "../../../src/api/index.ts";
 import { CcError, type ContainerId } from "../../../src/base/index.ts";
 import type { ContainerRuntime, ExecProcess, ExecSpec } from "../../../src/containers/index.ts";
+import { windowedInput } from "./input-window.ts";
 import { signalIn } from "./signals.ts";
-
-/** So much of its input is taken before it is said, or all that there is. */
-const TOOK_BYTES = INPUT_WINDOW_BYTES / 4;
 
 /**
  * `cc exec` at the host that has the container: output and how it ended to the user, input and signals from there. The process
  * is its user's: when the stream is over, by whatever end of it, so is the process.
- *
- * Input comes by a window: the user's side sends no more than was taken. So nothing on the way ever stops reading, and signals
- * and the user's end come through also to a process that does not read.
  */
 export async function serveExec(
   runtime: Pick<ContainerRuntime, "exec">,
@@ -49,7 +44,7 @@ async function sendOutput(process: ExecProcess, channel: FrameChannel): Promise<
 
 /** Passes on what comes from the user. Rejects when nothing more can. */
 async function untilGone(process: ExecProcess, exec: ExecSpec, channel: FrameChannel, over: AbortSignal): Promise<never> {
-  const input = createInput(process, channel, over);
+  const input = windowedInput({ write: (data) => process.write(data), end: () => process.endInput() }, channel, over);
   for await (const bytes of channel.frames()) {
     const frame = decodeFrame(bytes);
     if (frame.channel === Channel.control) await process.kill(signalIn(frame.payload));
@@ -64,42 +59,4 @@ function untilAborted(signal: AbortSignal, over: AbortSignal): Promise<never> {
     if (signal.aborted) return reject(signal.reason);
     signal.addEventListener("abort", () => reject(signal.reason), { once: true, signal: over });
   });
-}
-
-/** What has come and not been taken: at most the window. */
-function createInput(process: ExecProcess, channel: FrameChannel, over: AbortSignal): { push(data: Uint8Array): void; end(): void } {
-  const waiting: Uint8Array[] = [];
-  let waitingBytes = 0;
-  let ended = false;
-  let writing = false;
-  const write = async (): Promise<void> => {
-    if (writing) return;
-    writing = true;
-    let taken = 0;
-    for (let data = waiting.shift(); data !== undefined && !over.aborted; data = waiting.shift()) {
-      await process.write(data);
-      waitingBytes -= data.length;
-      taken += data.length;
-      if (taken < TOOK_BYTES && waiting.length > 0) continue;
-      await channel.send(encodeJsonFrame(Channel.event, { type: "took", bytes: taken }));
-      taken = 0;
-    }
-    writing = false;
-    if (ended) await process.endInput();
-  };
-  // Fails only by the user's having left, which the frames tell.
-  const writeOn = (): void => void write().catch(() => undefined);
-  return {
-    push(data) {
-      if (ended) return;
-      waitingBytes += data.length;
-      if (waitingBytes > INPUT_WINDOW_BYTES) throw new CcError("BAD_REQUEST", `more input came than the ${INPUT_WINDOW_BYTES} bytes that may be under way`);
-      waiting.push(data);
-      writeOn();
-    },
-    end() {
-      ended = true;
-      writeOn();
-    },
-  };
 }

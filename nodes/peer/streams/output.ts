@@ -8,9 +8,10 @@ import {
   type FrameChannel,
   POSITION_BYTES,
 } from "../../../src/api/index.ts";
-import { CcError, type ContainerId } from "../../../src/base/index.ts";
+import { asCcError, CcError, type ContainerId } from "../../../src/base/index.ts";
 import type { ContainerInput, ContainerRuntime, OutputChunk } from "../../../src/containers/index.ts";
 import type { PhaseBoard, PhaseNow } from "../phase-board.ts";
+import { type InputSink, windowedInput } from "./input-window.ts";
 import { signalIn } from "./signals.ts";
 import { createTimestamper } from "./timestamps.ts";
 
@@ -139,24 +140,35 @@ async function sendOutput(
 }
 
 async function passInput(parts: OutputParts, id: ContainerId, stdin: boolean, channel: FrameChannel, signal: AbortSignal): Promise<void> {
-  let input: ContainerInput | undefined;
-  const open = async (): Promise<ContainerInput> => {
-    await parts.board.until(id, (now) => hasStarted(now) || isOver(now), signal);
-    input ??= await parts.runtime.stdin(id);
-    return input;
-  };
+  const runs = (): Promise<unknown> => parts.board.until(id, (now) => hasStarted(now) || isOver(now), signal);
+  const input = windowedInput(inputOf(parts, id, channel, runs), channel, signal);
   for await (const bytes of channel.frames()) {
     const frame = decodeFrame(bytes);
     if (frame.channel === Channel.control) {
       const name = signalIn(frame.payload);
-      await parts.board.until(id, (now) => hasStarted(now) || isOver(now), signal);
+      await runs();
       await parts.runtime.kill(id, name);
-    } else if (stdin && frame.channel === Channel.stdin) {
-      await (await open()).write(frame.payload);
-    } else if (stdin && frame.channel === Channel.stdinEnd) {
-      await (await open()).end();
+    } else if (stdin && frame.channel === Channel.stdin) input.push(frame.payload);
+    else if (stdin && frame.channel === Channel.stdinEnd) input.end();
+  }
+}
+
+/** What a container that no longer reads is sent is read away, as a pipe's writer would have it whose reader has enough. */
+function inputOf(parts: OutputParts, id: ContainerId, channel: FrameChannel, runs: () => Promise<unknown>): InputSink {
+  let opened: Promise<ContainerInput> | undefined;
+  const reading = async (work: (input: ContainerInput) => Promise<void>): Promise<void> => {
+    await runs();
+    opened ??= parts.runtime.stdin(id);
+    await opened.then(work).catch((error: unknown) => {
+      if (asCcError(error).code !== "NOT_RUNNING") throw error;
+    });
+  };
+  return {
+    write: (data) => reading((input) => input.write(data)),
+    end: async () => {
+      await reading((input) => input.end());
       // From here on nothing of it can be lost with this stream.
       await channel.send(encodeJsonFrame(Channel.event, { type: "input-ended" }));
-    }
-  }
+    },
+  };
 }

@@ -1,5 +1,5 @@
 import t from "tap";
-import { Channel } from "../../../src/api/streams.ts";
+import { Channel, INPUT_WINDOW_BYTES } from "../../../src/api/streams.ts";
 import { eventually, installCc } from "./run-cc.ts";
 import { type Json, placed, type Stream, type StreamHandler, startTestPeer } from "./test-peer.ts";
 
@@ -21,15 +21,21 @@ const ended =
   };
 const spec = (request: Json): Json => request["spec"] as Json;
 
-t.test("standard input is passed on to its end, all of it, also to a slow reader", async (t) => {
-  let received = 0;
+t.test("standard input is passed on to its end, all of it, also to a slow reader, and never more than the window ahead of it", async (t) => {
+  let [received, most] = [0, 0];
   const peer = await serving({
     async Run(stream) {
       stream.event(placed(ID));
       stream.socket.pause();
       setTimeout(() => stream.socket.resume(), 500);
-      await stream.until(() => stream.frames.some((frame) => frame.channel === Channel.stdinEnd));
-      for (const frame of stream.frames) if (frame.channel === Channel.stdin) received += frame.payload.length;
+      const arrived = (): number => stream.frames.reduce((sum, { channel, payload }) => sum + (channel === Channel.stdin ? payload.length : 0), 0);
+      for (const isEnd = (): boolean => stream.frames.some((frame) => frame.channel === Channel.stdinEnd); !isEnd(); ) {
+        await stream.until(() => isEnd() || arrived() > received);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        most = Math.max(most, arrived() - received);
+        stream.event({ type: "took", bytes: arrived() - received });
+        received = arrived();
+      }
       t.ok(
         stream.frames.every((frame) => frame.payload.length <= 65_536),
         "in frames of 64 KiB at most",
@@ -41,6 +47,7 @@ t.test("standard input is passed on to its end, all of it, also to a slow reader
   const outcome = await cc(["run", "--image", "alpine", "-i", "cat"], { peers: [peer], input });
   t.equal(outcome.code, 0);
   t.equal(received, input.length);
+  t.ok(most > 0 && most <= INPUT_WINDOW_BYTES, `${most} bytes under way at most`);
   t.equal(spec(peer.requests[0]?.body ?? {})["stdinOpen"], true);
   const without = await serving({ Run: ended(0) });
   t.equal((await cc(["run", "--image", "alpine", "cat"], { peers: [without], input: "keep open" })).code, 0, "not waited for without -i");
