@@ -15,6 +15,7 @@ import { createLibp2pMesh, type Libp2pMesh } from "../../src/mesh/drivers/libp2p
 import type { DeclaredCapacity } from "../../src/placement/index.ts";
 import { createIdentityFile } from "../../src/state/drivers/identity-file.ts";
 import { createLevelSlot } from "../../src/state/drivers/level.ts";
+import { createRecordFiles } from "../../src/state/drivers/record-files.ts";
 import type { ReplicaService } from "../../src/state/index.ts";
 import { createNetnsDialer } from "../../src/tunnel/drivers/netns-dialer.ts";
 import { openLoopVolumes } from "../../src/volumes/drivers/loop.ts";
@@ -91,6 +92,7 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
     log,
     slot: createLevelSlot(files.store, () => systemClock.nowMs()),
     identityFile: createIdentityFile({ adminRecords: files.adminRecords, storeMark: files.storeMark }),
+    recordFiles: createRecordFiles(files.recordFiles),
     ledger: await InviteLedgerFile.open(files.invites),
     acts: await ActJournalFolder.open(files.acts),
     runtime,

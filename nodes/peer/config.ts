@@ -132,6 +132,7 @@ export function paths(config: Pick<PeerConfig, "dataDir" | "runDir">) {
     storeMark: join(dataDir, "identity", "store-mark.json"),
     addresses: join(dataDir, "addresses.json"),
     store: join(dataDir, "store"),
+    recordFiles: join(dataDir, "records-beside"),
     images: join(dataDir, "images"),
     containers: join(dataDir, "containers"),
     runContainers: join(runDir, "containers"),

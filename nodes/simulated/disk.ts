@@ -1,16 +1,23 @@
+import type { RecordFrame } from "../../src/api/gen/cc/v1/records_pb.ts";
 import type { InviteId } from "../../src/base/index.ts";
 import type { Act, ActJournal, InviteLedger, InviteUse } from "../../src/identity/index.ts";
 import { MemoryDisk } from "../../src/state/drivers/memory.ts";
-import type { IdentityFile, RecordStore, RecordStoreSlot, Remembered, StoreBatch } from "../../src/state/index.ts";
+import type { IdentityFile, RecordFiles, RecordStore, RecordStoreSlot, Remembered, StoreBatch } from "../../src/state/index.ts";
 import type { SeededRandom } from "./random.ts";
 import type { HostClock } from "./timeline.ts";
 
 /** How long a disk takes to fsync, milliseconds. */
 export type DiskSpeed = { syncMsMin: number; syncMsMax: number };
 
-type Files = { remembered: Partial<Remembered>; uses: readonly InviteUse[]; acts: readonly KeptAct[] };
+type Files = { remembered: Partial<Remembered>; uses: readonly InviteUse[]; acts: readonly KeptAct[]; beside: ReadonlyMap<string, readonly RecordFrame[]> };
 type KeptAct = { readonly act: Act; isFsynced: boolean };
-type Mounted = { readonly slot: RecordStoreSlot; readonly identityFile: IdentityFile; readonly ledger: InviteLedger; readonly acts: ActJournal };
+type Mounted = {
+  readonly slot: RecordStoreSlot;
+  readonly identityFile: IdentityFile;
+  readonly recordFiles: RecordFiles;
+  readonly ledger: InviteLedger;
+  readonly acts: ActJournal;
+};
 export type DiskSnapshot = { readonly records: ReturnType<MemoryDisk["snapshot"]>; readonly files: Files };
 
 /**
@@ -23,7 +30,7 @@ export class HostDisk {
   readonly #random: SeededRandom;
   readonly #store: MemoryDisk;
   #clock: HostClock | undefined;
-  #files: Files = { remembered: {}, uses: [], acts: [] };
+  #files: Files = { remembered: {}, uses: [], acts: [], beside: new Map() };
   /** Written to the operating system and not fsynced yet, in order. */
   #unsynced: StoreBatch[] = [];
   /** Nonces of acts that were written down here and are not any more. */
@@ -39,7 +46,13 @@ export class HostDisk {
   /** The disk as one life of the host has it open. */
   mount(clock: HostClock): Mounted {
     this.#clock = clock;
-    return { slot: this.#slot(), identityFile: this.#identityFile(clock), ledger: this.#ledger(clock), acts: this.#journal(clock) };
+    return {
+      slot: this.#slot(),
+      identityFile: this.#identityFile(clock),
+      recordFiles: this.#recordFiles(clock),
+      ledger: this.#ledger(clock),
+      acts: this.#journal(clock),
+    };
   }
 
   /** What the peer's set-up wrote before it first ran. */
@@ -109,6 +122,20 @@ export class HostDisk {
         return { load: () => store.load(), write, close: () => store.close() } satisfies RecordStore;
       },
       setAside: () => this.#store.setAside(),
+    };
+  }
+
+  #recordFiles(clock: HostClock): RecordFiles {
+    const write = async (change: (beside: Map<string, readonly RecordFrame[]>) => void): Promise<void> => {
+      if (!clock.alive) await new Promise<never>(() => undefined);
+      const beside = new Map(this.#files.beside);
+      change(beside);
+      this.#files = { ...this.#files, beside };
+    };
+    return {
+      load: async () => this.#files.beside,
+      save: (id, frames) => write((beside) => beside.set(id, frames)),
+      remove: (id) => write((beside) => beside.delete(id)),
     };
   }
 

@@ -59,6 +59,10 @@ export class Intake {
     return Object.fromEntries(this.#drops);
   }
 
+  counts(): { readonly records: number; readonly waiting: number; readonly ahead: number; readonly drops: Drops } {
+    return { records: this.book.index.size, waiting: this.waiting.size, ahead: this.book.aheadCount, drops: this.drops };
+  }
+
   /** Records from this host's own store: checked when they were taken. */
   restore(record: StoredRecord, nowMs: number): void {
     this.#admitted.add(record.writer);

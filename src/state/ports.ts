@@ -18,6 +18,15 @@ export type Remembered = {
   readonly startNumber: number;
 };
 
+/** Records in files of their own beside the store, by the id of what they are about. */
+export interface RecordFiles {
+  /** What can't be read is passed over. */
+  load(): Promise<ReadonlyMap<string, readonly RecordFrame[]>>;
+  /** Resolves when it is fsynced. */
+  save(id: string, frames: readonly RecordFrame[]): Promise<void>;
+  remove(id: string): Promise<void>;
+}
+
 export interface IdentityFile {
   /** What was saved last; undefined when there is nothing. */
   load(): Promise<Remembered | undefined>;

@@ -17,8 +17,8 @@ export type RefillParts = {
   readonly onStuck: (stuck: boolean) => void;
 };
 
-/** Syncs with neighbours until this host may act on what it knows. Rejects with the signal's reason when stopped. */
-export async function refill(parts: RefillParts, signal: AbortSignal): Promise<void> {
+/** Syncs with neighbours until this host may act on what it knows, and tells why it may. Rejects with the signal's reason when stopped. */
+export async function refill(parts: RefillParts, signal: AbortSignal): Promise<"synced" | "alone" | "late" | "accepted-loss"> {
   const startedMs = parts.clock.monotonicMs();
   const synced = new Set<PeerId>();
   const failed = new Map<PeerId, number>();
@@ -31,7 +31,7 @@ export async function refill(parts: RefillParts, signal: AbortSignal): Promise<v
     parts.onStuck(state.lost && synced.size === 0 && step.kind === "wait");
     if (step.kind === "go") {
       parts.log.info({ why: step.why, neighbours: synced.size, afterMs: state.elapsedMs }, "this host's records are as good as they get; it acts on them");
-      return;
+      return step.why;
     }
     if (step.kind === "wait") await sleep(parts.clock, LOOK_MS, signal);
     else if (await isSynced(step.peer, parts, signal)) synced.add(step.peer);

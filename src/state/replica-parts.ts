@@ -1,3 +1,4 @@
+import type { RecordFrame } from "../api/gen/cc/v1/records_pb.ts";
 import type { Clock, Logger, PeerId, Random, Zone } from "../base/index.ts";
 import type { Signer, Verifier } from "../identity/index.ts";
 import type { Liveness, Mesh } from "../mesh/index.ts";
@@ -13,6 +14,8 @@ export type ReplicaParts = {
   readonly admits: AdmissionCheck;
   readonly slot: RecordStoreSlot;
   readonly identityFile: IdentityFile;
+  /** Records that lie beside this host's containers and volumes: asked for when it goes on without its store and without neighbours. */
+  readonly beside: () => Promise<readonly RecordFrame[]>;
   readonly mesh: Pick<Mesh, "call" | "connected" | "onConnection" | "publish" | "subscribe" | "handle">;
   readonly liveness: Pick<Liveness, "reachable" | "medianOffsetMs">;
   readonly clock: Clock;

@@ -79,8 +79,8 @@ class ReplicaOnHost implements ReplicaService {
     const opened = await openRecords(this.#parts.slot, remembered, this.#parts.log);
     this.#opened = opened;
     this.#commits = new CommitLog(opened.store);
-    const nowMs = this.#nowMs();
     this.#intake.stamps.load(opened.meta[META_STAMPS] ?? "[]");
+    const nowMs = this.#nowMs();
     for (const record of opened.records) {
       this.#intake.restore(record, nowMs);
       this.#own.observe(record, nowMs);
@@ -191,8 +191,7 @@ class ReplicaOnHost implements ReplicaService {
   }
 
   counts(): ReplicaCounts {
-    const { book, waiting, drops } = this.#intake;
-    return { records: book.index.size, waiting: waiting.size, ahead: book.aheadCount, drops };
+    return this.#intake.counts();
   }
 
   async #becomeReady(): Promise<void> {
@@ -208,13 +207,12 @@ class ReplicaOnHost implements ReplicaService {
         log.warn({}, "the store is lost and no neighbour is reached: waiting; cc-peer run --accept-lost-store goes on without what was lost");
       this.#standing = stuck ? "waiting-lost" : "refilling";
     };
-    await refill({ mesh, clock, log, facts, onStuck, reconcile: (peer) => reconcileWith(peer, this.#repairParts, this.#stopped.signal) }, this.#stopped.signal);
+    const { signal } = this.#stopped;
+    const why = await refill({ mesh, clock, log, facts, onStuck, reconcile: (peer) => reconcileWith(peer, this.#repairParts, signal) }, signal);
+    if (why === "accepted-loss") await this.take(await this.#parts.beside(), this.self);
     const highest = Math.max(this.#rememberedStart, this.highestStartOf(this.self));
-    if (highest > before || this.#metWhileRefilling > 0)
-      log.warn(
-        { remembered: before, neighboursHold: highest, records: this.#metWhileRefilling },
-        "this host's store was older than what its neighbours hold of it: refilled",
-      );
+    const found = { remembered: before, heldElsewhere: highest, records: this.#metWhileRefilling };
+    if (highest > before || found.records > 0) log.warn(found, "this host's store was older than what is held of it elsewhere: refilled");
     await this.#log().stage({ meta: { [META_START]: String(highest + 1) } });
     this.#own.begin(highest + 1);
     this.#standing = "ready";
@@ -303,8 +301,8 @@ class ReplicaOnHost implements ReplicaService {
   }
 
   #log(): CommitLog {
-    if (this.#commits === undefined || this.#stopped.signal.aborted) throw new CcError("STARTING", "this host's records are not open");
-    return this.#commits;
+    if (this.#commits !== undefined && !this.#stopped.signal.aborted) return this.#commits;
+    throw new CcError("STARTING", "this host's records are not open");
   }
 
   #nowMs(): number {

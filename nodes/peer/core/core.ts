@@ -11,6 +11,7 @@ import {
   createView,
   type IdentityFile,
   type Member,
+  type RecordFiles,
   type RecordStoreSlot,
   type ReplicaService,
   type View,
@@ -39,6 +40,7 @@ import { createMeshTime } from "./mesh-time.ts";
 import { createOwnRecords } from "./own-records.ts";
 import { placementView } from "./placement-view.ts";
 import { withProgress } from "./pull-progress.ts";
+import { createRecordsBeside } from "./records-beside.ts";
 import { createRunRequests } from "./run-requests.ts";
 
 /** Everything that differs between a real host and a simulated one. */
@@ -54,6 +56,7 @@ export type CoreParts = {
   readonly log: Logger;
   readonly slot: RecordStoreSlot;
   readonly identityFile: IdentityFile;
+  readonly recordFiles: RecordFiles;
   readonly ledger: InviteLedger;
   readonly acts: ActJournal;
   readonly runtime: ContainerRuntime;
@@ -119,6 +122,7 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
       admits: (record) => isCertificate(record) || admitted.has(record.writer),
       slot: parts.slot,
       identityFile: parts.identityFile,
+      beside: () => beside.load(),
       mesh,
       liveness: { reachable: () => liveness?.reachable() ?? [], medianOffsetMs: () => liveness?.medianOffsetMs() ?? 0 },
       clock,
@@ -130,6 +134,8 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
   const records = createView({ replica, verifier, rootPublicKey: certificate.rootPublicKey });
   view = records;
   const authority = () => records.authority();
+  const here = async (): Promise<ReadonlySet<string>> => new Set([...(await parts.runtime.list()), ...(await parts.volumes.list()).map(({ id }) => id)]);
+  const beside = createRecordsBeside({ self, files: parts.recordFiles, replica, view: records, here, clock, log });
   const observer = createObserver({
     mesh,
     members: () => admitted.peers(),
@@ -242,6 +248,7 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
     placement.start();
     await supervisor.start();
     void own.keepFacts(stopping.signal);
+    void beside.keep(stopping.signal);
     void sharing.keep(stopping.signal);
   };
 

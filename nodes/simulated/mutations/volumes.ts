@@ -42,6 +42,12 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
     ],
   },
   {
+    name: "a lone host that lost its store does not look beside what lies on it",
+    hazard: "orphan-sweep",
+    scenario: "a host's store is lost while it reaches nobody",
+    patches: [{ file: "nodes/peer/core/core.ts", find: "beside: () => beside.load(),", replace: "beside: async () => []," }],
+  },
+  {
     name: "a host that has lost its store answers for what it does not know",
     hazard: "absent-succeeds",
     scenario: "a volume's delete reaches only",

@@ -230,6 +230,9 @@ export const VOLUME_SCENARIOS: readonly Scenario[] = [
       // A container that has it would keep it anyway.
       stage.expectDone(await stage.change("Remove", [user]));
       await stage.until(() => !a.machine.bundles.has(user), "it is removed");
+      const other = await stage.place({ host: a.name, command: ["sleep", "600000", "0"] });
+      await stage.until(() => stage.running(other).length === 1, "another runs");
+      await stage.sleep(3_000);
       const heal = stage.cut([a], [b, c]);
       a.cutPower();
       a.disk.loseStore();
@@ -237,6 +240,12 @@ export const VOLUME_SCENARIOS: readonly Scenario[] = [
       a.boot();
       await stage.sleep(20_000);
       stage.expect(a.machine.volumeFiles().has(id), "no volume is lost with a store");
+      stage.expect(isListed(a, id), "what lies beside it says whose it is");
+      const ask = await stage.run(use(id, { host: a.name, command: ["sleep", "600000", "0"] }), [a]);
+      stage.expect(ask.outcome === "done", `it serves again: ${ask.outcome} ${ask.message}`);
+      await stage.until(() => ask.id !== undefined && stage.running(ask.id).length === 1, "what uses it runs");
+      stage.expect(a.life?.core.view.container(other)?.gone === false, "the other container is known, too");
+      stage.expectDone(await stage.user.ask([a.endpoint], "Remove", { containers: [ask.id ?? ""], force: true }));
       heal();
       await stage.heal();
       await stage.sleep(3_000);

@@ -1,45 +1,25 @@
-import { readFile } from "node:fs/promises";
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { RecordsSchema } from "../../api/gen/cc/v1/mesh_pb.ts";
-import type { RecordFrame } from "../../api/gen/cc/v1/records_pb.ts";
-import { errorCode, writeFileDurably } from "../../host/index.ts";
+import { writeFileDurably } from "../../host/index.ts";
 import type { IdentityFile } from "../ports.ts";
+import { contents, loadFrames, saveFrames } from "./frames-file.ts";
 
 /**
- * Two files: the admin/ records (protobuf cc.v1.Records, which `cc-peer init` writes first), and a line of JSON with the
+ * Two files: the admin/ records (which `cc-peer init` writes first), and a line of JSON with the
  * store's id and this host's start number. What can't be read counts as not there: neighbours have the records.
  */
 export function createIdentityFile(paths: { readonly adminRecords: string; readonly storeMark: string }): IdentityFile {
   return {
     load: async () => {
-      const frames = framesIn(await contents(paths.adminRecords));
+      const frames = await loadFrames(paths.adminRecords);
       const mark = markIn(await contents(paths.storeMark));
       return frames === undefined && mark === undefined
         ? undefined
         : { adminFrames: frames ?? [], storeId: mark?.storeId, startNumber: mark?.startNumber ?? 0 };
     },
     save: async ({ adminFrames, storeId, startNumber }) => {
-      await writeFileDurably(paths.adminRecords, toBinary(RecordsSchema, create(RecordsSchema, { frames: [...adminFrames] })));
+      await saveFrames(paths.adminRecords, adminFrames);
       await writeFileDurably(paths.storeMark, `${JSON.stringify({ storeId, startNumber })}\n`);
     },
   };
-}
-
-async function contents(path: string): Promise<Uint8Array | undefined> {
-  try {
-    return await readFile(path);
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return undefined;
-    throw error;
-  }
-}
-
-function framesIn(bytes: Uint8Array | undefined): readonly RecordFrame[] | undefined {
-  try {
-    return bytes === undefined ? undefined : fromBinary(RecordsSchema, bytes).frames;
-  } catch {
-    return undefined; // Damaged: as if it were not there.
-  }
 }
 
 function markIn(bytes: Uint8Array | undefined): { readonly storeId: string; readonly startNumber: number } | undefined {

@@ -80,7 +80,7 @@ t.test("rolled-back-disk: last week's disk is refilled before the host acts, its
   await world.run(4_000);
   t.ok(a.replica.startNumber() > highest, `${a.replica.startNumber()} above ${highest}`);
   t.equal(a.text(a.key("phase", "c1")), "life 2");
-  t.ok(a.said.some((line) => line.includes("older than what its neighbours hold")));
+  t.ok(a.said.some((line) => line.includes("older than what is held of it elsewhere")));
   await world.until(a.replica.write([a.draft("c1", "now")]));
   await world.run(2_000);
   t.equal(b.text(a.key("phase", "c1")), "now");
@@ -249,4 +249,28 @@ t.test("stop and start may be called twice; what was staged is on disk", async (
   t.ok(a.disk.snapshot().records.has(a.key("phase", "c1")));
   await t.rejects(a.replica.write([a.draft("c1", "y")]), { code: "STARTING" });
   await world.run(5_000);
+});
+
+t.test("store-lost: a lone host that may go on without its store takes what lies beside its containers, and writes above it", async (t) => {
+  const { world, hosts } = await three();
+  const [a, b, c] = hosts;
+  await world.until(a.replica.write([a.draft("c1", "mine")]));
+  const before = a.replica.startNumber();
+  a.beside = a.replica.list(`host/${a.peer}/`).map(({ frame }) => frame);
+  a.crash();
+  world.cut(a, b);
+  world.cut(a, c);
+  a.disk.lose();
+  a.settings = { ...a.settings, acceptLostStore: true, neighboursExpected: true };
+  await a.boot();
+  await world.run(5_000);
+  t.equal(a.replica.standing(), "waiting-lost", "neighbours come first");
+  t.equal(a.text(a.key("phase", "c1")), undefined);
+  await world.run(8_000);
+  t.equal(a.replica.standing(), "ready");
+  t.equal(a.text(a.key("phase", "c1")), "mine");
+  t.ok(a.replica.startNumber() > before);
+  world.wires.healAll();
+  await world.run(10_000);
+  t.ok(world.equal());
 });

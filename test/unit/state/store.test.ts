@@ -2,12 +2,15 @@ import { hash } from "node:crypto";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { toBinary } from "@bufbuild/protobuf";
 import { Level } from "level";
 import t from "tap";
+import { type RecordFrame, RecordFrameSchema } from "../../../src/api/gen/cc/v1/records_pb.ts";
 import { silentLogger } from "../../../src/base/index.ts";
 import { createIdentityFile } from "../../../src/state/drivers/identity-file.ts";
 import { createLevelSlot } from "../../../src/state/drivers/level.ts";
 import { MemoryDisk } from "../../../src/state/drivers/memory.ts";
+import { createRecordFiles } from "../../../src/state/drivers/record-files.ts";
 import { StoreDamagedError } from "../../../src/state/index.ts";
 import { openRecords } from "../../../src/state/opening.ts";
 import { fact } from "./fixtures.ts";
@@ -161,4 +164,26 @@ t.test("the file beside the store: there and back, and what can't be read is as 
   t.match(await file.load(), { storeId: undefined, startNumber: 0 });
   await writeFile(paths.adminRecords, Buffer.from([0xff, 0xff]));
   t.equal(await file.load(), undefined);
+});
+
+t.test("records in files of their own: by id, whole, and what is damaged is passed over", async (t) => {
+  const place = join(folder, "beside");
+  const files = createRecordFiles(place);
+  const [one, two, strange] = ["caaaaaaaaaaaaaaaaaaaa", "vaaaaaaaaaaaaaaaaaaaa", "vbbbbbbbbbbbbbbbbbbbb"];
+  const [a, b, c] = ["a", "b", "c"].map((id) => fact("peer 1", "claim", id, 1, 1).frame);
+  if (a === undefined || b === undefined || c === undefined) return;
+  t.same([...(await files.load())], [], "nothing was saved yet");
+  await files.save(one, [a, b]);
+  await files.save(two, [c]);
+  await files.save(one, [b]);
+  await writeFile(join(place, strange), "rubbish");
+  await writeFile(join(place, "notes.txt"), "somebody's");
+  const loaded = await createRecordFiles(place).load();
+  const wire = (frames: readonly RecordFrame[] | undefined): readonly string[] | undefined =>
+    frames?.map((frame) => Buffer.from(toBinary(RecordFrameSchema, frame)).toString("hex"));
+  t.same([...loaded.keys()].sort(), [one, two, strange]);
+  t.same([wire(loaded.get(one)), wire(loaded.get(two)), wire(loaded.get(strange))], [wire([b]), wire([c]), []]);
+  await files.remove(one);
+  await files.remove(one);
+  t.same([...(await files.load()).keys()].sort(), [two, strange]);
 });

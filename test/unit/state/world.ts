@@ -1,3 +1,4 @@
+import type { RecordFrame } from "../../../src/api/gen/cc/v1/records_pb.ts";
 import { type Logger, type PeerId, silentLogger } from "../../../src/base/index.ts";
 import { ed25519Verifier } from "../../../src/identity/index.ts";
 import { MemoryDisk } from "../../../src/state/drivers/memory.ts";
@@ -73,6 +74,8 @@ export class Host {
   fsync: Promise<void> = Promise.resolve();
   readonly disk = new MemoryDisk(() => this.fsync);
   remembered: Remembered | undefined;
+  /** What lies beside its containers and volumes. */
+  beside: RecordFrame[] = [];
   said: string[] = [];
   skewMs = 0;
   settings: Partial<ReplicaSettings> = {};
@@ -157,6 +160,7 @@ export class Host {
         admits: (record) => record.key.endsWith("/certificate/self") && Buffer.from(record.content).toString() === "member",
         slot: this.disk,
         identityFile: file,
+        beside: async () => this.beside,
         mesh: this.end.port,
         liveness: { reachable: () => [...this.end.open], medianOffsetMs: () => offsets()[Math.floor((offsets().length - 1) / 2)] ?? 0 },
         clock: this.clock,
