@@ -1,10 +1,11 @@
-import { readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Test } from "tap";
 import { eventually, withLab } from "../e2e/lab.ts";
 
 type Container = { readonly id: string; readonly phase: string; readonly hostName: string; readonly startedAtMs: number };
 const HOSTS = [1, 2, 3];
+const PEER = join(import.meta.dirname, "../../dist/bin/cc-peer");
 const TICKS = ["--", "sh", "-c", "n=0; while :; do n=$((n+1)); echo tick $n; sleep 0.2; done"];
 const SMALL_DISK = "48m";
 const SECONDS_FULL_MIN = 3;
@@ -67,6 +68,46 @@ withLab("stores that are damaged, disks that are full", { hosts: 3, zones: "a,a,
     }
     const aside = readdirSync(data(2)).filter((name) => name.startsWith("store.damaged-"));
     t.ok(aside.length >= 2, `what was damaged is kept to look at: ${aside.join(", ")}`);
+  });
+
+  await t.test("a lone host whose store is lost goes on with what lies beside its containers and volumes", async (t) => {
+    t.match(await lab.cc(["volume", "create", "--size", "16m", "--name", "kept"]), { code: 0 });
+    const words = ["--", "sh", "-c", "echo precious > /k/f; sync; while :; do sleep 1; done"];
+    const ran = await lab.cc([
+      "run",
+      "--detach",
+      "--name",
+      "keeper",
+      "--host",
+      "h2",
+      "--volume",
+      "kept:/k",
+      "--memory",
+      "16m",
+      "--disk",
+      "16m",
+      "--image",
+      image,
+      ...words,
+    ]);
+    t.equal(ran.code, 0, ran.stderr);
+    await eventually("it runs", async () => (await list(1)).some((one) => one.id === ran.stdout.trim() && one.phase === "running"));
+    const before = (await list(1)).filter(({ hostName }) => hostName === "h2");
+    await eventually("its records lie beside it", async () => readdirSync(join(data(2), "records-beside")).includes(ran.stdout.trim()));
+    for (const host of HOSTS) await kill(host);
+    rmSync(join(data(2), "store"), { recursive: true });
+    const [config, pid] = ["hosts/h2/peer.json", "hosts/h2/lone.pid"].map((name) => join(lab.folder, name));
+    const peer = lab.on(2, "sh", "-c", `echo $$ > ${pid}; exec ${PEER} run --config ${config} --accept-lost-store`).catch(() => undefined);
+    const here = async (): Promise<readonly Container[]> => (await list(2).catch(() => [])).filter(({ hostName }) => hostName === "h2");
+    await eventually("it has given its neighbours their time, and goes on", async () => brief(await here()).join() === brief(before).join(), 60_000);
+    t.match(await lab.json(["volume", "list"], { host: 2 }), [{ name: "kept", state: "mounted", hostName: "h2" }]);
+    t.match(await lab.cc(["exec", "keeper", "cat", "/k/f"], { host: 2 }), { code: 0, stdout: "precious\n" });
+    process.kill(Number(readFileSync(pid ?? "", "utf8")), "SIGKILL");
+    await peer;
+    for (const host of HOSTS) await lab.must("restart", String(host));
+    for (const host of HOSTS) await eventually(`host ${host} knows all again`, async () => (await list(host)).length === (await list(2)).length);
+    t.equal((await lab.cc(["rm", "--force", "keeper"])).code, 0);
+    t.equal((await lab.cc(["volume", "delete", "kept"])).code, 0);
   });
 
   await t.test("a full disk: refused with the reason, what runs goes on, nothing acknowledged is missing", async (t) => {
