@@ -57,6 +57,7 @@ t.test(`killed at ${MOMENTS} moments of a start: started once or not at all, and
     child = await spawnPeer(scene);
   }
   t.comment(JSON.stringify(seen));
-  t.ok((seen["running"] ?? 0) > 0 && (seen["absent"] ?? 0) + (seen["half"] ?? 0) > 0, "early and late moments were met");
+  // On a slow machine what was started has ended before anybody looks.
+  t.ok((seen["running"] ?? 0) + (seen["ended"] ?? 0) > 0 && (seen["absent"] ?? 0) + (seen["half"] ?? 0) > 0, "early and late moments were met");
   await killPeer(child);
 });

@@ -1,10 +1,14 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync, readlinkSync } from "node:fs";
-import { rm, symlink, writeFile } from "node:fs/promises";
+import { mkdir, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { asCcError, type ContainerId } from "../../../src/base/index.ts";
+import { endScripts } from "../../../src/containers/drivers/crun-conmon/exec-members.ts";
 import { textInLiveRoot } from "../../../src/containers/drivers/crun-conmon/live-root.ts";
 import type { ContainerRuntime, ContainerSpec, CrunConmon } from "../../../src/containers/index.ts";
+import { systemClock } from "../../../src/host/index.ts";
 import { killPeer, spawnPeer } from "./crash-peer.ts";
 import { execSpec, finish } from "./exec-contract.ts";
 import { leftovers, makeScene, newId, type Scene } from "./harness.ts";
@@ -131,6 +135,23 @@ t.test("a container that changes its files while it is looked up leads nowhere",
   t.notOk(seen.has("the host's\n"), `${[...seen].map((text) => JSON.stringify(text)).join(" ")}`);
   t.ok(seen.has("own\n"));
   await nothingLeft(t);
+});
+
+t.test("a peer that starts ends what its earlier life has left, not what another has in a folder of the same name", async (t) => {
+  const folder = join(scene.runDir, "same-name");
+  await mkdir(join(folder, "1"), { recursive: true });
+  const ours = spawn("sleep", ["60"], { cwd: join(folder, "1") });
+  const script = 'mount -t tmpfs tmpfs "$0" && mkdir "$0/1" && cd "$0/1" && echo there && exec sleep 60';
+  const theirs = spawn("unshare", ["--mount", "--propagation", "private", "sh", "-c", script, folder]);
+  t.teardown(() => theirs.kill("SIGKILL"));
+  t.equal(readlinkSync(`/proc/${ours.pid}/cwd`), join(folder, "1"));
+  await once(theirs.stdout, "data");
+  t.equal(readlinkSync(`/proc/${theirs.pid}/cwd`), join(folder, "1"), "they cannot be told apart by name");
+  const ended = once(ours, "exit");
+  await endScripts(systemClock, folder);
+  t.same(await ended, [null, "SIGKILL"]);
+  t.equal(readlinkSync(`/proc/${theirs.pid}/cwd`), join(folder, "1"), "the other one goes on");
+  await rm(folder, { recursive: true });
 });
 
 t.test("a peer that is killed leaves no process of an exec, nor a file", async (t) => {

@@ -1,5 +1,5 @@
-import { readdirSync, readlinkSync } from "node:fs";
-import { CcError, type ContainerId, sleep } from "../../../base/index.ts";
+import { readdirSync, readlinkSync, statSync } from "node:fs";
+import { CcError, type Clock, type ContainerId, sleep } from "../../../base/index.ts";
 import { type Context, cgroupOf } from "./context.ts";
 import { observe } from "./observe.ts";
 import { textOf } from "./processes.ts";
@@ -61,19 +61,26 @@ export async function endStrays(context: Context, id: ContainerId): Promise<void
  * Ends the shells and cruns of an earlier peer's execs, which have their folders below `folder` as their own: after that nothing
  * more comes into a container from them.
  */
-export async function endScripts({ deps }: Pick<Context, "deps">, folder: string): Promise<void> {
-  const until = deps.clock.monotonicMs() + END_MS_MAX;
-  for (let pids = workingBelow(folder); pids.length > 0 && deps.clock.monotonicMs() < until; pids = workingBelow(folder)) {
+export async function endScripts(clock: Clock, folder: string): Promise<void> {
+  const until = clock.monotonicMs() + END_MS_MAX;
+  for (let pids = workingBelow(folder); pids.length > 0 && clock.monotonicMs() < until; pids = workingBelow(folder)) {
     signalAll(pids, "SIGKILL");
-    await sleep(deps.clock, LOOK_MS);
+    await sleep(clock, LOOK_MS);
   }
 }
 
+/**
+ * A folder of the same name in another mount namespace is another peer's (several in containers, hosts of a lab): it lies on
+ * another file system.
+ */
 function workingBelow(folder: string): readonly number[] {
+  const device = statSync(folder, { throwIfNoEntry: false })?.dev;
+  if (device === undefined) return [];
   return readdirSync("/proc").flatMap((name) => {
     if (!/^\d+$/.test(name)) return [];
+    const cwd = `/proc/${name}/cwd`;
     try {
-      return readlinkSync(`/proc/${name}/cwd`).startsWith(`${folder}/`) ? [Number(name)] : [];
+      return readlinkSync(cwd).startsWith(`${folder}/`) && statSync(cwd).dev === device ? [Number(name)] : [];
     } catch {
       return []; // Gone between the two looks, or a thread of the kernel.
     }

@@ -30,7 +30,7 @@ export class Execs {
 
   /** What an earlier life has left on the host. What it has left inside is ended container by container (endStrays). */
   async clear(): Promise<void> {
-    await endScripts(this.#context, this.#context.paths.execs);
+    await endScripts(this.#context.deps.clock, this.#context.paths.execs);
     await rm(this.#context.paths.execs, { recursive: true, force: true });
     await mkdir(this.#context.paths.execs, { recursive: true, mode: 0o700 });
   }

@@ -67,7 +67,7 @@ export class Spares {
   /** Takes away what this or an earlier, killed peer left: nobody knows whether a container has the namespace. */
   async clear(): Promise<void> {
     await this.#unpin();
-    for (const path of [this.#paths.spareNetwork, this.#paths.spareDisk, this.#paths.freshSpareDisk]) await rm(path, { force: true });
+    for (const path of [this.#paths.spareDisk, this.#paths.freshSpareDisk]) await rm(path, { force: true });
   }
 
   async #refillLoop(): Promise<void> {
@@ -107,6 +107,7 @@ export class Spares {
 
   async #unpin(): Promise<void> {
     const pin = shellQuote(this.#paths.spareNetwork);
-    await this.#deps.network.run(`while mountpoint -q ${pin}; do umount ${pin} || exit 1; done`, { timeoutMs: SCRIPT_MS_MAX });
+    // Without the file, a script of a peer that was killed a moment ago cannot pin it once more.
+    await this.#deps.network.run(`until rm -f ${pin} 2>/dev/null; do umount ${pin} || exit 1; done`, { timeoutMs: SCRIPT_MS_MAX });
   }
 }
