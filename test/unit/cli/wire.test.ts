@@ -8,7 +8,7 @@ import { signedBody } from "../../../cli/signed-body.ts";
 import { plainText, renderFacts, renderTable } from "../../../cli/terminal.ts";
 import { createResponseParser, encodeRequest, errorOf, type HttpResponse } from "../../../src/api/client-http.ts";
 import { decodeReply } from "../../../src/api/client-messages.ts";
-import { createFrameParser, encodeClientFrame, type Message, Opcode } from "../../../src/api/client-websocket.ts";
+import { createFrameParser, encodeFrame, type Message, Opcode } from "../../../src/api/websocket.ts";
 import { CcError } from "../../../src/base/index.ts";
 
 const parseAll = (text: string | Buffer, sizes: readonly number[], ends = false): HttpResponse | undefined => {
@@ -72,7 +72,7 @@ t.test("rubbish is refused, never anything else", async () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => {
       try {
-        createFrameParser().push(bytes);
+        createFrameParser("server", MESSAGE_BYTES_MAX).push(bytes);
         return true;
       } catch (error) {
         return error instanceof CcError && error.code === "BAD_REQUEST";
@@ -93,6 +93,8 @@ t.test("rubbish is refused, never anything else", async () => {
 });
 
 /** An unmasked frame, as a server sends it. */
+const MESSAGE_BYTES_MAX = 1024 * 1024;
+
 const serverFrame = (opcode: number, payload: Buffer, final = true): Buffer => {
   const head =
     payload.length < 126
@@ -122,7 +124,7 @@ t.test("WebSocket frames, however they are cut and split", async (t) => {
           ]);
         });
         const stream = Buffer.concat(frames);
-        const parser = createFrameParser();
+        const parser = createFrameParser("server", MESSAGE_BYTES_MAX);
         const got: Message[] = [];
         for (let at = 0; at < stream.length; at += step) got.push(...parser.push(stream.subarray(at, at + step)));
         const messages = got.filter(({ opcode }) => opcode === Opcode.binary).map(({ payload }) => Buffer.from(payload).toString("hex"));
@@ -131,7 +133,7 @@ t.test("WebSocket frames, however they are cut and split", async (t) => {
     ),
   );
   const long = Buffer.alloc(70_000, 1);
-  t.equal(createFrameParser().push(serverFrame(Opcode.binary, long))[0]?.payload.length, 70_000);
+  t.equal(createFrameParser("server", MESSAGE_BYTES_MAX).push(serverFrame(Opcode.binary, long))[0]?.payload.length, 70_000);
   for (const wrong of [
     Buffer.from([0xc2, 0]),
     Buffer.from([0x82, 0x80, 0, 0, 0, 0]),
@@ -139,9 +141,9 @@ t.test("WebSocket frames, however they are cut and split", async (t) => {
     serverFrame(Opcode.ping, Buffer.alloc(126)),
     Buffer.from([0x82, 127, 0, 0, 1, 0, 0, 0, 0, 0]),
   ]) {
-    t.throws(() => createFrameParser().push(wrong), { code: "BAD_REQUEST" });
+    t.throws(() => createFrameParser("server", MESSAGE_BYTES_MAX).push(wrong), { code: "BAD_REQUEST" });
   }
-  const floods = createFrameParser();
+  const floods = createFrameParser("server", MESSAGE_BYTES_MAX);
   t.throws(
     () => {
       floods.push(serverFrame(Opcode.binary, Buffer.alloc(500_000), false));
@@ -154,7 +156,7 @@ t.test("WebSocket frames, however they are cut and split", async (t) => {
 t.test("what is sent is marked as masked, as servers demand, with a mask that changes nothing", async (t) => {
   for (const length of [0, 5, 126, 65_535, 65_536]) {
     const payload = Buffer.alloc(length, 0x5a);
-    const frame = Buffer.from(encodeClientFrame(Opcode.binary, payload));
+    const frame = Buffer.from(encodeFrame("client", Opcode.binary, payload));
     const extra = length < 126 ? 0 : length < 65_536 ? 2 : 8;
     t.equal(frame.length, 2 + extra + 4 + length);
     t.equal((frame[1] ?? 0) & 0x80, 0x80);
