@@ -23,7 +23,7 @@ export function acceptKey(key: string): string {
 }
 
 /**
- * One frame with `parts` in it, put together in a buffer of its own. A client must mask what it sends, so that no proxy on the
+ * One frame with `parts` in it, put together in a buffer of its own, outside of Node's pool: it can be freed. A client must mask what it sends, so that no proxy on the
  * way takes its bytes for a request of another. Nothing on the way sees ours (TLS, or a socket of this machine): the
  * mask is zeros, which costs neither side a pass over every byte.
  */
@@ -31,7 +31,7 @@ export function encodeFrame(from: Side, opcode: number, ...parts: readonly Uint8
   const length = parts.reduce((sum, part) => sum + part.length, 0);
   const extra = length < 126 ? 0 : length < 65_536 ? 2 : 8;
   const maskBytes = from === "client" ? 4 : 0;
-  const frame = Buffer.allocUnsafe(2 + extra + maskBytes + length);
+  const frame = Buffer.allocUnsafeSlow(2 + extra + maskBytes + length);
   frame[0] = 0x80 | opcode;
   frame[1] = (from === "client" ? 0x80 : 0) | (extra === 0 ? length : extra === 2 ? 126 : 127);
   if (extra === 2) frame.writeUInt16BE(length, 2);
@@ -48,7 +48,10 @@ export function encodeFrame(from: Side, opcode: number, ...parts: readonly Uint8
 export type Message = { readonly opcode: number; readonly payload: Uint8Array };
 
 export type FrameParser = {
-  /** Gives the messages that are complete: whole binary or text messages, and control frames. Keeps nothing of `chunk`. Throws BAD_REQUEST. */
+  /**
+   * Gives the messages that are complete: whole binary or text messages, and control frames, each in a buffer of its own.
+   * Keeps nothing of `chunk`. Throws BAD_REQUEST.
+   */
   push(chunk: Uint8Array): Message[];
 };
 
@@ -80,7 +83,7 @@ export function createFrameParser(from: Side, messageBytesMax: number): FramePar
     const length = short < 126 ? short : short === 126 ? head.readUInt16BE(2) : Number(head.readBigUInt64BE(2));
     if (length > messageBytesMax) throw broken("a frame that is too long");
     if ((first & 0x08) !== 0 && ((first & 0x80) === 0 || length > CONTROL_BYTES_MAX)) throw broken("a control frame that is too long");
-    return Buffer.allocUnsafe(length);
+    return Buffer.allocUnsafeSlow(length);
   };
 
   const unmask = (bytes: Buffer): void => {
