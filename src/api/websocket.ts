@@ -75,14 +75,18 @@ export function createFrameParser(from: Side, messageBytesMax: number): FramePar
     return headFilled < 2 ? 2 : 2 + (short === 126 ? 2 : short === 127 ? 8 : 0) + maskBytes;
   };
 
-  const begin = (): Buffer => {
+  const check = (): void => {
     const [first = 0, second = 0] = head;
     if ((first & 0x70) !== 0) throw broken("reserved bits are set");
-    if ((second & 0x80) !== 0 !== (from === "client")) throw broken(from === "client" ? "a frame without a mask" : "a masked frame");
+    if (((second & 0x80) !== 0) !== (from === "client")) throw broken(from === "client" ? "a frame without a mask" : "a masked frame");
+    if ((first & 0x08) !== 0 && ((first & 0x80) === 0 || (second & 0x7f) > CONTROL_BYTES_MAX)) throw broken("a control frame that is too long");
+  };
+
+  const begin = (): Buffer => {
+    const [, second = 0] = head;
     const short = second & 0x7f;
     const length = short < 126 ? short : short === 126 ? head.readUInt16BE(2) : Number(head.readBigUInt64BE(2));
     if (length > messageBytesMax) throw broken("a frame that is too long");
-    if ((first & 0x08) !== 0 && ((first & 0x80) === 0 || length > CONTROL_BYTES_MAX)) throw broken("a control frame that is too long");
     return Buffer.allocUnsafeSlow(length);
   };
 
@@ -119,6 +123,7 @@ export function createFrameParser(from: Side, messageBytesMax: number): FramePar
           head[headFilled] = chunk[at] ?? 0;
           headFilled += 1;
           at += 1;
+          if (headFilled === 2) check();
           if (headFilled < headBytes()) continue;
           payload = begin();
           filled = 0;

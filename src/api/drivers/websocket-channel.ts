@@ -21,9 +21,7 @@ export function acceptUpgrade(request: IncomingMessage, socket: Duplex): void {
   if (request.method !== "GET" || upgrade?.toLowerCase() !== "websocket" || version !== "13" || key === undefined || !/^[+/\w]{22}==$/.test(key))
     throw new CcError("BAD_REQUEST", "streams are WebSockets of version 13, and this is no such upgrade");
   if (socket instanceof Socket) socket.setTimeout(0).setNoDelay(true);
-  socket.write(
-    `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${acceptKey(key)}\r\n\r\n`,
-  );
+  socket.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${acceptKey(key)}\r\n\r\n`);
 }
 
 /** The server's side of a WebSocket as a frame channel, with back-pressure in both directions. `head`: what came right behind the upgrade. */

@@ -69,7 +69,9 @@ t.test("frames: what was written is read, anything else is refused", async (t) =
     }),
     { numRuns: 2_000 },
   );
-  t.throws(() => decodeTunnelFrame(Buffer.concat(encodeTunnelFrame({ kind: "data", connection: 1, data: Buffer.alloc(DATA_BYTES_MAX + 1) }))), { code: "BAD_REQUEST" });
+  t.throws(() => decodeTunnelFrame(Buffer.concat(encodeTunnelFrame({ kind: "data", connection: 1, data: Buffer.alloc(DATA_BYTES_MAX + 1) }))), {
+    code: "BAD_REQUEST",
+  });
   t.throws(() => decodeTunnelFrame(Buffer.concat(encodeTunnelFrame({ kind: "credit", connection: 1, bytes: 2 ** 31 }))), { code: "BAD_REQUEST" });
   t.notOk(isTunnelFrame(Uint8Array.of(0x12, 0x7b)), "an event is none");
 });
