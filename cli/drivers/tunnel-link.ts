@@ -21,8 +21,8 @@ export async function openTunnelLink(client: CloudClient, request: { readonly co
   });
   let full = false;
   return {
-    send(frame) {
-      if (channel.send(frame)) return !full;
+    send(...parts) {
+      if (channel.send(...parts)) return !full;
       if (!full) {
         full = true;
         void channel.drained().then(() => {

@@ -1,9 +1,9 @@
-import { createHash } from "node:crypto";
-import { CcError, type Clock, type Random } from "../base/index.ts";
+import { CcError, type Clock, freeBuffer, type Random } from "../base/index.ts";
 import type { Connection } from "./client-connection.ts";
 import { createResponseParser, encodeRequest, errorOf, type HttpResponse } from "./client-http.ts";
-import { createFrameParser, encodeClientFrame, Opcode } from "./client-websocket.ts";
 import { Channel, encodeFrame, HEADER_REQUEST_BYTES_MAX } from "./streams.ts";
+import * as websocket from "./websocket.ts";
+import { Opcode } from "./websocket.ts";
 
 /** A peer that leaves this many pings unanswered is gone. Counted, not timed: a blocked stdout stops this process too. */
 const PINGS_UNANSWERED_MAX = 3;
@@ -12,7 +12,8 @@ const PING_EVERY_MS = 5_000;
 const REQUEST_BYTES_MAX = 256 * 1024;
 /** Signing, placing and answering an upgrade takes a peer some 5 s at most. */
 const UPGRADE_MS_MAX = 15_000;
-const WEBSOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+/** A peer's message may be this long. */
+const MESSAGE_BYTES_MAX = 1024 * 1024;
 
 /** The connection ended or went silent: whether the request took effect is unknown. */
 export class ConnectionLost extends Error {
@@ -38,8 +39,8 @@ export type ChannelEvents = {
 };
 
 export type ClientChannel = {
-  /** False: send no more before `drained`. Nothing happens once the channel is over. */
-  send(frame: Uint8Array): boolean;
+  /** One frame. False: send no more before `drained`. The parts are the caller's again. Nothing happens once the channel is over. */
+  send(...parts: readonly Uint8Array[]): boolean;
   drained(): Promise<void>;
   pause(): void;
   resume(): void;
@@ -58,13 +59,13 @@ export function openClientChannel(
   const header = Buffer.from(body).toString("base64url");
   const inHeader = header.length <= HEADER_REQUEST_BYTES_MAX;
   const responses = createResponseParser();
-  const frames = createFrameParser();
+  const frames = websocket.createFrameParser("server", MESSAGE_BYTES_MAX);
   let phase: "upgrading" | "open" | "over" = "upgrading";
   let unanswered = 0;
   let paused = false;
   let cancelTimer = parts.clock.after(UPGRADE_MS_MAX, () => end("the peer did not answer the upgrade in time"));
 
-  const write = (opcode: number, payload: Uint8Array): boolean => connection.write(encodeClientFrame(opcode, payload));
+  const write = (opcode: number, ...parts: readonly Uint8Array[]): boolean => connection.write(websocket.encodeFrame("client", opcode, ...parts));
   const close = (): void => {
     if (phase === "over") return;
     const wasOpen = phase === "open";
@@ -97,10 +98,7 @@ export function openClientChannel(
   };
   const onUpgrade = (response: HttpResponse): void => {
     if (response.status !== 101) return end(errorOf(response));
-    const expected = createHash("sha1")
-      .update(key + WEBSOCKET_GUID)
-      .digest("base64");
-    if (response.headers.get("sec-websocket-accept") !== expected)
+    if (response.headers.get("sec-websocket-accept") !== websocket.acceptKey(key))
       return end(new CcError("PEER_UNREACHABLE", "the endpoint does not answer the upgrade as a peer does; check CC_ENDPOINT_URL"));
     phase = "open";
     cancelTimer();
@@ -125,7 +123,10 @@ export function openClientChannel(
       data(chunk) {
         unanswered = 0;
         try {
-          if (phase === "open") return onBytes(chunk);
+          if (phase === "open") {
+            onBytes(chunk);
+            return freeBuffer(chunk);
+          }
           if (phase === "over") return;
           const response = responses.push(chunk);
           if (response !== undefined) onUpgrade(response);
@@ -149,7 +150,7 @@ export function openClientChannel(
   }
 
   return {
-    send: (frame) => phase !== "open" || write(Opcode.binary, frame),
+    send: (...parts) => phase !== "open" || write(Opcode.binary, ...parts),
     drained: () => connection.drained(),
     pause() {
       paused = true;

@@ -40,6 +40,7 @@ export function parseEndpoints(text: string): Result<readonly Endpoint[]> {
 }
 
 export type ConnectionListener = {
+  /** Nobody else knows the chunk: it may be freed. */
   data(chunk: Uint8Array): void;
   /** Once, at the end: by the peer (no error), or by a fault. */
   end(error: Error | undefined): void;
@@ -53,7 +54,7 @@ export interface Connection {
   readonly peer: ProvenPeer | undefined;
   /** True once nothing more can be sent. */
   readonly ended: boolean;
-  /** False: write no more before `drained()`. */
+  /** False: write no more before `drained()`. The bytes are the connection's from now on, which frees them once the system has them. */
   write(bytes: Uint8Array): boolean;
   /** Resolves when there is room again, or when the connection has ended. */
   drained(): Promise<void>;

@@ -126,9 +126,12 @@ export function decodeJson(payload: Uint8Array): Readonly<Record<string, unknown
 
 /** One byte stream as a handler sees it, whether a WebSocket or a libp2p stream carries it. Bounded both ways. */
 export interface FrameChannel {
-  /** Resolves when there is room for the next. Throws CANCELLED when the other side is gone. */
-  send(frame: Uint8Array): Promise<void>;
-  /** The other side's frames; ends when it has no more. */
+  /**
+   * One frame, given in parts, which are the caller's again at once. Resolves when there is room for the next. Throws CANCELLED
+   * when the other side is gone.
+   */
+  send(...parts: readonly Uint8Array[]): Promise<void>;
+  /** The other side's frames; ends when it has no more. Nobody else knows their bytes: who has them may free them. */
   frames(): AsyncIterable<Uint8Array>;
   end(): Promise<void>;
   abort(reason: unknown): void;

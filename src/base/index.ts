@@ -10,6 +10,7 @@ export * from "./clock.ts";
 export * from "./command-runner.ts";
 export * from "./durations.ts";
 export * from "./errors.ts";
+export * from "./free-buffer.ts";
 export * from "./ids.ts";
 export * from "./logger.ts";
 export * from "./random.ts";

@@ -1,10 +1,15 @@
 import { CcError } from "../base/index.ts";
 
-/** `bytes` with its length before it: 4 bytes, big endian. */
-export function withLength(bytes: Uint8Array): Uint8Array {
-  const framed = new Uint8Array(4 + bytes.length);
-  new DataView(framed.buffer).setUint32(0, bytes.length);
-  framed.set(bytes, 4);
+/** The parts of a frame with their length before them: 4 bytes, big endian. */
+export function withLength(...parts: readonly Uint8Array[]): Uint8Array {
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  const framed = Buffer.allocUnsafe(4 + length);
+  framed.writeUInt32BE(length);
+  let at = 4;
+  for (const part of parts) {
+    framed.set(part, at);
+    at += part.length;
+  }
   return framed;
 }
 

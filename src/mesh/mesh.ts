@@ -21,9 +21,12 @@ export type GossipVerdict = "accept" | "ignore" | "reject";
  */
 export interface FrameStream {
   readonly peer: PeerId;
-  /** Resolves when the frame is on its way and there is room for the next. Throws CANCELLED when the stream is gone. */
-  send(frame: Uint8Array): Promise<void>;
-  /** The other side's frames; ends at its half-close, throws when the stream broke. */
+  /**
+   * One frame, given in parts, which are the caller's again at once. Resolves when it is on its way and there is room for
+   * the next. Throws CANCELLED when the stream is gone.
+   */
+  send(...parts: readonly Uint8Array[]): Promise<void>;
+  /** The other side's frames, whose bytes nobody else knows; ends at its half-close, throws when the stream broke. */
   frames(): AsyncIterable<Uint8Array>;
   /** Half-closes: no further frames from here. */
   end(): Promise<void>;

@@ -1,3 +1,4 @@
+import { freeBuffer } from "../base/index.ts";
 import { CREDIT_BYTES_MAX, DATA_BYTES_MAX, type ResetReason, type TunnelFrame } from "./frames.ts";
 import type { TunnelSocket } from "./socket.ts";
 import { type Budget, FIRST_WINDOW_BYTES, ReceiveWindow } from "./window.ts";
@@ -134,7 +135,7 @@ export class Connection {
       at += data.length;
       this.#tunnel.send({ kind: "data", connection: this.number, data });
     }
-    if (at === chunk.length) return;
+    if (at === chunk.length) return freeBuffer(chunk);
     this.#unsent = chunk.subarray(at);
     if (this.#creditBytes > 0) this.#tunnel.stall(this);
   }
@@ -153,9 +154,11 @@ export class Connection {
   }
 
   #write(socket: TunnelSocket, data: Uint8Array): void {
+    const { length } = data;
     socket.write(data, () => {
+      freeBuffer(data);
       if (this.#over) return;
-      const bytes = this.#window.taken(data.length);
+      const bytes = this.#window.taken(length);
       if (bytes > 0 && !this.#gotEnd) this.#tunnel.send({ kind: "credit", connection: this.number, bytes });
     });
   }

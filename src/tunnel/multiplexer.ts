@@ -6,8 +6,11 @@ import type { Budget } from "./window.ts";
 
 /** What carries the frames: a WebSocket or a stream between peers. */
 export interface FrameSender {
-  /** False: the sender waits with data until `drained` of the multiplexer is called. The frame itself is taken. */
-  send(frame: Uint8Array): boolean;
+  /**
+   * One frame, given in parts, which are the caller's again. False: the sender waits with data until `drained` of the multiplexer is
+   * called. The frame itself is taken.
+   */
+  send(...parts: readonly Uint8Array[]): boolean;
 }
 
 export type MultiplexerEvents = {
@@ -68,7 +71,7 @@ export class Multiplexer implements Tunnel {
     return true;
   }
 
-  /** A frame that came. Throws BAD_REQUEST where the other side breaks the rules: the stream is of no use any more. */
+  /** A frame that came, and that nobody else knows. Throws BAD_REQUEST where the other side breaks the rules: the stream is of no use any more. */
   receive(bytes: Uint8Array): void {
     if (this.#closed) return;
     const frame = decodeTunnelFrame(bytes);
@@ -106,7 +109,7 @@ export class Multiplexer implements Tunnel {
 
   send(frame: TunnelFrame): boolean {
     if (this.#closed) return false;
-    if (!this.#sender.send(encodeTunnelFrame(frame))) this.#room = false;
+    if (!this.#sender.send(...encodeTunnelFrame(frame))) this.#room = false;
     return this.#room;
   }
 

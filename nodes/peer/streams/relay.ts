@@ -1,5 +1,6 @@
 import { pipe } from "it-pipe";
 import type { FrameChannel } from "../../../src/api/index.ts";
+import { freeBuffer } from "../../../src/base/index.ts";
 
 /**
  * Carries frames both ways until the far side has ended. Each frame is taken only when the other side has room, so a
@@ -24,6 +25,10 @@ export async function relay(near: FrameChannel, far: FrameChannel, signal: Abort
 
 function into(to: FrameChannel): (frames: AsyncIterable<Uint8Array>) => Promise<void> {
   return async (frames) => {
-    for await (const frame of frames) await to.send(frame);
+    for await (const frame of frames) {
+      const sent = to.send(frame);
+      freeBuffer(frame);
+      await sent;
+    }
   };
 }

@@ -1,6 +1,6 @@
 import { connect as connectSocket, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
-import { CcError, type Result } from "../../base/index.ts";
+import { CcError, freeBuffer, type Result } from "../../base/index.ts";
 import type { Connection, ConnectionListener, Dialer, Endpoint, ProvenPeer } from "../client-connection.ts";
 
 const CONNECT_MS_MAX = 3_000;
@@ -40,7 +40,7 @@ function asConnection(socket: Socket, peer: ProvenPeer | undefined): Connection 
     get ended() {
       return over !== undefined || socket.destroyed || !socket.writable || socket.readableEnded;
     },
-    write: (bytes) => !socket.writable || socket.write(bytes),
+    write: (bytes) => !socket.writable || socket.write(bytes, () => freeBuffer(bytes)),
     drained: () => (over !== undefined || socket.destroyed ? Promise.resolve() : new Promise((resolve) => void waiting.push(resolve))),
     listen(next) {
       listener = next;

@@ -1,11 +1,10 @@
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
-import { WebSocketServer } from "ws";
 import { asCcError, CcError } from "../../base/index.ts";
 import { type Caller, isStreamCall, STREAM_CALLS, type StreamCall } from "../calls.ts";
 import { Channel, decodeFrame, encodeJsonFrame, type FrameChannel } from "../streams.ts";
 import { type ApiServerParts, errorBody, REQUEST_BYTES_MAX, type RequestHeaders, SERVICE_PATH, signatureHeaders } from "./requests.ts";
-import { websocketChannel } from "./websocket-channel.ts";
+import { acceptUpgrade, websocketChannel } from "./websocket-channel.ts";
 
 const FIRST_FRAME_TIMEOUT_MS = 5_000;
 
@@ -17,7 +16,7 @@ export type UpgradeListener = {
 
 /** Serves the byte-stream calls: one signed WebSocket upgrade each. */
 export function createUpgradeListener(parts: ApiServerParts, stopping: AbortSignal): UpgradeListener {
-  const server = new WebSocketServer({ noServer: true, perMessageDeflate: false, skipUTF8Validation: true, maxPayload: REQUEST_BYTES_MAX + 1 });
+  const open = new Set<Duplex>();
 
   async function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
     const path = request.url ?? "";
@@ -28,12 +27,15 @@ export function createUpgradeListener(parts: ApiServerParts, stopping: AbortSign
     const carried = request.headers["cc-request"];
     // A request in the header is refused with a status; one in the first frame can only be refused by an event.
     const caller = typeof carried === "string" ? await parts.authenticate(call, headers, Buffer.from(carried, "base64url")) : undefined;
-    server.handleUpgrade(request, socket, head, (websocket) => {
-      const channel = websocketChannel(websocket);
-      const gone = new AbortController();
-      websocket.once("close", () => gone.abort(new CcError("CANCELLED", "the caller went away")));
-      serve(call, caller, headers, channel, AbortSignal.any([gone.signal, stopping])).catch((error: unknown) => channel.abort(error));
+    acceptUpgrade(request, socket);
+    const gone = new AbortController();
+    open.add(socket);
+    socket.once("close", () => {
+      open.delete(socket);
+      gone.abort(new CcError("CANCELLED", "the caller went away"));
     });
+    const channel = websocketChannel(socket, head);
+    serve(call, caller, headers, channel, AbortSignal.any([gone.signal, stopping])).catch((error: unknown) => channel.abort(error));
   }
 
   async function serve(call: StreamCall, known: Caller | undefined, headers: RequestHeaders, channel: FrameChannel, signal: AbortSignal): Promise<void> {
@@ -74,7 +76,7 @@ export function createUpgradeListener(parts: ApiServerParts, stopping: AbortSign
       });
     },
     terminate: () => {
-      for (const socket of server.clients) socket.terminate();
+      for (const socket of open) socket.destroy();
     },
   };
 }

@@ -7,6 +7,7 @@ import { sendDrained } from "./drained-send.ts";
 
 /** How long the last bytes may take to leave, and the other side to half-close after this side has. */
 const CLOSE_MS = 10_000;
+const LENGTH_BYTES = 4;
 
 /**
  * Frames on a libp2p stream. At rest it holds at most the high mark of unread frames, then one yamux window (1 MiB) in
@@ -136,16 +137,21 @@ export class Libp2pFrameStream implements FrameStream {
     }
   }
 
-  send(frame: Uint8Array): Promise<void> {
-    if (frame.length > STREAM_FRAME_BYTES_MAX)
-      return Promise.reject(new CcError("TOO_LARGE", `a frame of ${frame.length} bytes is above the limit of ${STREAM_FRAME_BYTES_MAX}`));
-    return this.sendRaw(frame);
+  send(...parts: readonly Uint8Array[]): Promise<void> {
+    const framed = withLength(...parts);
+    if (framed.length > LENGTH_BYTES + STREAM_FRAME_BYTES_MAX)
+      return Promise.reject(new CcError("TOO_LARGE", `a frame of ${framed.length - LENGTH_BYTES} bytes is above the limit of ${STREAM_FRAME_BYTES_MAX}`));
+    return this.#sendFramed(framed);
   }
 
-  /** As `send`, without the limit of frames: for the opening. */
-  sendRaw(frame: Uint8Array): Promise<void> {
+  /** The opening, which has a limit of its own. */
+  sendOpening(opening: Uint8Array): Promise<void> {
+    return this.#sendFramed(withLength(opening));
+  }
+
+  #sendFramed(framed: Uint8Array): Promise<void> {
     // One after another: with several at once, each would find room that the others are about to take.
-    const sent = this.#sending.then(() => sendDrained(this.#stream, withLength(frame)));
+    const sent = this.#sending.then(() => sendDrained(this.#stream, framed));
     this.#sending = sent.catch(() => undefined); // the sender has the error; the next one finds its own
     return sent;
   }

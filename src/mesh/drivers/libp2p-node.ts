@@ -9,6 +9,7 @@ import { yamux } from "@libp2p/yamux";
 import { createLibp2p } from "libp2p";
 import { FULL_MESH_HOSTS_MAX, WINDOW_BYTES_MAX } from "../limits.ts";
 import type { Gossip } from "./gossip.ts";
+import { noiseCrypto } from "./noise-crypto.ts";
 
 const DHT_PROTOCOL = "/cc/kad/1.0.0";
 
@@ -31,7 +32,7 @@ export async function createNode({ privateKey, listen, announce, gater, gossip }
     start: false,
     addresses: { listen: [...listen], announce: [...announce] },
     transports: [tcp({ dialOpts: { noDelay: true, keepAlive: true }, listenOpts: { noDelay: true, keepAlive: true } })],
-    connectionEncrypters: [noise()],
+    connectionEncrypters: [noise({ crypto: noiseCrypto })],
     streamMuxers: [
       yamux({
         // The window grows to 16 MiB by default, beyond the read limit of 4 MiB: a paused reader's stream was reset.

@@ -257,7 +257,7 @@ export async function createLibp2pMesh(parts: Libp2pMeshParts): Promise<Libp2pMe
       const onAbort = (): void => stream.abort(signal.reason);
       signal.addEventListener("abort", onAbort, { once: true });
       try {
-        await stream.sendRaw(opening);
+        await stream.sendOpening(opening);
       } catch (error) {
         throw signal.aborted ? asCcError(signal.reason) : error;
       } finally {

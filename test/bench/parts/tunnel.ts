@@ -19,10 +19,17 @@ const FIRST_PORT = 17_100;
 const BUDGET = 1.5;
 const SERVER = join(TOP, "test/bench/tunnel-server.ts");
 
-type Way = { readonly name: string; readonly host: string; readonly port: number };
+/** By the number of the host that is spoken to. */
+const THROUGH: Readonly<Record<number, string>> = { 1: "at the container's host", 2: "through another host" };
+
+/** `against`: which way is the same of ssh's. */
+type Way = { readonly name: string; readonly host: string; readonly port: number; readonly against?: number };
 type Found = { readonly upMBs: number[]; readonly downMBs: number[]; readonly roundTripUs: number[]; readonly perSecond: number[] };
 
-/** A port of a container on host 1: straight, by socat, by `ssh -L` to that host, and by `cc` through its own peer and through another. */
+/**
+ * A port of a container on host 1: straight, by socat, and by `ssh -L` and by `cc` through that host and through another. Behind the
+ * other host `ssh` goes on in the clear, to a port that a container has to open for that; `cc` is encrypted on both ways.
+ */
 export async function benchTunnel(lab: BenchLab, image: string, runs: number, cleanup: Cleanup, signal: AbortSignal): Promise<Result> {
   const children: ChildProcess[] = [];
   cleanup.add("tunnels", async () => {
@@ -36,24 +43,29 @@ export async function benchTunnel(lab: BenchLab, image: string, runs: number, cl
   children.push(lab.startOn(1, process.execPath, SERVER, "0.0.0.0", String(SERVER_PORT)));
   children.push(lab.startOn(1, "nsenter", `--net=${namespace}`, process.execPath, SERVER, "127.0.0.1", String(SERVER_PORT)));
   await answers(address, SERVER_PORT, signal);
-  const [viaSocat, viaSsh] = [FIRST_PORT, FIRST_PORT + 1];
+  const viaSocat = FIRST_PORT;
   const socat = ["socat", "-b", "65536", `TCP-LISTEN:${viaSocat},bind=127.0.0.1,fork,reuseaddr,nodelay`, `TCP:${address}:${SERVER_PORT},nodelay`];
   children.push(spawn("setpriv", ["--pdeathsig", "KILL", ...socat], { stdio: "ignore" }));
   await answers("127.0.0.1", viaSocat, signal);
-  await new Ssh(lab, signal).forward(1, address, viaSsh, `127.0.0.1:${SERVER_PORT}`, cleanup);
   const ways: Way[] = [
     { name: "straight", host: address, port: SERVER_PORT },
     { name: "socat", host: "127.0.0.1", port: viaSocat },
-    { name: "ssh -L", host: "127.0.0.1", port: viaSsh },
   ];
+  const ssh = new Ssh(lab, signal);
   for (const host of [1, 2]) {
-    const port = FIRST_PORT + 1 + host;
+    const port = FIRST_PORT + host;
+    const target = `${host === 1 ? "127.0.0.1" : address}:${SERVER_PORT}`;
+    await ssh.forward(host, new URL((await lab.host(host)).endpoint).hostname, port, target, cleanup);
+    ways.push({ name: `ssh -L, ${THROUGH[host]}`, host: "127.0.0.1", port });
+  }
+  for (const host of [1, 2]) {
+    const port = FIRST_PORT + 2 + host;
     const words = ["local-remote", "serve", "--container-id", "tunnelled", "--container-port", String(SERVER_PORT), "--bind", `127.0.0.1:${port}`];
     const { argv, env } = await lab.cc(words, host);
     const [program = "", ...args] = argv;
     children.push(spawn(program, args, { stdio: ["ignore", "ignore", "inherit"], env: { PATH: process.env["PATH"] ?? "", ...env } }));
     await answers("127.0.0.1", port, signal);
-    ways.push({ name: host === 1 ? "cc, at the container's host" : "cc, through another host", host: "127.0.0.1", port });
+    ways.push({ name: `cc, ${THROUGH[host]}`, host: "127.0.0.1", port, against: ways.length - 2 });
   }
   const found = ways.map((): Found => ({ upMBs: [], downMBs: [], roundTripUs: [], perSecond: [] }));
   for (let turn = 0; turn < runs; turn += 1) {
@@ -73,21 +85,21 @@ export async function benchTunnel(lab: BenchLab, image: string, runs: number, cl
 }
 
 function report(ways: readonly Way[], found: readonly Found[]): Result {
-  const ssh = found[2];
-  const against = (values: Found, of: "upMBs" | "downMBs"): string => number(median(values[of]) / median(ssh?.[of] ?? []));
+  const ratio = (index: number, of: "upMBs" | "downMBs"): number | undefined => {
+    const [values, ssh] = [found[index]?.[of], found[ways[index]?.against ?? Number.NaN]?.[of]];
+    return values === undefined || ssh === undefined ? undefined : median(values) / median(ssh);
+  };
   const rows = ways.map(({ name }, index) => {
     const values = found[index];
     if (values === undefined) throw new RangeError(name);
-    const { upMBs, downMBs, roundTripUs, perSecond } = values;
-    return [
-      name,
-      `${number(median(upMBs))} (${against(values, "upMBs")})`,
-      `${number(median(downMBs))} (${against(values, "downMBs")})`,
-      `${number(median(roundTripUs))} / ${number(percentile(roundTripUs, 0.99))}`,
-      number(median(perSecond)),
-    ];
+    const { roundTripUs, perSecond } = values;
+    const throughput = (["upMBs", "downMBs"] as const).map((of) => {
+      const share = ratio(index, of);
+      return `${number(median(values[of]))}${share === undefined ? "" : ` (${number(share)})`}`;
+    });
+    return [name, ...throughput, `${number(median(roundTripUs))} / ${number(percentile(roundTripUs, 0.99))}`, number(median(perSecond))];
   });
-  const cases = found.slice(3).flatMap((values) => (["upMBs", "downMBs"] as const).map((of) => median(values[of]) / median(ssh?.[of] ?? [])));
+  const cases = ways.flatMap((_, index) => [ratio(index, "upMBs") ?? [], ratio(index, "downMBs") ?? []].flat());
   const least = Math.min(...cases);
   return {
     part: "tunnel",

@@ -8,7 +8,6 @@ import { signedBody } from "../../../cli/signed-body.ts";
 import { plainText, renderFacts, renderTable } from "../../../cli/terminal.ts";
 import { createResponseParser, encodeRequest, errorOf, type HttpResponse } from "../../../src/api/client-http.ts";
 import { decodeReply } from "../../../src/api/client-messages.ts";
-import { createFrameParser, encodeClientFrame, type Message, Opcode } from "../../../src/api/client-websocket.ts";
 import { CcError } from "../../../src/base/index.ts";
 
 const parseAll = (text: string | Buffer, sizes: readonly number[], ends = false): HttpResponse | undefined => {
@@ -70,17 +69,6 @@ t.test("rubbish is refused, never anything else", async () => {
     { numRuns: 1000 },
   );
   fc.assert(
-    fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => {
-      try {
-        createFrameParser().push(bytes);
-        return true;
-      } catch (error) {
-        return error instanceof CcError && error.code === "BAD_REQUEST";
-      }
-    }),
-    { numRuns: 1000 },
-  );
-  fc.assert(
     fc.property(fc.constantFrom("ListContainers", "ListHosts", "Run", "Stop", "ContainerStatus", "CreateInvite"), fc.jsonValue(), (call, json) => {
       try {
         return typeof decodeReply(call, json) === "object";
@@ -93,75 +81,6 @@ t.test("rubbish is refused, never anything else", async () => {
 });
 
 /** An unmasked frame, as a server sends it. */
-const serverFrame = (opcode: number, payload: Buffer, final = true): Buffer => {
-  const head =
-    payload.length < 126
-      ? Buffer.from([0, payload.length])
-      : payload.length < 65_536
-        ? Buffer.from([0, 126, payload.length >> 8, payload.length & 255])
-        : Buffer.concat([Buffer.from([0, 127]), Buffer.alloc(8)]);
-  if (payload.length >= 65_536) head.writeBigUInt64BE(BigInt(payload.length), 2);
-  head[0] = (final ? 0x80 : 0) | opcode;
-  return Buffer.concat([head, payload]);
-};
-
-t.test("WebSocket frames, however they are cut and split", async (t) => {
-  fc.assert(
-    fc.property(
-      fc.array(fc.uint8Array({ maxLength: 400 }), { minLength: 1, maxLength: 5 }),
-      fc.integer({ min: 1, max: 50 }),
-      fc.boolean(),
-      (payloads, step, fragmented) => {
-        const frames = payloads.map((payload) => {
-          const bytes = Buffer.from(payload);
-          if (!fragmented || bytes.length < 2) return serverFrame(Opcode.binary, bytes);
-          return Buffer.concat([
-            serverFrame(Opcode.binary, bytes.subarray(0, 1), false),
-            serverFrame(Opcode.ping, Buffer.from("p")),
-            serverFrame(Opcode.continuation, bytes.subarray(1)),
-          ]);
-        });
-        const stream = Buffer.concat(frames);
-        const parser = createFrameParser();
-        const got: Message[] = [];
-        for (let at = 0; at < stream.length; at += step) got.push(...parser.push(stream.subarray(at, at + step)));
-        const messages = got.filter(({ opcode }) => opcode === Opcode.binary).map(({ payload }) => Buffer.from(payload).toString("hex"));
-        return JSON.stringify(messages) === JSON.stringify(payloads.map((payload) => Buffer.from(payload).toString("hex")));
-      },
-    ),
-  );
-  const long = Buffer.alloc(70_000, 1);
-  t.equal(createFrameParser().push(serverFrame(Opcode.binary, long))[0]?.payload.length, 70_000);
-  for (const wrong of [
-    Buffer.from([0xc2, 0]),
-    Buffer.from([0x82, 0x80, 0, 0, 0, 0]),
-    Buffer.from([0x80, 0]),
-    serverFrame(Opcode.ping, Buffer.alloc(126)),
-    Buffer.from([0x82, 127, 0, 0, 1, 0, 0, 0, 0, 0]),
-  ]) {
-    t.throws(() => createFrameParser().push(wrong), { code: "BAD_REQUEST" });
-  }
-  const floods = createFrameParser();
-  t.throws(
-    () => {
-      floods.push(serverFrame(Opcode.binary, Buffer.alloc(500_000), false));
-      floods.push(serverFrame(Opcode.continuation, Buffer.alloc(600_000), false));
-    },
-    { code: "BAD_REQUEST" },
-  );
-});
-
-t.test("what is sent is marked as masked, as servers demand, with a mask that changes nothing", async (t) => {
-  for (const length of [0, 5, 126, 65_535, 65_536]) {
-    const payload = Buffer.alloc(length, 0x5a);
-    const frame = Buffer.from(encodeClientFrame(Opcode.binary, payload));
-    const extra = length < 126 ? 0 : length < 65_536 ? 2 : 8;
-    t.equal(frame.length, 2 + extra + 4 + length);
-    t.equal((frame[1] ?? 0) & 0x80, 0x80);
-    t.ok(frame.subarray(2 + extra).equals(Buffer.concat([Buffer.alloc(4), payload])), `${length} bytes`);
-  }
-});
-
 t.test("errors: our code, else Connect's status, else HTTP's", async (t) => {
   const response = (status: number, headers: Record<string, string>, body: string): HttpResponse => ({
     status,

@@ -30,7 +30,7 @@ t.test("a frame of the API fits into a frame between peers", async (t) => {
 t.test("frames come out as they went in, however the bytes are cut", async () => {
   fc.assert(
     fc.property(fc.array(fc.uint8Array({ maxLength: 40 }), { maxLength: 10 }), fc.array(fc.integer({ min: 1, max: 17 }), { minLength: 1 }), (frames, cuts) => {
-      const bytes = Buffer.concat(frames.map(withLength));
+      const bytes = Buffer.concat(frames.map((frame) => withLength(frame)));
       const cutter = createFrameCutter({ firstBytesMax: 40, bytesMax: 40 });
       const got: Uint8Array[] = [];
       for (let at = 0, n = 0; at < bytes.length; n += 1) {

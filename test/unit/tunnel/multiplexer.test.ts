@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import t from "tap";
 import { CcError } from "../../../src/base/index.ts";
-import { encodeTunnelFrame, type ResetReason } from "../../../src/tunnel/frames.ts";
+import { encodeTunnelFrame, type ResetReason, type TunnelFrame } from "../../../src/tunnel/frames.ts";
 import { Multiplexer } from "../../../src/tunnel/multiplexer.ts";
 import { Budget, FIRST_WINDOW_BYTES, WINDOW_BYTES_MAX } from "../../../src/tunnel/window.ts";
 import { FakeSocket, pair } from "./pairs.ts";
@@ -166,16 +166,17 @@ t.test("refused, reset, stopped, lost", async (t) => {
 
 t.test("fuzz: whatever the other side sends is served, ignored or ends the tunnel; nothing grows, nothing crashes", async (t) => {
   const numbers = fc.oneof(fc.integer({ min: 0, max: 4 }), fc.integer({ min: 0, max: 2 ** 32 - 1 }));
+  const encoded = (one: TunnelFrame): Uint8Array => Buffer.concat(encodeTunnelFrame(one));
   const frame = fc.oneof(
-    numbers.map((connection) => encodeTunnelFrame({ kind: "open", connection })),
+    numbers.map((connection) => encoded({ kind: "open", connection })),
     fc
       .record({ connection: numbers, length: fc.integer({ min: 1, max: 65_536 }) })
-      .map(({ connection, length }) => encodeTunnelFrame({ kind: "data", connection, data: Buffer.alloc(length) })),
-    numbers.map((connection) => encodeTunnelFrame({ kind: "end", connection })),
-    numbers.map((connection) => encodeTunnelFrame({ kind: "reset", connection, reason: "failed" })),
+      .map(({ connection, length }) => encoded({ kind: "data", connection, data: Buffer.alloc(length) })),
+    numbers.map((connection) => encoded({ kind: "end", connection })),
+    numbers.map((connection) => encoded({ kind: "reset", connection, reason: "failed" })),
     fc
       .record({ connection: numbers, bytes: fc.integer({ min: 0, max: 2 ** 32 - 1 }) })
-      .map(({ connection, bytes }) => encodeTunnelFrame({ kind: "credit", connection, bytes })),
+      .map(({ connection, bytes }) => encoded({ kind: "credit", connection, bytes })),
     fc.uint8Array({ maxLength: 20 }),
     fc.uint8Array({ minLength: 5, maxLength: 20 }).map((bytes) => Uint8Array.from([0x30 + ((bytes[0] ?? 0) % 7), ...bytes.subarray(1)])),
   );
@@ -185,7 +186,7 @@ t.test("fuzz: whatever the other side sends is served, ignored or ends the tunne
     fc.property(fc.array(frame, { maxLength: 60 }), fc.boolean(), (frames, takes) => {
       const budget = new Budget({ connectionsMax: 16, poolBytes: 1_000_000 });
       const sent: Uint8Array[] = [];
-      const host = new Multiplexer({ send: (bytes) => sent.push(bytes) > 0 }, budget, {
+      const host = new Multiplexer({ send: (...parts) => sent.push(Buffer.concat(parts)) > 0 }, budget, {
         opened: (connection) => {
           const socket = new FakeSocket();
           socket.takes = takes;

@@ -91,8 +91,8 @@ export class Wire {
   readonly frames: Uint8Array[] = [];
   roomFrames = 8;
   full = false;
-  send = (frame: Uint8Array): boolean => {
-    this.frames.push(frame);
+  send = (...parts: readonly Uint8Array[]): boolean => {
+    this.frames.push(Buffer.concat(parts));
     this.full = this.frames.length >= this.roomFrames;
     return !this.full;
   };

@@ -21,8 +21,8 @@ class Far {
   readonly programs: FakeSocket[] = [];
   closed = false;
   readonly #sender = {
-    send: (bytes: Uint8Array): boolean => {
-      this.events?.frame(bytes);
+    send: (...parts: readonly Uint8Array[]): boolean => {
+      this.events?.frame(Buffer.concat(parts));
       return true;
     },
   };
@@ -35,8 +35,9 @@ class Far {
     },
   });
   readonly link: TunnelLink = {
-    send: (bytes) => {
-      queueMicrotask(() => this.tunnel.receive(bytes));
+    send: (...parts) => {
+      const frame = Buffer.concat(parts);
+      queueMicrotask(() => this.tunnel.receive(frame));
       return true;
     },
     listen: (events) => {
