@@ -80,11 +80,13 @@ command -v node >/dev/null || { echo "Error [INTERNAL]: no Node found; scripts/s
 exec node -- "$here/${script}" "$@"
 `;
 
+/** Node opens its debugger on SIGUSR1, to every user of the machine; `cc` passes that signal on to containers. */
+const NO_DEBUGGER = "--disable-sigusr1";
 /**
  * Bytes in buffers count towards the heap's limit, which grows, and are not a reason by themselves to collect everything
  * whenever 64 MiB of them have come: of a stream between peers, libp2p leaves 4 buffers for each 64 KiB.
  */
-const PEER_FLAGS = "--external-memory-accounted-in-global-limit";
+const PEER_FLAGS = `${NO_DEBUGGER} --external-memory-accounted-in-global-limit`;
 
 /** `out` gets the programs in bin/ and the bundle in cli/. Without priming every start compiles anew: for tests. */
 export async function buildCommandLine(out: string, options: { readonly prime: boolean }): Promise<void> {
@@ -105,7 +107,7 @@ export async function buildCommandLine(out: string, options: { readonly prime: b
     logLevel: "warning",
   });
   writeFileSync(join(cli, "start.cjs"), START);
-  for (const name of ["cc", "ccloud"]) writeFileSync(join(bin, name), launcher("Starts the command line", "--use-openssl-ca", "../cli/start.cjs"));
+  for (const name of ["cc", "ccloud"]) writeFileSync(join(bin, name), launcher("Starts the command line", `${NO_DEBUGGER} --use-openssl-ca`, "../cli/start.cjs"));
   writeFileSync(join(bin, "cc-peer"), launcher("Starts the peer", PEER_FLAGS, "../nodes/peer/cc-peer.js"));
   for (const name of ["cc", "ccloud", "cc-peer"]) chmodSync(join(bin, name), 0o755);
   if (options.prime) primeCache(cli);
