@@ -107,7 +107,8 @@ export async function buildCommandLine(out: string, options: { readonly prime: b
     logLevel: "warning",
   });
   writeFileSync(join(cli, "start.cjs"), START);
-  for (const name of ["cc", "ccloud"]) writeFileSync(join(bin, name), launcher("Starts the command line", `${NO_DEBUGGER} --use-openssl-ca`, "../cli/start.cjs"));
+  for (const name of ["cc", "ccloud"])
+    writeFileSync(join(bin, name), launcher("Starts the command line", `${NO_DEBUGGER} --use-openssl-ca`, "../cli/start.cjs"));
   writeFileSync(join(bin, "cc-peer"), launcher("Starts the peer", PEER_FLAGS, "../nodes/peer/cc-peer.js"));
   for (const name of ["cc", "ccloud", "cc-peer"]) chmodSync(join(bin, name), 0o755);
   if (options.prime) primeCache(cli);
