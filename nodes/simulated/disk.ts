@@ -93,6 +93,11 @@ export class HostDisk {
     this.losses += 1;
   }
 
+  /** The host is off: what lies beside its containers and volumes is gone too. */
+  loseRecordsBeside(): void {
+    this.#files = { ...this.#files, beside: new Map() };
+  }
+
   /** The host is off: its store can't be read any more. */
   damageStore(): void {
     this.#store.damage();

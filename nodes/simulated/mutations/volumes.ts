@@ -135,7 +135,7 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
   {
     name: "files that no record knows are swept",
     hazard: "orphan-sweep",
-    scenario: "store is lost while it reaches nobody",
+    scenario: "beside it are lost while it reaches nobody",
     patches: [
       {
         file: "src/volumes/leftover-files.ts",

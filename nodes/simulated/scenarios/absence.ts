@@ -60,6 +60,7 @@ export const ABSENCE_SCENARIOS: readonly Scenario[] = [
       // The peer dies, not the machine: containers run on.
       c.killPeer();
       c.disk.loseStore();
+      c.disk.loseRecordsBeside();
       c.acceptLostStore = true;
       c.boot();
       await stage.sleep(20_000);

@@ -220,7 +220,7 @@ export const VOLUME_SCENARIOS: readonly Scenario[] = [
   },
   {
     hazard: "orphan-sweep",
-    what: "a host's store is lost while it reaches nobody: its volumes' files stay, and serve again",
+    what: "a host's store and what lies beside it are lost while it reaches nobody: its volumes' files stay, and serve again",
     story: async (stage) => {
       const [a, b, c] = stage.world.hosts;
       if (a === undefined || b === undefined || c === undefined) return;
@@ -228,6 +228,32 @@ export const VOLUME_SCENARIOS: readonly Scenario[] = [
       const user = await stage.place(use(id, { host: a.name }));
       await stage.until(() => stage.running(user).length === 1, "it runs");
       // A container that has it would keep it anyway.
+      stage.expectDone(await stage.change("Remove", [user]));
+      await stage.until(() => !a.machine.bundles.has(user), "it is removed");
+      const heal = stage.cut([a], [b, c]);
+      a.cutPower();
+      a.disk.loseStore();
+      a.disk.loseRecordsBeside();
+      a.acceptLostStore = true;
+      a.boot();
+      await stage.sleep(20_000);
+      stage.expect(a.machine.volumeFiles().has(id), "no volume is lost with a store");
+      heal();
+      await stage.heal();
+      await stage.sleep(3_000);
+      stage.expect(a.machine.volumeFiles().has(id) && isListed(a, id), "it is there when the records are back");
+      await stage.watch.healed();
+    },
+  },
+  {
+    hazard: "orphan-sweep",
+    what: "a host's store is lost while it reaches nobody: it goes on with what lies beside its containers and volumes",
+    story: async (stage) => {
+      const [a, b, c] = stage.world.hosts;
+      if (a === undefined || b === undefined || c === undefined) return;
+      const id = await make(stage, "data", [a]);
+      const user = await stage.place(use(id, { host: a.name }));
+      await stage.until(() => stage.running(user).length === 1, "it runs");
       stage.expectDone(await stage.change("Remove", [user]));
       await stage.until(() => !a.machine.bundles.has(user), "it is removed");
       const other = await stage.place({ host: a.name, command: ["sleep", "600000", "0"] });

@@ -119,7 +119,7 @@ t.test("installed: both names, from any folder, through links, with a path that 
   chmodSync(join(own, "node"), 0o755);
   t.equal(
     execFileSync(join(top, "dist/bin/cc"), ["run", "--env-file", "a b"], { env, encoding: "utf8" }),
-    `own --use-openssl-ca -- ${join(top, "dist/bin")}/../cli/start.cjs run --env-file a b\n`,
+    `own --disable-sigusr1 --use-openssl-ca -- ${join(top, "dist/bin")}/../cli/start.cjs run --env-file a b\n`,
   );
   t.match(execFileSync(join(top, "dist/bin/cc-peer"), ["init"], { env, encoding: "utf8" }), /nodes\/peer\/cc-peer\.js init\n$/);
 
