@@ -14,6 +14,16 @@ async function make(stage: Stage, name: string, at: readonly SimulatedHost[] = [
   return id as VolumeId;
 }
 
+/** A volume that was mounted, and that no container has any more: one that has it would keep it anyway. */
+async function makeUsed(stage: Stage, at: SimulatedHost): Promise<VolumeId> {
+  const id = await make(stage, "data", [at]);
+  const user = await stage.place(use(id, { host: at.name }));
+  await stage.until(() => stage.running(user).length === 1, "it runs");
+  stage.expectDone(await stage.change("Remove", [user]));
+  await stage.until(() => !at.machine.bundles.has(user), "it is removed");
+  return id;
+}
+
 function create(stage: Stage, name: string, at: readonly SimulatedHost[], token?: string): Promise<Ask> {
   const endpoints = at.map(({ endpoint }) => endpoint);
   return stage.user.ask(endpoints, "CreateVolume", { name, sizeBytes: 64 * MIB }, token);
@@ -224,12 +234,7 @@ export const VOLUME_SCENARIOS: readonly Scenario[] = [
     story: async (stage) => {
       const [a, b, c] = stage.world.hosts;
       if (a === undefined || b === undefined || c === undefined) return;
-      const id = await make(stage, "data", [a]);
-      const user = await stage.place(use(id, { host: a.name }));
-      await stage.until(() => stage.running(user).length === 1, "it runs");
-      // A container that has it would keep it anyway.
-      stage.expectDone(await stage.change("Remove", [user]));
-      await stage.until(() => !a.machine.bundles.has(user), "it is removed");
+      const id = await makeUsed(stage, a);
       const heal = stage.cut([a], [b, c]);
       a.cutPower();
       a.disk.loseStore();
@@ -251,11 +256,7 @@ export const VOLUME_SCENARIOS: readonly Scenario[] = [
     story: async (stage) => {
       const [a, b, c] = stage.world.hosts;
       if (a === undefined || b === undefined || c === undefined) return;
-      const id = await make(stage, "data", [a]);
-      const user = await stage.place(use(id, { host: a.name }));
-      await stage.until(() => stage.running(user).length === 1, "it runs");
-      stage.expectDone(await stage.change("Remove", [user]));
-      await stage.until(() => !a.machine.bundles.has(user), "it is removed");
+      const id = await makeUsed(stage, a);
       const other = await stage.place({ host: a.name, command: ["sleep", "600000", "0"] });
       await stage.until(() => stage.running(other).length === 1, "another runs");
       await stage.sleep(3_000);
