@@ -1,8 +1,7 @@
-import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { silentLogger } from "../../../src/base/index.ts";
-import { createCommandRunner, createUserNamespacePin, systemClock, systemRandom, type UserNamespacePin } from "../../../src/host/index.ts";
+import { createCommandRunner, createUserNamespacePin, systemClock, systemRandom } from "../../../src/host/index.ts";
 import { createImageStore } from "../../../src/images/index.ts";
 import type { BenchLab } from "../bench-lab.ts";
 import type { Cleanup } from "../cleanup.ts";
@@ -15,38 +14,44 @@ import { timedRun } from "../timed-run.ts";
 const SETTLE_MS = 1_000;
 const BUDGET = 1;
 
-type Contestant = { readonly name: string; readonly forget: () => Promise<void>; readonly pull: () => Promise<number> };
+type Contestant = { readonly name: string; readonly pull: (image: string) => Promise<number>; readonly forget: (image: string) => Promise<void> };
 
 /** From the registry's first byte to layers that can be mounted, with nothing of the image there before. */
 export async function benchPull(lab: BenchLab, rivals: Rivals, runs: number, cleanup: Cleanup, signal: AbortSignal): Promise<Result> {
   const folder = join(lab.layout.folder, "bench/layered");
-  const { compressedBytes, unpackedBytes } = await writeLayeredImage(folder, "1");
-  const image = await lab.image("bench/layered:1", `oci:${folder}:1`);
+  // Another image each turn, and nothing removed before the last: ext4 takes up to twice as long to make files where many have just been deleted.
+  const images: string[] = [];
+  let [compressedBytes, unpackedBytes] = [0, 0];
+  for (let turn = 0; turn < runs; turn += 1) {
+    ({ compressedBytes, unpackedBytes } = await writeLayeredImage(folder, String(turn)));
+    images.push(await lab.image(`bench/layered:${turn}`, `oci:${folder}:${turn}`));
+  }
   const contestants: readonly Contestant[] = [
     {
       name: "docker pull",
-      forget: async () => void (await timedRun(rivals.docker(["image", "rm", "--force", image]), signal).catch(absent)),
-      pull: async () => (await timedRun(rivals.docker(["pull", "--quiet", image]), signal)).exitMs,
+      forget: async (image) => void (await timedRun(rivals.docker(["image", "rm", "--force", image]), signal)),
+      pull: async (image) => (await timedRun(rivals.docker(["pull", "--quiet", image]), signal)).exitMs,
     },
     {
       name: "podman pull",
-      forget: async () => void (await timedRun(rivals.podman(["image", "rm", "--force", image]), signal).catch(absent)),
-      pull: async () => (await timedRun(rivals.podman(["pull", "--quiet", "--tls-verify=false", image]), signal)).exitMs,
+      forget: async (image) => void (await timedRun(rivals.podman(["image", "rm", "--force", image]), signal)),
+      pull: async (image) => (await timedRun(rivals.podman(["pull", "--quiet", "--tls-verify=false", image]), signal)).exitMs,
     },
-    cloudStore(lab, image, cleanup, signal),
+    cloudStore(lab, images[0]?.split("/")[0] ?? "", cleanup, signal),
   ];
   const tookMs = contestants.map((): number[] => []);
   for (let turn = 0; turn < runs; turn += 1) {
     for (const index of turnOrder(contestants.length, turn)) {
       const contestant = contestants[index];
-      if (contestant === undefined) continue;
-      await contestant.forget();
-      // What was removed and written before is not to be paid for by the next one.
+      const image = images[turn];
+      if (contestant === undefined || image === undefined) continue;
+      // What was written before is not to be paid for by the next one.
       await timedRun({ argv: ["sync"] }, signal);
       await pause(SETTLE_MS, undefined, { signal });
-      tookMs[index]?.push(await contestant.pull());
+      tookMs[index]?.push(await contestant.pull(image));
     }
   }
+  for (const { forget } of contestants) for (const image of images) await forget(image);
   const medians = tookMs.map(median);
   const podman = medians[1] ?? Number.NaN;
   const ratio = (medians[2] ?? Number.NaN) / podman;
@@ -65,41 +70,24 @@ export async function benchPull(lab: BenchLab, rivals: Rivals, runs: number, cle
   };
 }
 
-/** The peer's own image store on an empty folder each time, since a peer keeps what it has. It writes to the disk before it is done. */
-function cloudStore(lab: BenchLab, image: string, cleanup: Cleanup, signal: AbortSignal): Contestant {
+/** A peer's own image store. It writes to the disk before it is done. */
+function cloudStore(lab: BenchLab, registry: string, cleanup: Cleanup, signal: AbortSignal): Contestant {
   const folder = join(lab.layout.folder, "bench/store");
-  let pin: UserNamespacePin | undefined;
-  cleanup.add("the image store", async () => pin?.close());
+  const runDir = join(folder, "run");
+  const commands = createCommandRunner();
+  const pin = createUserNamespacePin({ runDir, commands });
+  cleanup.add("the image store", () => pin.close());
+  const insecureRegistries = [registry];
+  const parts = { dataDir: join(folder, "data"), runDir, pin, commands, clock: systemClock, random: systemRandom, log: silentLogger, insecureRegistries };
+  const store = createImageStore(parts);
   return {
     name: "cc (the peer's image store)",
-    forget: async () => {
-      await pin?.close();
-      pin = undefined;
-      await rm(folder, { recursive: true, force: true });
-    },
-    pull: async () => {
-      const commands = createCommandRunner();
-      const runDir = join(folder, "run");
-      pin = createUserNamespacePin({ runDir, commands });
-      const settings = { insecureRegistries: [image.split("/")[0] ?? ""] };
-      const store = createImageStore({
-        dataDir: join(folder, "data"),
-        runDir,
-        pin,
-        commands,
-        clock: systemClock,
-        random: systemRandom,
-        log: silentLogger,
-        ...settings,
-      });
+    pull: async (image) => {
       const fromMs = performance.now();
       await store.pull(image, { signal });
       return performance.now() - fromMs;
     },
+    // It goes with the lab's folder.
+    forget: async () => undefined,
   };
-}
-
-/** Nothing to forget the first time. */
-function absent(error: unknown): void {
-  if (!(error instanceof Error) || !/no such image|image not known/i.test(error.message)) throw error;
 }
