@@ -5,7 +5,7 @@ import type { ProcessRun } from "../machine.ts";
 import type { Ask } from "../user.ts";
 import type { World } from "../world.ts";
 import { unsettledIds } from "./converged.ts";
-import { liveHosts } from "./reach.ts";
+import { isLiar, liveHosts } from "./reach.ts";
 
 /** A file system that a container of a volume has had under it. */
 type Used = { readonly host: SimulatedHost; readonly birth: number; readonly losses: number };
@@ -80,8 +80,10 @@ export class VolumeWatch {
     const isMixed = reply.done.length > 0 && refusals.length > 0;
     if (isMixed && !this.#world.wasDisturbed(ask.startedAtMs - 10_000, ask.endedAtMs ?? 0))
       this.#world.violate("volume-gone", `of ${volumes.length} volumes ${reply.done.length} were deleted, the others not: ${words(refusals)}`);
-    // Not known to whom could be asked, and some could not be: the answer says so.
-    const known = reply.done.filter((id) => reply.notAsked.length === 0 || reply.wrote.some(({ key }) => key.endsWith(`/${id}`)));
+    // Not known to whom could be asked, and some could not be: the answer says so. That nobody knows it may be a liar's word.
+    const mayBeLie = this.#world.hosts.some((host) => isLiar(this.#world, host) && ask.endpoints.includes(host.endpoint));
+    const isTold = reply.notAsked.length === 0 && !mayBeLie;
+    const known = reply.done.filter((id) => isTold || reply.wrote.some(({ key }) => key.endsWith(`/${id}`)));
     const wroteAll = reply.wrote.every(({ host }) => !this.#world.liars.has(host as PeerId));
     for (const id of known) if (wroteAll) this.#deleted.set(id as VolumeId, ask.endedAtMs ?? 0);
     for (const id of known)
