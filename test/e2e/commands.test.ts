@@ -65,7 +65,7 @@ withLab("every command through each of three peers", { hosts: 3, zones: "a,a,b" 
 
       t.equal((await lab.cc(["start", name], { host })).code, 0);
       t.match(await lab.cc(["exec", name, "echo", "hello"], { host }), { code: 0, stdout: "hello\n" }, "a start is waited for");
-      t.equal((await only(name, host))?.phase, "running");
+      await eventually(`${name} runs again`, async () => (await only(name, host))?.phase === "running");
       t.equal((await lab.cc(["restart", name], { host })).code, 0);
       await eventually(`${name} was restarted`, async () => {
         const log = (await lab.cc(["logs", name], { host })).stdout;

@@ -40,6 +40,8 @@ export function createRecordsBeside(parts: BesideParts): {
     return volume !== undefined && !volume.gone && volume.holder === self && volume.state === "mounted";
   };
 
+  const isKnown = (id: string): boolean => (isContainerId(id) ? view.container(id) : isVolumeId(id) ? view.volume(id) : undefined) !== undefined;
+
   const framesOf = (id: string): readonly RecordFrame[] => {
     const records = view.recordsOf([id]).filter((record) => KINDS.has(parseRecordKey(record.key)?.kind ?? ""));
     const writers = new Set(records.map(({ writer }) => writer));
@@ -62,7 +64,10 @@ export function createRecordsBeside(parts: BesideParts): {
       });
       const save = async (id: string): Promise<void> => {
         if (!isHeld(id)) {
-          if (saved.delete(id)) await files.remove(id);
+          // What lies here and no record names is what the file is for.
+          if (!saved.has(id) || (!isKnown(id) && (await parts.here()).has(id))) return;
+          await files.remove(id);
+          saved.delete(id);
           return;
         }
         const frames = framesOf(id);

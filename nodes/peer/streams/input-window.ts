@@ -1,10 +1,10 @@
 import { Channel, encodeJsonFrame, type FrameChannel, INPUT_WINDOW_BYTES } from "../../../src/api/index.ts";
-import { CcError } from "../../../src/base/index.ts";
+import { asCcError, CcError } from "../../../src/base/index.ts";
 
 /** So much of the input is taken before it is said, or all that there is. */
 const TOOK_BYTES = INPUT_WINDOW_BYTES / 4;
 
-/** Where a user's input goes. Rejects only when the user has left. */
+/** Where a user's input goes. */
 export type InputSink = {
   /** Resolves when there is room for more. */
   write(data: Uint8Array): Promise<void>;
@@ -35,8 +35,11 @@ export function windowedInput(sink: InputSink, channel: FrameChannel, over: Abor
     writing = false;
     if (ended && !over.aborted) await sink.end();
   };
-  // Fails only by the user's having left, which the frames tell.
-  const writeOn = (): void => void write().catch(() => undefined);
+  const writeOn = (): void =>
+    void write().catch((error: unknown) => {
+      // The user has left, which the frames tell; else the input is lost, and the stream must not go on as if it were not.
+      if (!over.aborted && asCcError(error).code !== "CANCELLED") channel.abort(error);
+    });
   return {
     push(data) {
       if (ended) return;

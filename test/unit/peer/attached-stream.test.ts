@@ -12,7 +12,7 @@ const inputFrame = (bytes: number): Uint8Array => encodeFrame(Channel.stdin, new
 const inputEnd = encodeFrame(Channel.stdinEnd, new Uint8Array());
 
 /** A container that prints nothing and reads as the test says: all, nothing, or it has closed its input. */
-function attached(reads: "all" | "nothing" | "closed") {
+function attached(reads: "all" | "nothing" | "closed" | "broken") {
   const calls: string[] = [];
   let takenBytes = 0;
   const board = createPhaseBoard();
@@ -20,6 +20,7 @@ function attached(reads: "all" | "nothing" | "closed") {
   const left = new AbortController();
   const runtime = {
     stdin: async () => {
+      if (reads === "broken") throw new CcError("INTERNAL", "no socat on this host");
       if (reads === "closed") throw new CcError("NOT_RUNNING", "the container no longer reads its standard input");
       return {
         write: async (data: Uint8Array) => {
@@ -77,4 +78,13 @@ t.test("a container that has closed its input: what still comes is read away, an
   t.same([events("took").length > 0, events("input-ended").length], [true, 1]);
   end();
   await done;
+});
+
+t.test("input that cannot be passed on breaks the stream: it is not lost without a word", async (t) => {
+  const { channel, start, leave } = attached("broken");
+  start();
+  channel.push(inputFrame(10));
+  await turns(60);
+  t.match(channel.aborted, { code: "INTERNAL", message: /no socat/ });
+  leave();
 });

@@ -74,14 +74,15 @@ t.test("what is held here is saved with the certificates of who stamped it, once
 
 t.test("after a start: files of what went meanwhile go, only what lies here is given back", async (t) => {
   const web = creates("web");
-  const { beside, saved, clock } = scene(known().take(web, claims("peer 1", web)), [idOf("web")]);
+  const { beside, saved, clock } = scene(known().take(web, claims("peer 1", web)), [idOf("web"), idOf("lost")]);
   saved.set(idOf("old"), [web.frame]);
   saved.set(idOf("web"), [web.frame]);
   t.equal((await beside.load()).length, 1, "not that of a container which is not there");
+  saved.set(idOf("lost"), [web.frame]);
   const stop = new AbortController();
   const keeping = beside.keep(stop.signal);
   await clock.advance(100);
-  t.same([...saved.keys()], [idOf("web")]);
+  t.same([...saved.keys()].sort(), [idOf("web"), idOf("lost")].sort(), "what lies here and no record names keeps its file");
   t.ok((saved.get(idOf("web"))?.length ?? 0) > 1, "and brought up to date");
   stop.abort();
   await settle();
