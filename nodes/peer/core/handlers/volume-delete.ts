@@ -163,7 +163,10 @@ export function deleteVolumes(parts: HandlerParts, holder: VolumeHolder, askArou
           }
           // The second disk for what another host has deleted.
           if (peer !== parts.self) await replica.take([...frames, ...reply.frames], peer);
-          ended.done.push(...step.volumes);
+          // Its word alone deletes nothing: what it shows has to count here as it will everywhere.
+          const gone = step.volumes.filter((id) => view.volume(id)?.gone === true);
+          ended.errors.push(...step.volumes.filter((id) => !gone.includes(id)).map((item) => unproven(item)));
+          ended.done.push(...gone);
           ended.wrote.push(...stamped.map(toWritten));
           ended.copies.push(reply.copies);
         } catch (thrown) {
@@ -189,6 +192,12 @@ export function deleteVolumes(parts: HandlerParts, holder: VolumeHolder, askArou
 function replyOf({ refused, frames }: StepReply): { refused: ItemErrorInit[]; frames: RecordFrame[] } {
   return { refused: [...refused], frames: [...frames] };
 }
+
+const unproven = (item: VolumeId): ItemErrorInit => ({
+  item,
+  code: "OUTCOME_UNKNOWN",
+  message: `${item}: its host says that it is deleted and does not show it; look with cc volume list`,
+});
 
 function itemError(item: VolumeId, thrown: unknown, what: string): ItemErrorInit {
   const { code, message } = asCcError(thrown);
