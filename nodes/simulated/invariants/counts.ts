@@ -153,6 +153,8 @@ export function checkRemoved(world: World): void {
       // Not known to whom could be asked, and some could not be: the answer says so.
       const wrote = reply.wrote.filter(({ key }) => key.endsWith(`/${id}`));
       if (reply.notAsked.length > 0 && wrote.length === 0) continue;
+      // That nobody knows it may be a liar's word.
+      if (wrote.length === 0 && world.hosts.some((host) => isLiar(world, host) && ask.endpoints.includes(host.endpoint))) continue;
       // A liar may put another record in the place of what it stamped.
       if (wrote.some(({ host }) => world.liars.has(host as PeerId))) continue;
       for (const host of liveHosts(world)) {
