@@ -1,20 +1,18 @@
 /**
  * Runs the test files of the given kinds, each in a process group of its own with a time limit, and ends with
- * `N passed, N failed`. Unit files run two at a time, those that change the machine one by one; beside these, which wait
- * more than they work, simulation files take what is left of the processors.
+ * `N passed, N failed`. Unit and simulation files run two at a time, those that change the machine one by one.
  *
  *   node scripts/tests/main.ts unit simulation host e2e [-- PART-OF-A-FILE-NAME...]
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, existsSync, globSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { setPriority } from "node:os";
+import { closeSync, existsSync, globSync, mkdirSync, openSync, readFileSync, rmSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { closingLine, failureExcerpt, judgeFile, summariseTap, type Verdict } from "./tap-summary.ts";
 
-type Kind = { readonly jobs: number; readonly limitMs: number /** Runs beside the kinds after it, which come first. */; readonly beside?: boolean };
+type Kind = { readonly jobs: number; readonly limitMs: number };
 const KINDS: Readonly<Record<string, Kind>> = {
   unit: { jobs: 2, limitMs: 180_000 },
-  simulation: { jobs: 1, limitMs: 1_200_000, beside: true },
+  simulation: { jobs: 1, limitMs: 900_000 },
   host: { jobs: 1, limitMs: 180_000 },
   e2e: { jobs: 1, limitMs: 480_000 },
   // End-to-end too; apart, so that `npm test` stays short.
@@ -22,7 +20,6 @@ const KINDS: Readonly<Record<string, Kind>> = {
 };
 /** A file that is told to end gets this long to take down what it made. */
 const GRACE_MS = 45_000;
-const LEAST_PRIORITY = 19;
 const EXCERPT_LINES_MAX = 60;
 
 const top = join(import.meta.dirname, "../..");
@@ -40,19 +37,7 @@ function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
   }
 }
 
-/** Only what nobody else wants of the processors. */
-function stepBack(child: ChildProcess): void {
-  if (child.pid === undefined) return;
-  setPriority(child.pid, LEAST_PRIORITY);
-  try {
-    // A kernel that schedules by sessions weighs the file's own session by this, and not by the priority.
-    writeFileSync(`/proc/${child.pid}/autogroup`, String(LEAST_PRIORITY));
-  } catch {
-    // This one does not.
-  }
-}
-
-async function runFile(file: string, { limitMs, beside }: Kind): Promise<Verdict & { readonly log: string; readonly tookMs: number }> {
+async function runFile(file: string, limitMs: number): Promise<Verdict & { readonly log: string; readonly tookMs: number }> {
   const log = join(logFolder, `${relative(join(top, "test"), file)}.tap`);
   mkdirSync(dirname(log), { recursive: true });
   const output = openSync(log, "w");
@@ -62,7 +47,6 @@ async function runFile(file: string, { limitMs, beside }: Kind): Promise<Verdict
   const child = spawn(process.execPath, [file], { cwd: top, detached: true, stdio: ["ignore", output, output], env });
   closeSync(output);
   running.add(child);
-  if (beside === true) stepBack(child);
   let timedOut = false;
   const limit = setTimeout(() => {
     timedOut = true;
@@ -94,7 +78,7 @@ async function runKind(name: string, kind: Kind, patterns: readonly string[]): P
   const queue = [...files];
   const worker = async (): Promise<void> => {
     for (let file = queue.shift(); file !== undefined && !interrupted; file = queue.shift()) {
-      const result = await runFile(file, kind);
+      const result = await runFile(file, kind.limitMs);
       total.passed += result.passed;
       total.failed += result.failed;
       total.skipped += result.skipped;
@@ -135,16 +119,10 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
   });
 }
 if (existsSync(logFolder)) rmSync(logFolder, { recursive: true });
-const besides: Promise<void>[] = [];
-for (const [at, name] of kinds.entries()) {
+for (const name of kinds) {
   const kind = KINDS[name];
-  if (kind === undefined || interrupted) continue;
-  const beside = kind.beside === true && at < kinds.length - 1;
-  const ran = runKind(name, { ...kind, beside }, patterns);
-  if (beside) besides.push(ran);
-  else await ran;
+  if (kind !== undefined && !interrupted) await runKind(name, kind, patterns);
 }
-await Promise.all(besides);
 if (total.passed + total.failed === 0) {
   console.log("FAILED: nothing ran");
   total.failed += 1;
