@@ -12,6 +12,7 @@ export * from "./durations.ts";
 export * from "./errors.ts";
 export * from "./free-buffer.ts";
 export * from "./ids.ts";
+export * from "./ip.ts";
 export * from "./logger.ts";
 export * from "./random.ts";
 export * from "./result.ts";

@@ -1,0 +1,40 @@
+import type { Cidr, ContainerId, Ip, PeerId, VpcId } from "../base/index.ts";
+import { macOf } from "./mac.ts";
+
+/** How one host takes part in the VPCs of its zone: everything that its kernel is to hold, as state says. Data only. */
+export type HostNetwork = {
+  readonly underlay: Underlay;
+  /** Only VPCs that have a port here, or that this host passes published ports on to. */
+  readonly vpcs: readonly VpcNetwork[];
+};
+
+export type Underlay = {
+  /** Of the way between hosts, bytes; VPCs get what VXLAN leaves of it. */
+  readonly mtu: number;
+  /** UDP port of VXLAN, the same in the whole mesh. */
+  readonly vxlanPort: number;
+  /** Underlay addresses of the zone's other hosts: VXLAN is taken from these only. */
+  readonly neighbours: readonly Ip[];
+};
+
+export type VpcNetwork = {
+  readonly id: VpcId;
+  /** 24 bits. */
+  readonly vni: number;
+  readonly cidr: Cidr;
+  /** The first address: every host has it, with the same MAC. */
+  readonly gateway: Ip;
+  readonly local: readonly LocalPort[];
+  readonly remote: readonly RemotePort[];
+};
+
+/** A container of this host in a VPC. */
+export type LocalPort = { readonly container: ContainerId; readonly address: Ip };
+
+/** A container of another host; `host` is that host's underlay address. */
+export type RemotePort = { readonly address: Ip; readonly host: Ip; readonly peer: PeerId };
+
+/** Bytes that VXLAN adds to a packet over IPv4: Ethernet, IP, UDP and its own header. Over IPv6 20 more. */
+export const VXLAN_OVERHEAD = { 4: 50, 6: 70 } as const;
+
+export const gatewayMac = (vpc: Pick<VpcNetwork, "id" | "gateway">) => macOf(vpc.id, vpc.gateway);
