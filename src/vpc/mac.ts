@@ -9,6 +9,8 @@ export type Mac = string & { readonly brand: "Mac" };
  * address in another VPC. So a frame that strays into a VPC of the same VNI finds no port there.
  */
 export function macOf(vpc: VpcId, ip: Ip): Mac {
-  const hash = createHash("sha256").update(`cc-mac-1\n${vpc}\n${formatIp(ip)}`).digest();
+  const hash = createHash("sha256")
+    .update(`cc-mac-1\n${vpc}\n${formatIp(ip)}`)
+    .digest();
   return `02:${[...hash.subarray(0, 5)].map((byte) => byte.toString(16).padStart(2, "0")).join(":")}` as Mac;
 }
