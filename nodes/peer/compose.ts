@@ -24,7 +24,7 @@ import { type PeerConfig, paths } from "./config.ts";
 import { createPeerCore } from "./core/core.ts";
 import { type KnownNeighbour, readIdentity, readNeighbours } from "./identity-files.ts";
 import { introduceToAll } from "./introducing.ts";
-import { endpointsOf, splitListen } from "./membership.ts";
+import { endpointsOf, ownNetworks, splitListen } from "./membership.ts";
 
 export type RunOptions = {
   readonly acceptLostStore: boolean;
@@ -137,7 +137,7 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
       return network;
     },
     host: { capacity, labels: config.labels, loadPerCore: () => (loadavg()[0] ?? 0) / availableParallelism() },
-    facts: () => ({ name: config.name, version: options.version, endpoints: endpointsOf(config), addresses: listenAddresses() }),
+    facts: () => ({ name: config.name, version: options.version, endpoints: endpointsOf(config), addresses: listenAddresses(), networks: ownNetworks() }),
     acceptLostStore: options.acceptLostStore,
     neighboursExpected: neighbours.length > 0,
   });

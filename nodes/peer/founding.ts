@@ -1,4 +1,6 @@
-import { CcError, type Clock, type MeshId, type PeerId, type Random, type RecordKey, type Result, type Zone } from "../../src/base/index.ts";
+import { create } from "@bufbuild/protobuf";
+import { HostFactsSchema } from "../../src/api/gen/cc/v1/records_pb.ts";
+import { CcError, type Clock, type MeshId, type PeerId, type Random, type RecordKey, type Zone } from "../../src/base/index.ts";
 import {
   base64Url,
   countersign,
@@ -16,6 +18,8 @@ import {
   signBinding,
   signRequest,
 } from "../../src/identity/index.ts";
+import { must } from "./must.ts";
+import { defaultVpc } from "./vpc-stamp.ts";
 
 const FIRST_INVITE_VALID_MS = 60_000;
 
@@ -26,8 +30,8 @@ export type Founding = {
   readonly hostSeed: Uint8Array;
   readonly certificate: HostCertificate;
   readonly zone: Zone;
-  /** The first admin's key and the invite of one use, to be stamped by this host. */
-  readonly requests: readonly { readonly key: RecordKey; readonly request: SignedRequest }[];
+  /** The first admin's key, the invite of one use and the zone's default VPC, to be stamped by this host with what it adds. */
+  readonly requests: readonly { readonly key: RecordKey; readonly request: SignedRequest; readonly extra?: Uint8Array<ArrayBuffer> }[];
   /** Printed once, kept nowhere. */
   readonly recoveryKey: string;
   readonly accessToken: string;
@@ -35,7 +39,7 @@ export type Founding = {
 };
 
 /** Makes the root, the first admin and the first host: a member like any other, by an invite of one use to itself. */
-export function foundMesh(random: Random, clock: Clock, name: string, zone: Zone): Founding {
+export function foundMesh(random: Random, clock: Clock, name: string, zone: Zone, networks: readonly string[] = []): Founding {
   const root = generateKeyPair(random);
   const admin = generateKeyPair(random);
   const host = generateKeyPair(random);
@@ -54,6 +58,7 @@ export function foundMesh(random: Random, clock: Clock, name: string, zone: Zone
   const invited = sign("CreateInvite", admin.signer, { zone, uses: 1, validForMs: FIRST_INVITE_VALID_MS, publicKey: base64Url(invite.signer.publicKey) });
   const parsed = must(parseAdminRequest(invited));
   if (parsed.kind !== "invite") throw new CcError("INTERNAL", "an invite reads as something else");
+  const known = { self: peer, vpcs: [], members: [{ peer, zone, name, facts: create(HostFactsSchema, { networks: [...networks] }) }] };
   const binding = signBinding(invite.signer, parsed.inviteId, peer);
   const subject = { rootPublicKey: root.signer.publicKey, chain: [grant], invite: invited, peerId: peer, name, binding };
   return {
@@ -65,6 +70,7 @@ export function foundMesh(random: Random, clock: Clock, name: string, zone: Zone
     requests: [
       { key: must(parseAdminRequest(grant)).recordKey, request: grant },
       { key: parsed.recordKey, request: invited },
+      { ...defaultVpc(known, { keyId: adminKeyId, token: tokenOf(invited), zone }), request: invited },
     ],
     recoveryKey: formatRecoveryKey(root.seed),
     accessToken: formatAccessToken({ keyId: adminKeyId, meshId }),
@@ -72,8 +78,4 @@ export function foundMesh(random: Random, clock: Clock, name: string, zone: Zone
   };
 }
 
-/** The value of a result that cannot be refused here; a refusal becomes the error that the user sees. */
-export function must<T>(result: Result<T>): T {
-  if (result.ok) return result.value;
-  throw new CcError(result.code, result.message);
-}
+const tokenOf = (request: SignedRequest): string => String(JSON.parse(Buffer.from(request.body).toString("utf8")).token);

@@ -17,7 +17,7 @@ import {
   verifyHostCertificate,
 } from "../../src/identity/index.ts";
 import type { paths } from "./config.ts";
-import { must } from "./founding.ts";
+import { must } from "./must.ts";
 
 export type Paths = ReturnType<typeof paths>;
 

@@ -13,8 +13,8 @@ import {
   signerFromSeed,
   verifyHostCertificate,
 } from "../../src/identity/index.ts";
-import { must } from "./founding.ts";
 import type { KnownNeighbour } from "./identity-files.ts";
+import { must } from "./must.ts";
 
 export type Admission = { readonly certificate: HostCertificate; readonly neighbours: readonly KnownNeighbour[] };
 

@@ -3,14 +3,16 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { createDialer } from "../../src/api/drivers/dialer.ts";
 import { RecordsSchema } from "../../src/api/gen/cc/v1/mesh_pb.ts";
 import { StampedRequestSchema } from "../../src/api/gen/cc/v1/records_pb.ts";
-import type { Clock, PeerId, Random, Zone } from "../../src/base/index.ts";
+import { type Cidr, type Clock, containsCidr, formatCidr, networkAround, type PeerId, parseIp, type Random, type Zone } from "../../src/base/index.ts";
 import { makeFolderDurably, writeFileDurably } from "../../src/host/index.ts";
 import { decodeInvite, generateKeyPair, type SignedRequest, signerFromSeed, verifyPeerCertificate } from "../../src/identity/index.ts";
 import { buildRecord } from "../../src/state/index.ts";
+import { TRANSIT_CIDR } from "../../src/vpc/index.ts";
 import { type PeerConfig, paths } from "./config.ts";
-import { foundMesh, must } from "./founding.ts";
+import { foundMesh } from "./founding.ts";
 import { mustBeNobody, writeIdentity } from "./identity-files.ts";
 import { askForAdmission } from "./joining.ts";
+import { must } from "./must.ts";
 
 export type InitReport = {
   readonly meshId: string;
@@ -25,11 +27,11 @@ export type InitReport = {
 export async function initHost(config: PeerConfig, zone: Zone, random: Random, clock: Clock): Promise<InitReport> {
   const files = paths(config);
   mustBeNobody(files);
-  const made = foundMesh(random, clock, config.name, zone);
+  const made = foundMesh(random, clock, config.name, zone, ownNetworks());
   const signer = signerFromSeed(made.hostSeed);
-  const frames = made.requests.map(({ key, request }, index) => {
+  const frames = made.requests.map(({ key, request, extra }, index) => {
     const version = { major: clock.nowMs(), minor: index };
-    return buildRecord({ key, version, final: false, content: stampedContent(request) }, made.peer, signer).frame;
+    return buildRecord({ key, version, final: false, content: stampedContent(request, extra) }, made.peer, signer).frame;
   });
   await makeFolderDurably(config.dataDir);
   await makeFolderDurably(`${config.dataDir}/identity`);
@@ -64,11 +66,25 @@ export async function joinMesh(
   return { peer: certificate.peerId, zone: invite.zone, meshId: invite.meshId };
 }
 
-function stampedContent(request: SignedRequest): Uint8Array {
+function stampedContent(request: SignedRequest, extra = new Uint8Array()): Uint8Array {
   return toBinary(
     StampedRequestSchema,
-    create(StampedRequestSchema, { request: { body: request.body, signatureInput: request.signatureInput, signature: request.signature } }),
+    create(StampedRequestSchema, { request: { body: request.body, signatureInput: request.signatureInput, signature: request.signature }, extra }),
   );
+}
+
+/** CIDRs of this host's interfaces, by the text that everybody has of them; without those that VPCs make here. */
+export function ownNetworks(): readonly string[] {
+  const found = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
+  const cidrs = found.flatMap(({ internal, family, cidr }) => (internal || family !== "IPv4" || cidr === null ? [] : [networkOf(cidr)]));
+  return [...new Set(cidrs.flatMap((cidr) => (cidr === undefined || containsCidr(TRANSIT_CIDR, cidr) ? [] : [formatCidr(cidr)])))].sort();
+}
+
+/** `10.7.0.3/16` is in 10.7.0.0/16. */
+function networkOf(text: string): Cidr | undefined {
+  const [address = "", bits = ""] = text.split("/");
+  const ip = parseIp(address);
+  return ip === undefined ? undefined : networkAround(ip, Number(bits));
 }
 
 /** URLs under which users reach this host's API: as configured, else one for each address of its interfaces. */

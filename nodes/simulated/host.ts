@@ -5,7 +5,7 @@ import { asCcError, CcError, sleep } from "../../src/base/index.ts";
 import { encodeCertificate, type HostCertificate, type Signer, type Verifier } from "../../src/identity/index.ts";
 import type { DeclaredCapacity } from "../../src/placement/index.ts";
 import { createPeerCore, type PeerCore } from "../peer/core/core.ts";
-import { must } from "../peer/founding.ts";
+import { must } from "../peer/must.ts";
 import type { ApiNetwork } from "./api.ts";
 import { HostDisk } from "./disk.ts";
 import type { History } from "./history.ts";
@@ -129,7 +129,7 @@ export class SimulatedHost {
         return mesh;
       },
       host: { capacity, labels: {}, loadPerCore: () => 0 },
-      facts: () => ({ name, version: "0.1.0", endpoints: [this.endpoint], addresses: [`/dns4/${name}/tcp/7440`] }),
+      facts: () => ({ name, version: "0.1.0", endpoints: [this.endpoint], addresses: [`/dns4/${name}/tcp/7440`], networks: [] }),
       acceptLostStore: this.acceptLostStore,
       neighboursExpected: neighbours.length > 0,
     });

@@ -5,7 +5,8 @@ import { StampedRequestSchema } from "../../src/api/gen/cc/v1/records_pb.ts";
 import type { KeyId, MeshId, Zone } from "../../src/base/index.ts";
 import { base64, decodeCertificate, fromBase64Url, parseAccessToken, peerIdOf, publicKeyOfPeer, type Signer, signBinding } from "../../src/identity/index.ts";
 import { buildRecord } from "../../src/state/index.ts";
-import { foundMesh, must } from "../peer/founding.ts";
+import { foundMesh } from "../peer/founding.ts";
+import { must } from "../peer/must.ts";
 import type { ApiNetwork } from "./api.ts";
 import type { HostIdentity, SimulatedHost } from "./host.ts";
 import type { KeyRing } from "./keys.ts";
@@ -25,8 +26,8 @@ export function foundMeshOn(host: SimulatedHost, zone: string, { timeline, keys,
   const [grant] = made.requests;
   const adminKey = grant === undefined ? undefined : fromBase64Url(String(JSON.parse(Buffer.from(grant.request.body).toString("utf8")).publicKey));
   if (rootSeed === undefined || adminSeed === undefined || adminKey === undefined) throw new TypeError("the founding gave no keys");
-  const frames = made.requests.map(({ key, request }, index) => {
-    const content = toBinary(StampedRequestSchema, create(StampedRequestSchema, { request: { ...request } }));
+  const frames = made.requests.map(({ key, request, extra }, index) => {
+    const content = toBinary(StampedRequestSchema, create(StampedRequestSchema, { request: { ...request }, ...(extra && { extra }) }));
     return buildRecord({ key, version: { major: clock.nowMs(), minor: index }, final: false, content }, made.peer, signer).frame;
   });
   host.disk.prepare({ adminFrames: frames });

@@ -4,7 +4,7 @@ import type { ReplyOf, RequestOf, SignedCall, Written } from "../../src/api/clie
 import { asCcError, type ContainerId, type ErrorCode, type KeyId, type MeshId } from "../../src/base/index.ts";
 import { type Role, requestHeaders, type Signer, signRequest } from "../../src/identity/index.ts";
 import { containerIdOf } from "../../src/placement/index.ts";
-import { must } from "../peer/founding.ts";
+import { must } from "../peer/must.ts";
 import type { ApiNetwork } from "./api.ts";
 import type { SeededRandom } from "./random.ts";
 import { HostClock, MachineTime, type Timeline } from "./timeline.ts";

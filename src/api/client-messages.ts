@@ -26,6 +26,7 @@ export type ItemError = Plain<wire.ItemError>;
 export type BidAnswer = Plain<wire.BidAnswer>;
 export type ChangeReply = Plain<wire.ChangeReply>;
 export type VolumeState = Plain<wire.VolumeState>;
+export type VpcState = Plain<wire.VpcState>;
 export type Inspection = Plain<wire.Inspection>;
 
 type Calls = {
@@ -45,6 +46,10 @@ type Calls = {
   ListVolumes: [wire.ListVolumesRequest, wire.ListVolumesReply];
   InspectVolumes: [wire.InspectVolumesRequest, wire.InspectVolumesReply];
   DeleteVolumes: [wire.DeleteVolumesRequest, wire.ChangeReply];
+  CreateVpc: [wire.CreateVpcRequest, wire.CreateVpcReply];
+  ListVpcs: [wire.ListVpcsRequest, wire.ListVpcsReply];
+  InspectVpcs: [wire.InspectVpcsRequest, wire.InspectVpcsReply];
+  DeleteVpcs: [wire.DeleteVpcsRequest, wire.ChangeReply];
   ListHosts: [wire.ListHostsRequest, wire.ListHostsReply];
   CreateInvite: [wire.CreateInviteRequest, wire.CreateInviteReply];
   RemoveHost: [wire.RemoveHostRequest, wire.RemoveHostReply];
@@ -89,6 +94,8 @@ export const WRITE_CALLS: ReadonlySet<string> = new Set([
   "RevokeKey",
   "CreateVolume",
   "DeleteVolumes",
+  "CreateVpc",
+  "DeleteVpcs",
 ]);
 
 // Shapes: an example value a field. "" string, 0 number, false boolean, [item] list, MAP string map, NUMBERS map of
@@ -124,6 +131,8 @@ const CONTAINER: ContainerState = {
   heardAtMs: 0,
   restart: "",
   epoch: 0,
+  vpc: "",
+  vpcName: "",
 };
 const CAPACITY = { memoryBytes: 0, diskBytes: 0, cpuShares: 0, containersMax: 0 };
 const HOST: HostState = {
@@ -159,6 +168,23 @@ const VOLUME: VolumeState = {
   users: [{ container: "", name: "", path: "", readOnly: false, phase: "" }],
   epoch: 0,
   key: "",
+};
+const VPC: VpcState = {
+  id: "",
+  name: "",
+  cidr: "",
+  zone: "",
+  state: "",
+  gateway: "",
+  vni: 0,
+  addresses: 0,
+  used: 0,
+  containers: 0,
+  createdAtMs: 0,
+  key: "",
+  default: false,
+  blocks: [{ block: "", owner: "", ownerName: "", reachable: false, free: 0 }],
+  members: [{ container: "", name: "", address: "", host: "", hostName: "", phase: "", names: [""] }],
 };
 const METRICS = {
   id: "",
@@ -203,6 +229,10 @@ const SHAPES: { readonly [C in CallName]: ReplyOf<C> } = {
   ListVolumes: { volumes: [VOLUME], unreachable: [""], asOfMs: 0 },
   InspectVolumes: { volumes: [VOLUME], errors: [ITEM_ERROR] },
   DeleteVolumes: CHANGE,
+  CreateVpc: { id: "", copies: 0, wrote: [WRITTEN] },
+  ListVpcs: { vpcs: [VPC], unreachable: [""], asOfMs: 0 },
+  InspectVpcs: { vpcs: [VPC], errors: [ITEM_ERROR] },
+  DeleteVpcs: CHANGE,
   ListHosts: { hosts: [HOST] },
   CreateInvite: { id: "", addresses: [""], endpoints: [""], wrote: [WRITTEN], copies: 0 },
   RemoveHost: { wrote: [WRITTEN], copies: 0 },

@@ -66,9 +66,15 @@ export function parseCidr(text: string): Result<Cidr> {
   const ip = parseIp(address);
   const bits = Number(digits);
   if (ip === undefined || bits > widthOf(ip)) return refuse("BAD_REQUEST", `"${text}" is no CIDR: give one like 10.7.0.0/16`);
-  const base = { family: ip.family, value: (ip.value >> BigInt(widthOf(ip) - bits)) << BigInt(widthOf(ip) - bits) };
-  if (base.value !== ip.value) return refuse("BAD_REQUEST", `${text} has bits behind its first ${bits}: its network is ${formatCidr({ base, bits })}`);
-  return ok({ base, bits });
+  const cidr = networkAround(ip, bits);
+  if (!isSameIp(cidr.base, ip)) return refuse("BAD_REQUEST", `${text} has bits behind its first ${bits}: its network is ${formatCidr(cidr)}`);
+  return ok(cidr);
+}
+
+/** The network of so many bits that an address is in. */
+export function networkAround(ip: Ip, bits: number): Cidr {
+  const hostBits = BigInt(widthOf(ip) - bits);
+  return { base: { family: ip.family, value: (ip.value >> hostBits) << hostBits }, bits };
 }
 
 export const formatCidr = ({ base, bits }: Cidr): string => `${formatIp(base)}/${bits}`;

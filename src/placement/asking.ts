@@ -191,7 +191,7 @@ export class Asking {
       requester: mesh.self,
       request: this.#request,
       sentAtMs: clock.nowMs(),
-      volumes: [...view.holdingsOf(this.#asked.requirements.volumes)],
+      records: [...view.recordsOf(this.#asked.requirements)],
     });
   }
 

@@ -13,6 +13,8 @@ export type BiddingHost = KnownHost & {
   readonly loadPerCore: number;
   /** What the container's volumes would take of this host's disk, and how many of them have to be handed over first. */
   readonly volumes: { readonly bytes: number; readonly foreign: number };
+  /** Another host has to give addresses of its VPC first. */
+  readonly isAddressForeign: boolean;
   /** Zone of the peer that asks: output and input flow through it. */
   readonly requesterZone: string;
 };
@@ -35,9 +37,11 @@ export type PriceTerms = {
   readonly load: number;
   /** 10 for each fresh volume that another host holds: a round trip more, and one more host that has to answer. */
   readonly volumes: number;
+  /** 10 where another host has to give addresses of the container's VPC first, for the same reason. */
+  readonly addresses: number;
 };
 
-const WEIGHTS = { memory: 100, disk: 50, cpu: 100, image: 60, label: 20, zone: 5, load: 10, loadMax: 40, volume: 10 } as const;
+const WEIGHTS = { memory: 100, disk: 50, cpu: 100, image: 60, label: 20, zone: 5, load: 10, loadMax: 40, volume: 10, addresses: 10 } as const;
 
 /** Can I take it, and at which price? Refused with the reason that the user will read. */
 export function priceBid(asked: Requirements, host: BiddingHost): Result<{ readonly price: number; readonly terms: PriceTerms }> {
@@ -57,6 +61,7 @@ export function priceBid(asked: Requirements, host: BiddingHost): Result<{ reado
     zone: host.zone === host.requesterZone ? 0 : WEIGHTS.zone,
     load: round(Math.min(WEIGHTS.loadMax, WEIGHTS.load * Math.max(0, host.loadPerCore))),
     volumes: WEIGHTS.volume * host.volumes.foreign,
+    addresses: host.isAddressForeign ? WEIGHTS.addresses : 0,
   };
   return ok({ price: round(Object.values(terms).reduce((sum, term) => sum + term, 0)), terms });
 }

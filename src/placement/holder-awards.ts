@@ -1,6 +1,6 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { type AwardReply, AwardReplySchema, type AwardRequest } from "../api/gen/cc/v1/mesh_pb.ts";
-import { ClaimSchema, PhaseSchema, type RecordFrame } from "../api/gen/cc/v1/records_pb.ts";
+import { type ClaimedNetwork, ClaimSchema, PhaseSchema, type RecordFrame } from "../api/gen/cc/v1/records_pb.ts";
 import { asCcError, CcError, type ContainerId, type ErrorCode, ok, type PeerId, type Refusal, type Result, refuse } from "../base/index.ts";
 import { isStampedInTime } from "../identity/index.ts";
 import { containerIdOf, type Draft, hostKey } from "../state/index.ts";
@@ -15,6 +15,8 @@ import { isAskedFor, needsOf } from "./requirements.ts";
 
 /** What an award came to; `copies`: disks that have the claim fsynced as far as this host knows. */
 export type AwardOutcome = { readonly reply: AwardReply; readonly copies: number };
+
+type Network = Omit<ClaimedNetwork, "$typeName" | "$unknown">;
 
 const AWARDS_AT_ONCE_MAX = 256;
 const RELAYS_AT_ONCE_MAX = 64;
@@ -73,16 +75,17 @@ export class HolderAwards {
 
   /** Room and volumes are reserved: those that lie fresh elsewhere are fetched, then all is claimed at once. */
   async #bind(award: OpenAward, message: AwardRequest, key: string, asked: RunAsked): Promise<AwardOutcome> {
-    const { volumes } = this.#parts;
+    const { volumes, network } = this.#parts;
     this.#taking.add(award.id);
     try {
-      const bound = await volumes.bind(award.id, message);
-      if (bound.ok) return await this.#claim(award, key, asked, bound.value);
+      const [bound, joined] = await Promise.all([volumes.bind(award.id, message), network.bind(award.id, asked.requirements.vpc, undefined)]);
+      if (bound.ok && joined.ok) return await this.#claim(award, key, asked, bound.value, joined.value);
       this.#ledger.drop(award.id);
-      return this.#decline(award, key, bound);
+      return this.#decline(award, key, firstRefusal(bound, joined));
     } finally {
       this.#taking.delete(award.id);
       volumes.settle(award.id);
+      network.settle(award.id);
       this.#ledger.countVolumes(volumes.countedBytes());
     }
   }
@@ -117,20 +120,22 @@ export class HolderAwards {
   #take(award: OpenAward, asked: RunAsked): Result<true> {
     // Another epoch's award of the same container, being written at this moment or given up and not yet cleared.
     if (this.#ledger.has(award.id)) return refuse("CONFLICT", "this host is taking another award of this container, or still has to clear an earlier one");
-    const { volumes } = this.#parts;
+    const { volumes, network } = this.#parts;
     const room = volumes.room(asked.requirements.volumes);
     if (!room.ok) return room;
+    const address = network.room(asked.requirements.vpc);
+    if (!address.ok) return address;
     const taken = this.#ledger.take(award.id, needsOf(asked.requirements), room.value.bytes);
     if (taken.ok) volumes.reserve(award.id, asked.requirements.volumes);
     return taken;
   }
 
-  async #claim(award: OpenAward, key: string, asked: RunAsked, volumes: readonly Draft[]): Promise<AwardOutcome> {
+  async #claim(award: OpenAward, key: string, asked: RunAsked, volumes: readonly Draft[], network: Network): Promise<AwardOutcome> {
     const { replica, clock, mesh, logger } = this.#parts;
     const { id, epoch } = award;
     const nowMs = clock.nowMs();
-    const claim = create(ClaimSchema, { container: id, epoch, claimedAtMs: nowMs, warrant: { kind: { case: "award", value: award.award } } });
-    const phase = create(PhaseSchema, { container: id, epoch, phase: "claimed", changedAtMs: nowMs });
+    const claim = create(ClaimSchema, { container: id, epoch, claimedAtMs: nowMs, warrant: { kind: { case: "award", value: award.award } }, network });
+    const phase = create(PhaseSchema, { container: id, epoch, phase: "claimed", changedAtMs: nowMs, address: network.address });
     try {
       const written = await replica.write(
         [
@@ -189,6 +194,11 @@ export class HolderAwards {
       this.#relays -= 1;
     }
   }
+}
+
+function firstRefusal(...results: readonly Result<unknown>[]): Refusal {
+  for (const result of results) if (!result.ok) return result;
+  throw new TypeError("none of them is refused");
 }
 
 function taken(frames: readonly RecordFrame[]): AwardReply {

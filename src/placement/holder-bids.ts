@@ -9,8 +9,8 @@ import type { CapacityLedger } from "./capacity.ts";
 import { NameHolds } from "./name-holds.ts";
 import type { PlacementParts, RunAsked } from "./ports.ts";
 
-/** A spec names at most 32 volumes, each of which a few hosts have held. */
-const VOLUME_FRAMES_MAX = 256;
+/** A spec names at most 32 volumes, each of which a few hosts have held, and one VPC, of which every host may have had blocks. */
+const FRAMES_MAX = 512;
 
 type Offer = { readonly atWallMs: number };
 
@@ -41,7 +41,7 @@ export class HolderBids {
     const checked = known === undefined ? await this.#parts.requests.check(request) : { ok: true as const, value: known };
     if (!checked.ok) return { kind: "refused", code: checked.code, reason: checked.message };
     const asked = checked.value;
-    if (known === undefined && message.volumes.length > 0) await this.#parts.replica.take(message.volumes.slice(0, VOLUME_FRAMES_MAX), requester);
+    if (known === undefined && message.records.length > 0) await this.#parts.replica.take(message.records.slice(0, FRAMES_MAX), requester);
     // Only the addressed peer places: a bid request that another host made of somebody's request moves nothing here.
     if (asked.addressedTo !== requester || containerIdOf(asked.key, asked.token) !== id) {
       return { kind: "refused", code: "WRONG_PEER", reason: "the request is not addressed to the peer that asks for bids" };
@@ -92,9 +92,13 @@ export class HolderBids {
     const { declared, used } = this.#ledger;
     const unsettled = this.#unsettledHolding(id);
     const room = this.#parts.volumes.room(asked.requirements.volumes);
-    const priced = room.ok
-      ? priceBid(asked.requirements, { ...facts, labels, draining, declared, used, hasImage, loadPerCore, volumes: room.value, requesterZone })
-      : room;
+    const address = this.#parts.network.room(asked.requirements.vpc);
+    const load = { labels, draining, declared, used, hasImage, loadPerCore };
+    const priced = !room.ok
+      ? room
+      : !address.ok
+        ? address
+        : priceBid(asked.requirements, { ...facts, ...load, volumes: room.value, isAddressForeign: address.value.isForeign, requesterZone });
     if (!priced.ok) return { kind: "refused", code: priced.code, reason: priced.message, ...(unsettled && { unsettled }) };
     this.#offers.set(offerKey(id, requester), { atWallMs: clock.nowMs() }, clock.monotonicMs());
     return { kind: "bid", price: priced.value.price, terms: priced.value.terms, validForMs: BID_VALID_MS, ...(unsettled && { unsettled }) };

@@ -1,6 +1,6 @@
 import type { AwardRequest } from "../api/gen/cc/v1/mesh_pb.ts";
-import type { RecordFrame, SignedRequest } from "../api/gen/cc/v1/records_pb.ts";
-import type { Clock, ContainerId, KeyId, Logger, PeerId, Random, Result, VolumeId } from "../base/index.ts";
+import type { ClaimedNetwork, RecordFrame, SignedRequest } from "../api/gen/cc/v1/records_pb.ts";
+import type { Clock, ContainerId, KeyId, Logger, PeerId, Random, Result, VolumeId, VpcId } from "../base/index.ts";
 import type { Signer, Verifier } from "../identity/index.ts";
 import type { Liveness, Mesh } from "../mesh/index.ts";
 import type { Draft, Holding, Replica } from "../state/index.ts";
@@ -51,8 +51,8 @@ export interface PlacementView {
   liveByName(name: string): readonly ContainerId[];
   /** Admitted hosts that were not removed, this one among them. */
   hosts(): readonly KnownHost[];
-  /** Who holds these volumes, as records: a bidder may not have heard of them yet. */
-  holdingsOf(volumes: readonly VolumeId[]): readonly RecordFrame[];
+  /** Records about what a container names, who holds its volumes and what its VPC is: a bidder may not have heard of them yet. */
+  recordsOf(named: Pick<Requirements, "volumes" | "vpc">): readonly RecordFrame[];
 }
 
 /** What placement asks of this host's volumes. */
@@ -71,6 +71,19 @@ export interface VolumesHere {
    * word. Gives what has to be written with the claim.
    */
   bind(id: ContainerId, award: AwardRequest): Promise<Result<readonly Draft[]>>;
+  /** Its claim stands from now on, or never will. */
+  settle(id: ContainerId): void;
+}
+
+/** What placement asks of this host's part in VPCs. `vpc` undefined: the default one of this host's zone. */
+export interface NetworkHere {
+  /** Whether a container of this VPC can be here, by what is known here; foreign: another host has to give addresses first. */
+  room(vpc: VpcId | undefined): Result<{ readonly isForeign: boolean }>;
+  /**
+   * Takes an address for a container that is being claimed; whoever has addresses is asked for some where this host has none
+   * left. From now on nobody else gets it.
+   */
+  bind(id: ContainerId, vpc: VpcId | undefined, signal: AbortSignal | undefined): Promise<Result<Omit<ClaimedNetwork, "$typeName" | "$unknown">>>;
   /** Its claim stands from now on, or never will. */
   settle(id: ContainerId): void;
 }
@@ -110,4 +123,5 @@ export type PlacementParts = {
   readonly host: OwnHost;
   readonly yielding: GiveWay;
   readonly volumes: VolumesHere;
+  readonly network: NetworkHere;
 };

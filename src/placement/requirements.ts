@@ -1,4 +1,4 @@
-import { ok, type PeerId, type Result, refuse, type VolumeId } from "../base/index.ts";
+import { ok, type PeerId, type Result, refuse, type VolumeId, type VpcId } from "../base/index.ts";
 
 /** What a container asks of the host that takes it, already checked. Sizes in bytes; 1024 shares are one core's weight. */
 export type Requirements = {
@@ -16,6 +16,8 @@ export type Requirements = {
   readonly zone: string;
   /** Volumes that it mounts, each once: all have to be on its host. */
   readonly volumes: readonly VolumeId[];
+  /** The network that it is part of; undefined: the default one of the zone that it comes to. */
+  readonly vpc: VpcId | undefined;
 };
 
 /** What one container takes from a host for as long as its claim counts. It always takes one of the host's places too. */

@@ -1,4 +1,4 @@
-import { base32, type ContainerId, isContainerId, isVolumeId, type KeyId, type PeerId, type VolumeId } from "../base/index.ts";
+import { base32, type ContainerId, isContainerId, isVolumeId, isVpcId, type KeyId, type PeerId, type VolumeId, type VpcId } from "../base/index.ts";
 import { sha256 } from "../identity/index.ts";
 
 const ID_CHARACTERS = 20;
@@ -14,5 +14,12 @@ export function containerIdOf(key: KeyId, token: string): ContainerId {
 export function volumeIdOf(key: KeyId, token: string, acceptedBy: PeerId): VolumeId {
   const id = `v${base32(sha256(`cc-volume-1\n${key}\n${token}\n${acceptedBy}`)).slice(0, ID_CHARACTERS)}`;
   if (!isVolumeId(id)) throw new TypeError("a volume's id is not one");
+  return id;
+}
+
+/** `n` and the same for a VPC: the accepting peer decided its split, which no other may have made for the same id. */
+export function vpcIdOf(key: KeyId, token: string, acceptedBy: PeerId): VpcId {
+  const id = `n${base32(sha256(`cc-vpc-1\n${key}\n${token}\n${acceptedBy}`)).slice(0, ID_CHARACTERS)}`;
+  if (!isVpcId(id)) throw new TypeError("a VPC's id is not one");
   return id;
 }

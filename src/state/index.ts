@@ -19,7 +19,7 @@
  * xoring hashes for digests (a liar can make collisions), CRDT libraries (their merge can't know a tombstone is final).
  */
 export * from "./admission.ts";
-export { containerIdOf, volumeIdOf } from "./ids-of-requests.ts";
+export { containerIdOf, volumeIdOf, vpcIdOf } from "./ids-of-requests.ts";
 export * from "./merge.ts";
 export * from "./ports.ts";
 export { buildRecord, checkFrame, type DropReason, RECORD_BYTES_MAX } from "./record.ts";
@@ -42,4 +42,15 @@ export {
 export type { Member, ViewParts } from "./views/members.ts";
 export { createView, type Used, type View } from "./views/view.ts";
 export type { VolumeView } from "./views/volume.ts";
+export { heirOf, type VpcView } from "./views/vpc.ts";
+export {
+  type BlockShare,
+  type BlocksOfHost,
+  DEFAULT_VPC_NAME,
+  openTransfer,
+  readVpcCreate,
+  TRANSFERS_MAX,
+  type Transfer,
+  transferBytes,
+} from "./views/vpc-records.ts";
 export type { Wanted } from "./views/wanted.ts";

@@ -56,6 +56,7 @@ export class RepairLoop {
   readonly #parts: RepairParts;
   readonly #stopped = new AbortController();
   readonly #digests = new Map<PeerId, Uint8Array>();
+  readonly #syncedAtMs = new Map<PeerId, number>();
   #next: PeerId | undefined;
   #dueMs = Number.POSITIVE_INFINITY;
   #cancel: (() => void) | undefined;
@@ -85,9 +86,15 @@ export class RepairLoop {
   heard(peer: PeerId, digest: Uint8Array, urgent: boolean): void {
     const before = this.#digests.get(peer);
     this.#digests.set(peer, digest);
+    if (compareBytes(digest, this.#parts.index.digest()) === 0) this.#syncedAtMs.set(peer, this.#parts.clock.monotonicMs());
     // Once may be a delta on its way; the same difference twice is something to repair.
     const differs = before !== undefined && compareBytes(before, digest) === 0 && compareBytes(digest, this.#parts.index.digest()) !== 0;
     if (differs || urgent) this.#soon(peer);
+  }
+
+  /** When both had all that the other had; undefined: not in this life. */
+  syncedAtMs(peer: PeerId): number | undefined {
+    return this.#syncedAtMs.get(peer);
   }
 
   #soon(peer: PeerId): void {
@@ -127,8 +134,12 @@ export class RepairLoop {
     const peer = this.#next !== undefined && connected.includes(this.#next) ? this.#next : differing[random.below(Math.max(1, differing.length))];
     this.#next = undefined;
     if (peer === undefined) return undefined;
+    const { clock } = this.#parts;
+    const startedAtMs = clock.monotonicMs();
     try {
       const session = await reconcileWith(peer, this.#parts, this.#stopped.signal);
+      // What came after the first message may have been left out of a range that was equal then.
+      if (session.complete) this.#syncedAtMs.set(peer, startedAtMs);
       if (session.took + session.gave > 0) log.debug({ peer, ...session }, "repaired");
       return session;
     } catch (error) {

@@ -190,6 +190,10 @@ class ReplicaOnHost implements ReplicaService {
     this.#repair.heard(peer, told.digest, lacksOwn);
   }
 
+  syncedAtMs(peer: PeerId): number | undefined {
+    return this.#repair.syncedAtMs(peer);
+  }
+
   counts(): ReplicaCounts {
     return this.#intake.counts();
   }

@@ -69,6 +69,8 @@ export interface Replica {
   take(frames: readonly RecordFrame[], from: PeerId): Promise<{ readonly taken: readonly StoredRecord[]; readonly dropped: number }>;
   /** Called after each batch of changes, own ones too. */
   onChange(listener: (changed: readonly StoredRecord[]) => void): () => void;
+  /** When this host and that one last had all that the other had, by the monotonic clock; undefined: not in this life. */
+  syncedAtMs(peer: PeerId): number | undefined;
   /** Over all records: equal digests mean equal contents. */
   digest(): Uint8Array;
   /** Resolves when this host has synced with its neighbours after start (10 s at most), and may act on what it knows. */

@@ -34,6 +34,9 @@ export type LocalPort = { readonly container: ContainerId; readonly address: Ip 
 /** A container of another host; `host` is that host's underlay address. */
 export type RemotePort = { readonly address: Ip; readonly host: Ip; readonly peer: PeerId };
 
+/** From where VPCs get an address on their host: few people's, so that hosts in a network of 100.64.0.0/10 keep theirs. */
+export const TRANSIT_CIDR: Cidr = { base: { family: 4, value: 0x647ff000n }, bits: 20 };
+
 /** Bytes that VXLAN adds to a packet over IPv4: Ethernet, IP, UDP and its own header. Over IPv6 20 more. */
 export const VXLAN_OVERHEAD = { 4: 50, 6: 70 } as const;
 

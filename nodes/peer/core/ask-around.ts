@@ -1,4 +1,4 @@
-import { type Clock, isContainerId, isVolumeId, type Logger, type PeerId } from "../../../src/base/index.ts";
+import { type Clock, isContainerId, isVolumeId, isVpcId, type Logger, type PeerId } from "../../../src/base/index.ts";
 import type { Liveness, Mesh } from "../../../src/mesh/index.ts";
 import type { ReplicaService, View } from "../../../src/state/index.ts";
 
@@ -23,8 +23,8 @@ export type AskAroundParts = {
  * names of the hosts that could not be asked. Throws CcError STARTING, STORE_LOST while this host itself may not act on what it knows.
  */
 export type AskAround = (items: readonly string[], kind?: Kind) => Promise<readonly string[]>;
-type Kind = "container" | "volume";
-const isId = (item: string): boolean => isContainerId(item) || isVolumeId(item);
+type Kind = "container" | "volume" | "vpc";
+const isId = (item: string): boolean => isContainerId(item) || isVolumeId(item) || isVpcId(item);
 
 /** An unknown id may be another peer's news: it is asked around before anybody is told that it does not exist. */
 export function createAskAround(parts: AskAroundParts): AskAround {
@@ -33,7 +33,10 @@ export function createAskAround(parts: AskAroundParts): AskAround {
 
   mesh.handle("askAround", async (request) => {
     const ids = new Set<string>(request.ids.slice(0, ITEMS_MAX).filter(isId));
-    const named = (name: string): readonly string[] => (request.kind === "volume" ? view.volumesByName(name) : view.byName(name));
+    const named = (name: string): readonly string[] => {
+      if (request.kind === "vpc") return view.vpcsByName(name);
+      return request.kind === "volume" ? view.volumesByName(name) : view.byName(name);
+    };
     for (const name of request.names.slice(0, ITEMS_MAX)) for (const id of named(name)) ids.add(id);
     const frames = view.recordsOf(ids).map((record) => record.frame);
     // That it has nothing says nothing while its store may lack what its neighbours have: the asker counts it as silent.

@@ -13,7 +13,7 @@ import {
   signedRequestOf,
   type Verifier,
 } from "../../../src/identity/index.ts";
-import { must } from "../founding.ts";
+import { must } from "../must.ts";
 import type { MeshTime } from "./mesh-time.ts";
 
 export type AuthenticatorParts = {

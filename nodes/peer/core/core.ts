@@ -18,6 +18,7 @@ import {
 } from "../../../src/state/index.ts";
 import { Budget, type ContainerDialer } from "../../../src/tunnel/index.ts";
 import { type VolumeFiles, VolumeHolder } from "../../../src/volumes/index.ts";
+import { VpcAddresses } from "../../../src/vpc/index.ts";
 import { createPhaseBoard, type PhaseBoard } from "../phase-board.ts";
 import { type Admitted, createAdmitted } from "./admitted.ts";
 import { createAskAround } from "./ask-around.ts";
@@ -25,6 +26,7 @@ import { type Authenticator, createAuthenticator } from "./authenticate.ts";
 import { createDesired, toBoard } from "./desired.ts";
 import { admissionHandlers } from "./handlers/admission.ts";
 import { changeHandlers } from "./handlers/changes.ts";
+import { createHeldNames } from "./handlers/held-names.ts";
 import { hostHandlers } from "./handlers/hosts.ts";
 import { inspectHandlers } from "./handlers/inspect.ts";
 import { keyHandlers } from "./handlers/keys.ts";
@@ -33,6 +35,7 @@ import type { HandlerParts, HostFactsNow } from "./handlers/parts.ts";
 import { readHandlers } from "./handlers/reads.ts";
 import { runHandlers } from "./handlers/run.ts";
 import { volumeHandlers } from "./handlers/volumes.ts";
+import { vpcHandlers } from "./handlers/vpcs.ts";
 import { waitHandlers } from "./handlers/wait.ts";
 import { createBlobSource } from "./images/blob-source.ts";
 import { createImageSharing } from "./images/sharing.ts";
@@ -164,7 +167,10 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
     zone,
     view: records,
     replica,
-    mayStart: (id) => placement.holder.mayStart(id),
+    mayStart: (id) => {
+      const attached = addresses.mayAttach(id);
+      return attached.ok ? placement.holder.mayStart(id) : attached;
+    },
     volumesReady: (ids) => volumes.ready(ids),
     board,
     log,
@@ -181,6 +187,7 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
     clock,
     log: log.child({ part: "volumes" }),
   });
+  const addresses = new VpcAddresses({ mesh, replica, view: records, liveness: observer, signer, verifier, clock, random, log: log.child({ part: "vpcs" }) });
   const placement = createPlacement({
     mesh,
     liveness: observer,
@@ -203,6 +210,7 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
     },
     yielding: desired,
     volumes,
+    network: addresses,
   });
   const supervisor = createSupervisor({ runtime: parts.runtime, images, desired, clock, logger: log.child({ part: "containers" }) });
   const admissions = new Admissions({ self, signer, rootPublicKey: certificate.rootPublicKey, ledger: parts.ledger, verifier });
@@ -225,8 +233,9 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
     admissions,
     facts: parts.facts,
   };
+  const names = createHeldNames(handlerParts);
   const askAround = createAskAround({ mesh, liveness: observer, replica, view: records, clock, log });
-  const admission = admissionHandlers(handlerParts);
+  const admission = admissionHandlers(handlerParts, addresses);
   const tunnels = { dialer: parts.dialer, budget: new Budget(), log: log.child({ part: "tunnels" }) };
   const sharing = createImageSharing(handlerParts, { library: store.library, source, desired, runtime: parts.runtime });
   const runs = runHandlers(handlerParts, { runtime: parts.runtime, board }, { tunnels, between: sharing.peerStreams }, askAround);
@@ -245,6 +254,7 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
     // Stopped meanwhile: nothing begins that nobody would end.
     stopping.signal.throwIfAborted();
     volumes.start();
+    addresses.start();
     placement.start();
     await supervisor.start();
     void own.keepFacts(stopping.signal);
@@ -259,7 +269,8 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
       ...hostHandlers(handlerParts),
       ...readHandlers(handlerParts, askAround),
       ...changeHandlers(handlerParts, askAround),
-      ...volumeHandlers(handlerParts, { holder: volumes, files: parts.volumes }, askAround),
+      ...volumeHandlers(handlerParts, { holder: volumes, files: parts.volumes, names }, askAround),
+      ...vpcHandlers(handlerParts, { addresses, names }, askAround),
       ...inspectHandlers(handlerParts, askAround),
       ...waitHandlers(handlerParts, askAround),
       ...metricsHandlers(handlerParts, parts.runtime, askAround),
@@ -294,6 +305,7 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
       stopping.abort();
       placement.stop();
       volumes.stop();
+      addresses.stop();
       await supervisor.stop();
       desired.stop();
       time.stop();

@@ -39,13 +39,14 @@ export function createOwnRecords(parts: OwnRecordsParts): OwnRecords {
   };
 
   const writeFacts = async (): Promise<void> => {
-    const { name, version, endpoints, addresses } = parts.facts();
+    const { name, version, endpoints, addresses, networks } = parts.facts();
     const { memoryBytes, diskBytes, cpuShares, containersMax } = parts.host.capacity;
     const facts = {
       name,
       version,
       addresses: [...addresses],
       endpoints: [...endpoints],
+      networks: [...networks],
       capacity: { memoryBytes, diskBytes, cpuShares, containersMax },
       labels: { ...parts.host.labels },
       startedAtMs,

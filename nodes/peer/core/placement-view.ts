@@ -16,7 +16,10 @@ export function placementView(view: View): PlacementView {
       };
     },
     liveByName: (name) => view.byName(name),
-    holdingsOf: (volumes) => volumes.flatMap((id) => view.volume(id)?.holdings.map(({ record }) => record.frame) ?? []),
+    recordsOf: ({ volumes, vpc }) => {
+      const holdings = volumes.flatMap((id) => view.volume(id)?.holdings.map(({ record }) => record) ?? []);
+      return [...holdings, ...(vpc === undefined ? [] : view.recordsOf([vpc]))].map(({ frame }) => frame);
+    },
     hosts: () => view.members().map(({ peer, name, zone }) => ({ peer, name, zone })),
   };
 }

@@ -1,7 +1,19 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { ContainerSpecSchema, type RunRequest, RunRequestSchema, type ContainerSpec as SpecMessage } from "../../../src/api/gen/cc/v1/cloud_pb.ts";
 import { decodeBody } from "../../../src/api/index.ts";
-import { asCcError, type ContainerId, isPeerId, isVolumeId, isZone, type MeshId, ok, type PeerId, type Result, refuse } from "../../../src/base/index.ts";
+import {
+  asCcError,
+  type ContainerId,
+  isPeerId,
+  isVolumeId,
+  isVpcId,
+  isZone,
+  type MeshId,
+  ok,
+  type PeerId,
+  type Result,
+  refuse,
+} from "../../../src/base/index.ts";
 import { type ContainerSpec, specFromRequest } from "../../../src/containers/index.ts";
 import { type Authority, checkRequest, readAddressing, requestParameters, type SignedRequest, sha256, type Verifier } from "../../../src/identity/index.ts";
 import { parseImageReference } from "../../../src/images/index.ts";
@@ -72,6 +84,7 @@ function readRunAnew(request: SignedRequest): Result<RunRead> {
       host: message.host,
       zone: message.zone,
       volumes: [...new Set(message.volumes.map(({ volume }) => volume).filter(isVolumeId))],
+      vpc: isVpcId(message.vpc) ? message.vpc : undefined,
     },
     askedBefore: body.askedBefore.filter(isPeerId),
     spec: fingerprint(message),
@@ -85,6 +98,7 @@ function checkSpec(id: ContainerId, message: SpecMessage): Result<ContainerSpec>
   const reference = parseImageReference(message.image);
   if (!reference.ok) return reference;
   if (message.zone !== "" && !isZone(message.zone)) return refuse("BAD_REQUEST", `"${message.zone}" is not a zone; cc host list shows zones`);
+  if (message.vpc !== "" && !isVpcId(message.vpc)) return refuse("BAD_REQUEST", `"${message.vpc}" is no id of a VPC; cc vpc list shows them`);
   return spec;
 }
 

@@ -1,5 +1,5 @@
 /** What has a name while it lives. */
-type Named<Id extends string> = { readonly id: Id; readonly name: string; readonly gone: boolean; readonly createdAtMs: number };
+export type Named<Id extends string> = { readonly id: Id; readonly name: string; readonly gone: boolean; readonly createdAtMs: number };
 
 /** Living things by name, the oldest first: made twice in a cut, the bare name means neither. */
 export function namesOf<Id extends string>(things: readonly Named<Id>[]): ReadonlyMap<string, readonly Id[]> {

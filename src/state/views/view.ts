@@ -1,4 +1,4 @@
-import { type ContainerId, isContainerId, isVolumeId, type KeyId, type PeerId, type RecordKey, type VolumeId } from "../../base/index.ts";
+import { type ContainerId, isContainerId, isVolumeId, isVpcId, type KeyId, type PeerId, type RecordKey, type VolumeId, type VpcId } from "../../base/index.ts";
 import type { Authority, KeyStanding } from "../../identity/index.ts";
 import { isHostKey, type KeyParts, parseRecordKey } from "../record-key.ts";
 import type { StoredRecord } from "../replica.ts";
@@ -6,9 +6,11 @@ import { type CountedClaim, judgeClaim, readCreate } from "./claims.ts";
 import { type ContainerView, deriveContainer, type Holding } from "./container.ts";
 import { judgeHolding, readVolumeCreate } from "./holdings.ts";
 import { type Member, Members, type ViewParts } from "./members.ts";
-import { namesOf } from "./names.ts";
 import { type Judge, judgeHostRecord, judgeUserRecord } from "./standing.ts";
-import { deriveVolume, isVolumeDelete, type VolumeView } from "./volume.ts";
+import { Things } from "./things.ts";
+import { deriveVolume, isVolumeDelete, usersOfVolumes, type VolumeView } from "./volume.ts";
+import { deriveVpc, isVpcDelete, type VpcView } from "./vpc.ts";
+import { judgeBlocks, readVpcCreate } from "./vpc-records.ts";
 import { deriveWanted } from "./wanted.ts";
 
 /** What a host holds, by the claims that count. Bytes; `containersMax` is their number. */
@@ -49,7 +51,13 @@ export interface View {
   volumeOfToken(key: KeyId, token: string): VolumeView | undefined;
   /** Containers that are not gone and name it, ended ones too, by id. */
   usersOf(id: VolumeId): readonly ContainerView[];
-  /** Every record about these containers and volumes: what is told to who asks around. */
+  /** Undefined: no create of it is known here that counts. Deleted ones too. */
+  vpc(id: VpcId): VpcView | undefined;
+  /** All that are known, deleted ones too, by id. */
+  vpcs(): readonly VpcView[];
+  /** As `byName`, of all zones. */
+  vpcsByName(name: string): readonly VpcId[];
+  /** Every record about these containers, volumes and VPCs: what is told to who asks around. */
   recordsOf(ids: Iterable<string>): readonly StoredRecord[];
   /** Whether a record counts for nobody, as far as known here. Kinds that this version does not know count. */
   isVoid(record: StoredRecord): boolean;
@@ -57,10 +65,10 @@ export interface View {
   close(): void;
 }
 
-/** Kinds of records that are about one container or volume, with its id. */
-const KINDS = new Set(["claim", "phase", "container", "volume", "wanted"]);
-type ThingId = ContainerId | VolumeId;
-const isThing = (id: string): id is ThingId => isContainerId(id) || isVolumeId(id);
+/** Kinds of records that are about one container, volume or VPC, with its id. */
+const KINDS = new Set(["claim", "phase", "container", "volume", "vpc", "blocks", "wanted"]);
+type ThingId = ContainerId | VolumeId | VpcId;
+const isThing = (id: string): id is ThingId => isContainerId(id) || isVolumeId(id) || isVpcId(id);
 
 export function createView(parts: ViewParts): View {
   return new RecordView(parts);
@@ -69,10 +77,11 @@ export function createView(parts: ViewParts): View {
 class RecordView implements View {
   readonly #parts: ViewParts;
   readonly #unsubscribe: () => void;
-  /** Keys of the records about each container and volume. */
+  /** Keys of the records about each thing. */
   readonly #keys = new Map<ThingId, Set<RecordKey>>();
-  readonly #containers = new Map<ContainerId, ContainerView>();
-  readonly #volumes = new Map<VolumeId, VolumeView>();
+  readonly #containers = new Things<ContainerId, ContainerView>();
+  readonly #volumes = new Things<VolumeId, VolumeView>();
+  readonly #vpcs = new Things<VpcId, VpcView>();
   readonly #gone = new Set<ContainerId>();
   /** Containers on which each host has a claim that counts. */
   readonly #claimed = new Map<PeerId, Set<ContainerId>>();
@@ -80,10 +89,6 @@ class RecordView implements View {
   readonly #incomplete = new Set<ThingId>();
   readonly #members: Members;
   readonly #dirty = new Set<ThingId>();
-  #list: readonly ContainerView[] | undefined;
-  #names: ReadonlyMap<string, readonly ContainerId[]> | undefined;
-  #volumeList: readonly VolumeView[] | undefined;
-  #volumeNames: ReadonlyMap<string, readonly VolumeId[]> | undefined;
   #volumeUsers: ReadonlyMap<string, readonly ContainerView[]> | undefined;
 
   constructor(parts: ViewParts) {
@@ -124,14 +129,12 @@ class RecordView implements View {
 
   containers(): readonly ContainerView[] {
     this.#refresh();
-    this.#list ??= byId(this.#containers);
-    return this.#list;
+    return this.#containers.all();
   }
 
   byName(name: string): readonly ContainerId[] {
     this.#refresh();
-    this.#names ??= namesOf(this.containers());
-    return this.#names.get(name) ?? [];
+    return this.#containers.named(name);
   }
 
   isGone(id: ContainerId): boolean {
@@ -176,14 +179,12 @@ class RecordView implements View {
 
   volumes(): readonly VolumeView[] {
     this.#refresh();
-    this.#volumeList ??= byId(this.#volumes);
-    return this.#volumeList;
+    return this.#volumes.all();
   }
 
   volumesByName(name: string): readonly VolumeId[] {
     this.#refresh();
-    this.#volumeNames ??= namesOf(this.volumes());
-    return this.#volumeNames.get(name) ?? [];
+    return this.#volumes.named(name);
   }
 
   volumeOfToken(key: KeyId, token: string): VolumeView | undefined {
@@ -194,6 +195,21 @@ class RecordView implements View {
     this.#refresh();
     this.#volumeUsers ??= usersOfVolumes(this.containers());
     return this.#volumeUsers.get(id) ?? [];
+  }
+
+  vpc(id: VpcId): VpcView | undefined {
+    this.#refresh();
+    return this.#vpcs.get(id);
+  }
+
+  vpcs(): readonly VpcView[] {
+    this.#refresh();
+    return this.#vpcs.all();
+  }
+
+  vpcsByName(name: string): readonly VpcId[] {
+    this.#refresh();
+    return this.#vpcs.named(name);
   }
 
   recordsOf(ids: Iterable<string>): readonly StoredRecord[] {
@@ -207,6 +223,7 @@ class RecordView implements View {
     if (key.family === "host") {
       if (judgeHostRecord(record, key.zone, judge) === "void") return true;
       if (key.kind === "volume") return isVolumeId(key.id) && judgeHolding(record, judge) === undefined;
+      if (key.kind === "blocks") return isVpcId(key.id) && judgeBlocks(record, judge) === undefined;
       return key.kind === "claim" && isContainerId(key.id) && judgeClaim(record, undefined, judge) === undefined;
     }
     if (key.family === "admin") return !judge.authority.standing.has(record.key);
@@ -214,8 +231,10 @@ class RecordView implements View {
     if (standing !== "counts") return standing === "void";
     if (key.kind === "container") return readCreate(record) === undefined;
     if (key.kind === "volume") return readVolumeCreate(record) === undefined;
+    if (key.kind === "vpc") return readVpcCreate(record) === undefined;
     if (key.kind !== "wanted") return false;
     if (isVolumeId(key.id)) return !isVolumeDelete(key.id, record, judge);
+    if (isVpcId(key.id)) return !isVpcDelete(key.id, record, judge);
     return isContainerId(key.id) && deriveWanted(key.id, [record], judge) === undefined;
   }
 
@@ -239,14 +258,20 @@ class RecordView implements View {
     const judge = this.#members.judge();
     for (const id of this.#dirty) {
       if (isContainerId(id)) this.#derive(id, judge);
+      else if (isVpcId(id)) this.#deriveVpc(id, judge);
       else this.#deriveVolume(id, judge);
     }
     this.#dirty.clear();
-    this.#list = undefined;
-    this.#names = undefined;
-    this.#volumeList = undefined;
-    this.#volumeNames = undefined;
     this.#volumeUsers = undefined;
+  }
+
+  #deriveVpc(id: VpcId, judge: Judge): void {
+    const records = this.#recordsOf(id);
+    const blocks = records.flatMap((record) => (isHostKey(record.key) ? (judgeBlocks(record, judge) ?? []) : []));
+    const deletes = records.filter((record) => !isHostKey(record.key) && isVpcDelete(id, record, judge));
+    const creates = records.filter((record) => readVpcCreate(record) !== undefined && judgeUserRecord(record, judge).standing === "counts");
+    this.#vpcs.put(id, deriveVpc(creates.flatMap((record) => readVpcCreate(record) ?? [])[0], blocks, deletes.length > 0, judge));
+    this.#noteIncomplete(id, blocks.length + deletes.length + creates.length < records.length);
   }
 
   #deriveVolume(id: VolumeId, judge: Judge): void {
@@ -255,10 +280,8 @@ class RecordView implements View {
     const deletes = records.filter((record) => !isHostKey(record.key) && isVolumeDelete(id, record, judge));
     const view = deriveVolume(holdings, deletes, judge);
     const creates = records.filter((record) => readVolumeCreate(record) !== undefined && judgeUserRecord(record, judge).standing === "counts");
-    if (holdings.length + deletes.length + creates.length < records.length) this.#incomplete.add(id);
-    else this.#incomplete.delete(id);
-    if (view === undefined) this.#volumes.delete(id);
-    else this.#volumes.set(id, view);
+    this.#noteIncomplete(id, holdings.length + deletes.length + creates.length < records.length);
+    this.#volumes.put(id, view);
   }
 
   #derive(id: ContainerId, judge: Judge): void {
@@ -274,31 +297,21 @@ class RecordView implements View {
     const creates = ofKind("user", "container").flatMap((record) => (judgeUserRecord(record, judge).standing === "counts" ? (readCreate(record) ?? []) : []));
     const view = deriveContainer(id, claims, creates, wanted);
     const counting = claims.length + creates.length + (wanted === undefined ? 0 : 1) + phases.size;
-    if (counting < records.length) this.#incomplete.add(id);
-    else this.#incomplete.delete(id);
+    this.#noteIncomplete(id, counting < records.length);
     for (const { holder } of this.#containers.get(id)?.claims ?? []) this.#claimed.get(holder)?.delete(id);
     for (const { holder } of view?.claims ?? []) this.#claimed.set(holder, (this.#claimed.get(holder) ?? new Set()).add(id));
-    if (view === undefined) this.#containers.delete(id);
-    else this.#containers.set(id, view);
+    this.#containers.put(id, view);
     if (view?.gone ?? isRemoved) this.#gone.add(id);
     else this.#gone.delete(id);
+  }
+
+  #noteIncomplete(id: ThingId, isIncomplete: boolean): void {
+    if (isIncomplete) this.#incomplete.add(id);
+    else this.#incomplete.delete(id);
   }
 
   #recordsOf(id: ThingId): readonly StoredRecord[] {
     const { replica } = this.#parts;
     return [...(this.#keys.get(id) ?? [])].sort().flatMap((key) => (isHostKey(key) ? (replica.get(key) ?? []) : replica.list(`${key}!`)));
   }
-}
-
-function byId<Id extends string, Thing>(things: ReadonlyMap<Id, Thing>): readonly Thing[] {
-  return [...things].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, thing]) => thing);
-}
-
-function usersOfVolumes(containers: readonly ContainerView[]): ReadonlyMap<string, readonly ContainerView[]> {
-  const users = new Map<string, ContainerView[]>();
-  for (const container of containers) {
-    if (container.gone) continue;
-    for (const volume of new Set(container.spec.volumes.map((mount) => mount.volume))) users.set(volume, [...(users.get(volume) ?? []), container]);
-  }
-  return users;
 }

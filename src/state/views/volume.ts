@@ -5,6 +5,7 @@ import { parseRecordKey } from "../record-key.ts";
 import type { StoredRecord } from "../replica.ts";
 import { stampedContentOf } from "../stamped-request.ts";
 import { decodeBody } from "./bodies.ts";
+import type { ContainerView } from "./container.ts";
 import type { CountedHolding } from "./holdings.ts";
 import { type Judge, judgeUserRecord } from "./standing.ts";
 
@@ -71,4 +72,14 @@ export function isVolumeDelete(id: VolumeId, record: StoredRecord, judge: Judge)
   const user = judgeUserRecord(record, judge);
   if (user.standing !== "counts" || user.call !== "DeleteVolumes") return false;
   return decodeBody(DeleteVolumesRequestSchema, content.request.body)?.volumes.includes(id) ?? false;
+}
+
+/** Containers by the volumes that they name, ended ones too. */
+export function usersOfVolumes(containers: readonly ContainerView[]): ReadonlyMap<string, readonly ContainerView[]> {
+  const users = new Map<string, ContainerView[]>();
+  for (const container of containers) {
+    if (container.gone) continue;
+    for (const volume of new Set(container.spec.volumes.map((mount) => mount.volume))) users.set(volume, [...(users.get(volume) ?? []), container]);
+  }
+  return users;
 }

@@ -145,6 +145,7 @@ t.test("a price is the sum of its named terms; what cannot be is refused with it
     hasImage: false,
     loadPerCore: 9,
     volumes: { bytes: 0, foreign: 0 },
+    isAddressForeign: false,
     requesterZone: "b",
   };
   const asked: Requirements = {
@@ -155,12 +156,13 @@ t.test("a price is the sum of its named terms; what cannot be is refused with it
     cpuShares: 1024,
     labels: { disk: "ssd", arch: "amd", other: "x" },
     volumes: [],
+    vpc: undefined,
     host: "",
     zone: "",
   };
   t.strictSame(priceBid(asked, host), {
     ok: true,
-    value: { price: 180, terms: { memory: 20, disk: 5, cpu: 50, image: 60, labels: 0, zone: 5, load: 40, volumes: 0 } },
+    value: { price: 180, terms: { memory: 20, disk: 5, cpu: 50, image: 60, labels: 0, zone: 5, load: 40, volumes: 0, addresses: 0 } },
   });
   t.match(priceBid({ ...asked, host: "k2" }, host), { ok: false, message: /host k2 only/ });
   t.match(priceBid({ ...asked, zone: "b" }, host), { ok: false, message: /zone b/ });

@@ -98,6 +98,10 @@ export class FakeReplica implements Replica {
     return () => this.#listeners.delete(listener);
   }
 
+  syncedAtMs(): number | undefined {
+    return undefined;
+  }
+
   digest(): Uint8Array {
     return sha(...[...this.records.values()].map((record) => record.hash));
   }
@@ -145,7 +149,7 @@ export function viewOf(host: SimHost): PlacementView {
         const read = known?.request === undefined || known.removed ? undefined : requests.read(known.request);
         return read?.ok === true && read.value.requirements.name === name;
       }),
-    holdingsOf: () => [],
+    recordsOf: () => [],
     hosts: () => host.world.hosts.map(({ peer, name, zone }) => ({ peer, name, zone })),
   };
 }

@@ -46,6 +46,7 @@ export const requests: RunRequests = {
       host: "",
       zone: "",
       volumes: [],
+      vpc: undefined,
       ...spec,
     };
     return ok({

@@ -11,6 +11,11 @@ import { seeded } from "./virtual-time.ts";
 import type { World } from "./world.ts";
 
 /** No container of these tests has any. */
+const ONE_NETWORK: PlacementParts["network"] = {
+  room: () => ({ ok: true, value: { isForeign: false } }),
+  bind: async () => ({ ok: true, value: { vpc: "", address: "" } }),
+  settle: () => undefined,
+};
 const NO_VOLUMES: PlacementParts["volumes"] = {
   room: () => ok({ bytes: 0, foreign: 0 }),
   countedBytes: () => 0,
@@ -69,6 +74,7 @@ export class SimHost {
       host: this.own,
       yielding: { giveWay: (id) => this.#giveWay(id) },
       volumes: NO_VOLUMES,
+      network: ONE_NETWORK,
     };
     this.placement = createPlacement(this.parts);
     this.placement.start();

@@ -1,8 +1,10 @@
 import { CcError, isPeerId, isZone } from "../../../../src/base/index.ts";
-import { encodeCertificate, fromBase64Url, inviteIdOf } from "../../../../src/identity/index.ts";
-import { must } from "../../founding.ts";
+import { encodeCertificate, fromBase64Url, type HostCertificate, inviteIdOf, parseAdminRequest } from "../../../../src/identity/index.ts";
+import type { VpcAddresses } from "../../../../src/vpc/index.ts";
+import { must } from "../../must.ts";
+import { defaultVpc } from "../../vpc-stamp.ts";
 import type { HandlerParts, Some, SomeOpen } from "./parts.ts";
-import { mustHaveToken, writeAdmin } from "./writes.ts";
+import { mustHaveToken, requestDraft, writeAdmin } from "./writes.ts";
 
 const NEIGHBOURS_MAX = 16;
 /** What an invite lasts when its maker does not say. */
@@ -11,7 +13,7 @@ const INVITE_VALID_MS = 24 * 3_600_000;
 type NeighbourInit = { peer: string; addresses: string[]; endpoints: string[]; certificate: string };
 
 /** How hosts come in: invites by admins, the joiner's two unsigned calls at the HTTPS port. */
-export function admissionHandlers(parts: HandlerParts): SomeOpen<"hello" | "admit" | "introduce"> & Some<"createInvite"> {
+export function admissionHandlers(parts: HandlerParts, addresses: VpcAddresses): SomeOpen<"hello" | "admit" | "introduce"> & Some<"createInvite"> {
   const { view, admitted, clock } = parts;
 
   const neighbours = (): NeighbourInit[] => {
@@ -42,6 +44,8 @@ export function admissionHandlers(parts: HandlerParts): SomeOpen<"hello" | "admi
       const holder = name === "" ? undefined : view.members().find((member) => member.name === name && member.peer !== request.peer);
       if (holder !== undefined) throw new CcError("NAME_TAKEN", `a host named ${name} is in the mesh already; give this one another with --name`);
       const certificate = must(await parts.admissions.admit(request, now));
+      // Before anybody else hears of it: the zone's first host owns all of its default VPC at first.
+      await addresses.handAll(certificate.peerId, zoneOf(certificate));
       const text = encodeCertificate(certificate);
       must(admitted.introduce(text, []));
       return { certificate: text, neighbours: neighbours() };
@@ -61,8 +65,20 @@ export function admissionHandlers(parts: HandlerParts): SomeOpen<"hello" | "admi
       if (request.uses < 1) throw new CcError("BAD_REQUEST", "an invite has at least one use");
       if (request.validForMs <= 0) throw new CcError("BAD_REQUEST", `say how long the invite is valid, in milliseconds, for example ${INVITE_VALID_MS}`);
       const { wrote, copies } = await writeAdmin(parts, caller, signal);
-      const { addresses, endpoints } = parts.facts();
-      return { id: inviteIdOf(caller.keyId, request.token), addresses: [...addresses], endpoints: [...endpoints], wrote, copies };
+      const { zone, token } = request;
+      const members = view.members();
+      if (addresses.defaultOf(zone) === undefined && !members.some((member) => member.zone === zone)) {
+        const { key, extra } = defaultVpc({ self: parts.self, vpcs: view.vpcs(), members }, { keyId: caller.keyId, token, zone });
+        await parts.replica.write([requestDraft(key, caller, false, extra)], { isClaim: true, signal });
+      }
+      const facts = parts.facts();
+      return { id: inviteIdOf(caller.keyId, token), addresses: [...facts.addresses], endpoints: [...facts.endpoints], wrote, copies };
     },
   };
+}
+
+/** The zone that a certificate's invite is for. */
+function zoneOf({ invite }: HostCertificate): string {
+  const read = parseAdminRequest(invite);
+  return read.ok && read.value.kind === "invite" ? read.value.zone : "";
 }

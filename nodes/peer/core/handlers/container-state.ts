@@ -1,7 +1,9 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { ContainerStateSchema } from "../../../../src/api/gen/cc/v1/cloud_pb.ts";
 import type { Role } from "../../../../src/api/index.ts";
+import { formatIp } from "../../../../src/base/index.ts";
 import type { ContainerView } from "../../../../src/state/index.ts";
+import { placeOf } from "../../../../src/vpc/index.ts";
 import { readRun, seesSecrets } from "../run-requests.ts";
 import type { HandlerParts } from "./parts.ts";
 
@@ -15,6 +17,7 @@ export function containerState(parts: Pick<HandlerParts, "view" | "liveness" | "
   const member = parts.view.members().find(({ peer }) => peer === holder);
   const seen = holder === undefined ? undefined : parts.liveness.of(holder);
   const { phase } = container;
+  const place = placeOf(container);
   return {
     id: container.id,
     name: container.name,
@@ -25,7 +28,7 @@ export function containerState(parts: Pick<HandlerParts, "view" | "liveness" | "
     host: holder ?? "",
     hostName: member?.name ?? "",
     zone: member?.zone ?? container.zone,
-    address: phase?.address ?? "",
+    address: place === undefined ? "" : formatIp(place.address),
     ...(phase?.exitCode === undefined ? {} : { exitCode: phase.exitCode }),
     reason: phase?.reason ?? "",
     restarts: phase?.restarts ?? 0,
@@ -42,5 +45,7 @@ export function containerState(parts: Pick<HandlerParts, "view" | "liveness" | "
     heardAtMs: holder === parts.self ? parts.clock.nowMs() : (seen?.heardAtMs ?? 0),
     restart: spec?.restart ?? "no",
     epoch: container.best?.epoch ?? 0,
+    vpc: place?.vpc ?? "",
+    vpcName: place === undefined ? "" : (parts.view.vpc(place.vpc)?.name ?? ""),
   };
 }

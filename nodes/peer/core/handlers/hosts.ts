@@ -1,7 +1,7 @@
 import { CcError, isPeerId, type PeerId } from "../../../../src/base/index.ts";
 import { type HostCertificate, parseAdminRequest } from "../../../../src/identity/index.ts";
 import { compareVersions } from "../../../../src/state/index.ts";
-import { must } from "../../founding.ts";
+import { must } from "../../must.ts";
 import type { HandlerParts, Some } from "./parts.ts";
 import { mustHaveToken, writeAdmin } from "./writes.ts";
 

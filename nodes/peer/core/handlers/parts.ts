@@ -13,6 +13,8 @@ export type HostFactsNow = {
   readonly version: string;
   readonly endpoints: readonly string[];
   readonly addresses: readonly string[];
+  /** CIDRs of its interfaces. */
+  readonly networks: readonly string[];
 };
 
 /** What the handlers of users' calls work with. */

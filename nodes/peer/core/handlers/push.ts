@@ -2,7 +2,7 @@ import { PushRequestSchema } from "../../../../src/api/gen/cc/v1/cloud_pb.ts";
 import { type Caller, Channel, decodeBody, encodeJsonFrame, type FrameChannel } from "../../../../src/api/index.ts";
 import { CcError } from "../../../../src/base/index.ts";
 import { admitUpload, type Digest, IMAGE_BLOBS_MAX, isDigest } from "../../../../src/images/index.ts";
-import { must } from "../../founding.ts";
+import { must } from "../../must.ts";
 import { readUpload } from "../../streams/upload.ts";
 import { whoHas } from "../images/blob-source.ts";
 import { bringImage, sumOf } from "../images/bring-image.ts";

@@ -4,6 +4,7 @@ import type { AskAround } from "../ask-around.ts";
 import { catchUp } from "../seen.ts";
 import { type ContainerStateInit, containerState } from "./container-state.ts";
 import { findVolumes } from "./find-volumes.ts";
+import { findVpcs } from "./find-vpcs.ts";
 import { type ItemErrorInit, withNotAsked } from "./item-error.ts";
 import type { HandlerParts, Some } from "./parts.ts";
 
@@ -82,6 +83,11 @@ export function readHandlers(parts: HandlerParts, askAround: AskAround): Some<"l
         const looked = await findVolumes(parts, askAround, request.names);
         notAsked = looked.notAsked;
         ids.push(...looked.found.map((one) => ("volume" in one ? one.volume.id : "")));
+        errors.push(...looked.found.flatMap((one) => ("error" in one ? [one.error] : [])));
+      } else if (request.kind === "vpc") {
+        const looked = await findVpcs(parts, askAround, request.names);
+        notAsked = looked.notAsked;
+        ids.push(...looked.found.map((one) => ("vpc" in one ? one.vpc.id : "")));
         errors.push(...looked.found.flatMap((one) => ("error" in one ? [one.error] : [])));
       } else {
         for (const name of request.names) {

@@ -3,7 +3,7 @@ import { type Caller, Channel, type ContainerStreamCall, decodeBody, encodeJsonF
 import { CcError } from "../../../../src/base/index.ts";
 import { execFromRequest } from "../../../../src/containers/index.ts";
 import { containerIdOf, type NotPlaced, type PlacementOutcome } from "../../../../src/placement/index.ts";
-import { must } from "../../founding.ts";
+import { must } from "../../must.ts";
 import { serveExec } from "../../streams/exec.ts";
 import { type OutputParts, serveAttached, serveLogs } from "../../streams/output.ts";
 import { serveTunnel, type TunnelParts } from "../../streams/tunnel.ts";
@@ -12,6 +12,7 @@ import type { PeerStream } from "../images/serve-blobs.ts";
 import { type RunRead, readRun } from "../run-requests.ts";
 import { awaitStarted } from "./await-phase.ts";
 import { mustHaveVolumes } from "./find-volumes.ts";
+import { mustHaveVpc } from "./find-vpcs.ts";
 import type { HandlerParts, Some } from "./parts.ts";
 import { containerStreams } from "./streams.ts";
 import { toWritten } from "./writes.ts";
@@ -74,7 +75,10 @@ export function runHandlers(
   const placed = async (read: RunRead, caller: Caller, signal: AbortSignal): Promise<PlacementOutcome> => {
     const { asked } = read;
     // A retry of what was placed already needs nothing that it does not have.
-    if (parts.view.container(containerIdOf(asked.key, asked.token)) === undefined) await mustHaveVolumes(parts, askAround, asked.requirements.volumes);
+    if (parts.view.container(containerIdOf(asked.key, asked.token)) === undefined) {
+      await mustHaveVolumes(parts, askAround, asked.requirements.volumes);
+      await mustHaveVpc(parts, askAround, asked.requirements.vpc);
+    }
     return parts.placement.requester.place(asked, caller.signed, signal);
   };
 

@@ -1,34 +1,32 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { VolumeStateSchema } from "../../../../src/api/gen/cc/v1/cloud_pb.ts";
-import type { Caller } from "../../../../src/api/index.ts";
-import { asCcError, CcError, isName, isPeerId, isVolumeId, type PeerId } from "../../../../src/base/index.ts";
+import { CcError, isName, isVolumeId, type PeerId, type VolumeId } from "../../../../src/base/index.ts";
 import { userKey, type VolumeView, volumeIdOf } from "../../../../src/state/index.ts";
 import { type VolumeFiles, type VolumeHolder, volumeSize } from "../../../../src/volumes/index.ts";
-import { must } from "../../founding.ts";
+import { must } from "../../must.ts";
 import type { AskAround } from "../ask-around.ts";
 import { catchUp } from "../seen.ts";
 import { findVolumes } from "./find-volumes.ts";
+import type { HeldNames } from "./held-names.ts";
 import { withNotAsked } from "./item-error.ts";
+import { type Made, madeBefore } from "./made-before.ts";
 import type { HandlerParts, Some } from "./parts.ts";
 import { deleteVolumes } from "./volume-delete.ts";
-import { createVolumeNames } from "./volume-names.ts";
 import { mustHaveToken, requestDraft, toWritten } from "./writes.ts";
 
-export type VolumeParts = { readonly holder: VolumeHolder; readonly files: Pick<VolumeFiles, "usage"> };
+export type VolumeParts = { readonly holder: VolumeHolder; readonly files: Pick<VolumeFiles, "usage">; readonly names: HeldNames };
 type VolumeStateInit = MessageInitShape<typeof VolumeStateSchema>;
 
 const ASK_MS = 1_000;
-const ASKED_BEFORE_MAX = 8;
 const VOLUMES_MAX = 256;
 
 /** Volumes as users make, see and delete them. Ephemeral ones: each on one host. */
 export function volumeHandlers(
   parts: HandlerParts,
-  { holder, files }: VolumeParts,
+  { holder, files, names }: VolumeParts,
   askAround: AskAround,
 ): Some<"createVolume" | "listVolumes" | "inspectVolumes" | "deleteVolumes"> {
   const { view, liveness, clock, mesh, replica } = parts;
-  const names = createVolumeNames(parts);
 
   mesh.handle("askVolumeUsage", async ({ volumes }) => ({ volumes: await usageHere(volumes.slice(0, VOLUMES_MAX)) }));
 
@@ -68,31 +66,11 @@ export function volumeHandlers(
   };
   const isReachable = (peer: PeerId): boolean => peer === parts.self || (view.member(peer) !== undefined && liveness.of(peer).standing !== "unreachable");
 
-  /** What an earlier attempt with this token has made, at this peer or at one that it went to. */
-  const madeBefore = async (caller: Caller, token: string, askedBefore: readonly string[]): Promise<VolumeView | undefined> => {
-    const here = view.volumeOfToken(caller.keyId, token);
-    if (here !== undefined) return here;
-    const peers = askedBefore
-      .filter(isPeerId)
-      .filter((peer) => peer !== parts.self)
-      .slice(0, ASKED_BEFORE_MAX);
-    for (const peer of peers) {
-      const id = volumeIdOf(caller.keyId, token, peer);
-      try {
-        const { frames } = await mesh.call(peer, "askAround", { kind: "volume", ids: [id] }, { timeoutMs: ASK_MS });
-        await replica.take(frames, peer);
-      } catch (thrown) {
-        await askAround([id], "volume");
-        if (view.volume(id) === undefined)
-          throw new CcError(
-            "OUTCOME_UNKNOWN",
-            `${view.member(peer)?.name || peer} was asked to make it before and does not answer now (${asCcError(thrown).code}): ask that peer again, or look with cc volume list when it is back`,
-          );
-      }
-      const found = view.volume(id);
-      if (found !== undefined) return found;
-    }
-    return undefined;
+  const made: Made<VolumeId, VolumeView> = {
+    kind: "volume",
+    idOf: volumeIdOf,
+    get: (id) => view.volume(id),
+    ofToken: (key, token) => view.volumeOfToken(key, token),
   };
 
   return {
@@ -103,7 +81,7 @@ export function volumeHandlers(
       if (!isName(name))
         throw new CcError("BAD_REQUEST", `"${name}" is not a name: 1 to 63 lower-case letters, digits and -, beginning and ending with a letter or digit`);
       const sizeBytes = must(volumeSize(request.sizeBytes));
-      const before = await madeBefore(caller, token, request.askedBefore);
+      const before = await madeBefore(parts, askAround, made, caller, request);
       if (before !== undefined) {
         if (before.name !== name || must(volumeSize(before.sizeBytes)) !== sizeBytes)
           throw new CcError("TOKEN_REUSED", `this token made another volume, ${before.id}`);
@@ -111,7 +89,7 @@ export function volumeHandlers(
         return { id: before.id, copies: 0, wrote: [] };
       }
       const id = volumeIdOf(caller.keyId, token, parts.self);
-      const named = await names.take(name, id, signal);
+      const named = await names.take("volume", name, id, signal);
       try {
         const stamped = await replica.stamp(requestDraft(userKey(parts.zone, "volume", id), caller));
         const written = await replica.write([holder.birth(id, stamped)], { beside: [stamped.frame], isClaim: true, signal });

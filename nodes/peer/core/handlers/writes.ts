@@ -5,14 +5,14 @@ import type { Caller } from "../../../../src/api/index.ts";
 import { CcError, type KeyId, type RecordKey } from "../../../../src/base/index.ts";
 import { parseAdminRequest, requestParameters } from "../../../../src/identity/index.ts";
 import { type Draft, type StoredRecord, stampedContentOf } from "../../../../src/state/index.ts";
-import { must } from "../../founding.ts";
+import { must } from "../../must.ts";
 import type { HandlerParts } from "./parts.ts";
 
 export type WrittenInit = Omit<Written, "$typeName" | "$unknown">;
 
-/** The caller's request as a record's content: what it signed, nothing else. */
-export function requestDraft(key: RecordKey, caller: Caller, final = false): Draft {
-  return { key, final, content: toBinary(StampedRequestSchema, create(StampedRequestSchema, { request: caller.signed })) };
+/** The caller's request as a record's content: what it signed, and what this peer adds with its stamp (`extra`). */
+export function requestDraft(key: RecordKey, caller: Pick<Caller, "signed">, final = false, extra = new Uint8Array()): Draft {
+  return { key, final, content: toBinary(StampedRequestSchema, create(StampedRequestSchema, { request: caller.signed, extra })) };
 }
 
 /**

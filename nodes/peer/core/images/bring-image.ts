@@ -9,7 +9,7 @@ import {
   type ImageLibrary,
   parseManifest,
 } from "../../../../src/images/index.ts";
-import { must } from "../../founding.ts";
+import { must } from "../../must.ts";
 
 export type BringParts = { readonly library: ImageLibrary; readonly source: BlobSource; readonly log: Logger };
 

@@ -5,7 +5,7 @@ import { decodeBody } from "../../../../src/api/index.ts";
 import { asCcError, CcError, type Clock, type PeerId, type Result, refuse } from "../../../../src/base/index.ts";
 import { type Digest, formatImageReference, isMeshReference, parseImageReference } from "../../../../src/images/index.ts";
 import type { Mesh } from "../../../../src/mesh/index.ts";
-import { must } from "../../founding.ts";
+import { must } from "../../must.ts";
 import type { Authenticator } from "../authenticate.ts";
 import { whoHas } from "./blob-source.ts";
 import { type BringParts, bringImage } from "./bring-image.ts";

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file cc/v1/mesh.proto.
  */
 export const file_cc_v1_mesh: GenFile = /*@__PURE__*/
-  fileDesc("ChBjYy92MS9tZXNoLnByb3RvEgVjYy52MSIJCgdOb3RoaW5nIi0KB1JlY29yZHMSIgoGZnJhbWVzGAEgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUiGgoIUHV0UmVwbHkSDgoGc3RvcmVkGAEgASgNIswBCgtPYnNlcnZhdGlvbhIPCgd0aW1lX21zGAEgASgBEhQKDHN0YXJ0X251bWJlchgCIAEoARITCgtpbmNhcm5hdGlvbhgDIAEoARIgCghvcGluaW9ucxgEIAMoCzIOLmNjLnYxLk9waW5pb24SEQoJd2l0aGhvbGRzGAUgASgIEhwKFGhpZ2hlc3Rfb2ZfeW91cnNfa2V5GAYgASgJEh4KFmhpZ2hlc3Rfc3RhcnRfb2ZfeW91cnMYByABKAESDgoGZGlnZXN0GAggASgMIlQKB09waW5pb24SDAoEcGVlchgBIAEoCRIUCgxzdGFydF9udW1iZXIYAiABKAESEwoLaW5jYXJuYXRpb24YAyABKAESEAoIc2luY2VfbXMYBCABKAEiZwoQUmVjb25jaWxlTWVzc2FnZRIfCgZyYW5nZXMYASADKAsyDy5jYy52MS5LZXlSYW5nZRIiCgZmcmFtZXMYAiADKAsyEi5jYy52MS5SZWNvcmRGcmFtZRIOCgZ3YW50ZWQYAyADKAkicgoIS2V5UmFuZ2USDAoEZnJvbRgBIAEoCRIKCgJ0bxgCIAEoCRINCgVjb3VudBgDIAEoDRIOCgZkaWdlc3QYBCABKAwSHQoFaXRlbXMYBSADKAsyDi5jYy52MS5LZXlIYXNoEg4KBmxpc3RlZBgGIAEoCCIkCgdLZXlIYXNoEgsKA2tleRgBIAEoCRIMCgRoYXNoGAIgASgMIhwKDEZldGNoUmVxdWVzdBIMCgRrZXlzGAEgAygJIjwKEEFza0Fyb3VuZFJlcXVlc3QSDAoEa2luZBgBIAEoCRINCgVuYW1lcxgCIAMoCRILCgNpZHMYAyADKAkiNAoOQXNrQXJvdW5kUmVwbHkSIgoGZnJhbWVzGAEgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUitwEKCkJpZFJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIRCgljb250YWluZXIYAiABKAkSEQoJcmVxdWVzdGVyGAMgASgJEiUKB3JlcXVlc3QYBCABKAsyFC5jYy52MS5TaWduZWRSZXF1ZXN0Eg8KB2V4Y2x1ZGUYBSADKAkSEgoKc2VudF9hdF9tcxgGIAEoARIjCgd2b2x1bWVzGAcgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUiiQEKCkJpZE1lc3NhZ2USEgoKcmVxdWVzdF9pZBgBIAEoCRIgCgZhbnN3ZXIYAiABKAsyEC5jYy52MS5CaWRBbnN3ZXISFAoMdmFsaWRfZm9yX21zGAMgASgBEg4KBmhvbGRlchgEIAEoCRINCgVlcG9jaBgFIAEoDRIQCghvdGhlcl9pZBgGIAEoCSJSCgxBd2FyZFJlcXVlc3QSGwoFYXdhcmQYASABKAsyDC5jYy52MS5Bd2FyZBIlCgdyZXF1ZXN0GAIgASgLMhQuY2MudjEuU2lnbmVkUmVxdWVzdCKIAQoKQXdhcmRSZXBseRINCgV0YWtlbhgBIAEoCBIMCgRjb2RlGAIgASgJEg4KBnJlYXNvbhgDIAEoCRIWCg5zaWduZWRfZGVjbGluZRgEIAEoDBIRCglzaWduYXR1cmUYBSABKAwSIgoGZnJhbWVzGAYgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUiWAoMRGVjbGluZVRlcm1zEhEKCWNvbnRhaW5lchgBIAEoCRINCgVlcG9jaBgCIAEoDRIOCgZob2xkZXIYAyABKAkSFgoOZGVjbGluZWRfYXRfbXMYBCABKAEiYgoKU3RyZWFtT3BlbhIMCgRjYWxsGAEgASgJEiUKB3JlcXVlc3QYAiABKAsyFC5jYy52MS5TaWduZWRSZXF1ZXN0EhEKCWNvbnRhaW5lchgDIAEoCRIMCgRibG9iGAQgASgJIjMKEEhhdmVCbG9ic1JlcXVlc3QSDwoHZGlnZXN0cxgBIAMoCRIOCgZpbWFnZXMYAiADKAkiMQoOSGF2ZUJsb2JzUmVwbHkSDwoHZGlnZXN0cxgBIAMoCRIOCgZpbWFnZXMYAiADKAkiVwoQSG9sZEltYWdlUmVxdWVzdBINCgVpbWFnZRgBIAEoCRIlCgdyZXF1ZXN0GAIgASgLMhQuY2MudjEuU2lnbmVkUmVxdWVzdBINCgVmZXRjaBgDIAEoCCIfCg5Ib2xkSW1hZ2VSZXBseRINCgV3aG9sZRgBIAEoCCITChFIb3N0SW1hZ2VzUmVxdWVzdCIzCg9Ib3N0SW1hZ2VzUmVwbHkSIAoGaW1hZ2VzGAEgAygLMhAuY2MudjEuSG9zdEltYWdlIlwKCUhvc3RJbWFnZRIOCgZkaWdlc3QYASABKAkSEgoKcmVmZXJlbmNlcxgCIAMoCRISCgpzaXplX2J5dGVzGAMgASgBEhcKD2xhc3RfdXNlZF9hdF9tcxgEIAEoASJLChFEcm9wSW1hZ2VzUmVxdWVzdBIPCgdkaWdlc3RzGAEgAygJEiUKB3JlcXVlc3QYAiABKAsyFC5jYy52MS5TaWduZWRSZXF1ZXN0IkQKD0Ryb3BJbWFnZXNSZXBseRIPCgdkcm9wcGVkGAEgAygJEiAKBmVycm9ycxgCIAMoCzIQLmNjLnYxLkl0ZW1FcnJvciI5Cg9Ib2xkTmFtZVJlcXVlc3QSDAoEa2luZBgBIAEoCRIMCgRuYW1lGAIgASgJEgoKAmlkGAMgASgJIlcKDUhvbGROYW1lUmVwbHkSEAoIdGFrZW5fYnkYASABKAkSEAoIaGVsZF9mb3IYAiABKAkSIgoGZnJhbWVzGAMgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUiRQoPSGFuZE92ZXJSZXF1ZXN0Eg4KBnZvbHVtZRgBIAEoCRIiCgVhd2FyZBgCIAEoCzITLmNjLnYxLkF3YXJkUmVxdWVzdCJRCg1IYW5kT3ZlclJlcGx5EgwKBGNvZGUYASABKAkSDgoGcmVhc29uGAIgASgJEiIKBmZyYW1lcxgDIAMoCzISLmNjLnYxLlJlY29yZEZyYW1lImkKC1ZvbHVtZXNTdGVwEiUKB3JlcXVlc3QYASABKAsyFC5jYy52MS5TaWduZWRSZXF1ZXN0Eg8KB3ZvbHVtZXMYAiADKAkSIgoGZnJhbWVzGAMgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUiWQoQVm9sdW1lc1N0ZXBSZXBseRIhCgdyZWZ1c2VkGAEgAygLMhAuY2MudjEuSXRlbUVycm9yEiIKBmZyYW1lcxgCIAMoCzISLmNjLnYxLlJlY29yZEZyYW1lIiUKElZvbHVtZVVzYWdlUmVxdWVzdBIPCgd2b2x1bWVzGAEgAygJIjkKEFZvbHVtZVVzYWdlUmVwbHkSJQoHdm9sdW1lcxgBIAMoCzIULmNjLnYxLlZvbHVtZVVzYWdlT2YiYAoNVm9sdW1lVXNhZ2VPZhIOCgZ2b2x1bWUYASABKAkSFwoKdXNlZF9ieXRlcxgCIAEoAUgAiAEBEhcKD2FsbG9jYXRlZF9ieXRlcxgDIAEoAUINCgtfdXNlZF9ieXRlcyJHCgpNZXRyaWNzQXNrEiUKB3JlcXVlc3QYASABKAsyFC5jYy52MS5TaWduZWRSZXF1ZXN0EhIKCmNvbnRhaW5lcnMYAiADKAkiPAoNTWV0cmljc0Fuc3dlchIrCgpjb250YWluZXJzGAEgAygLMhcuY2MudjEuQ29udGFpbmVyTWV0cmljczLYCAoETWVzaBIxCgdPYnNlcnZlEhIuY2MudjEuT2JzZXJ2YXRpb24aEi5jYy52MS5PYnNlcnZhdGlvbhItCgpQdXRSZWNvcmRzEg4uY2MudjEuUmVjb3JkcxoPLmNjLnYxLlB1dFJlcGx5Ej0KCVJlY29uY2lsZRIXLmNjLnYxLlJlY29uY2lsZU1lc3NhZ2UaFy5jYy52MS5SZWNvbmNpbGVNZXNzYWdlEjMKDEZldGNoUmVjb3JkcxITLmNjLnYxLkZldGNoUmVxdWVzdBoOLmNjLnYxLlJlY29yZHMSOwoJQXNrQXJvdW5kEhcuY2MudjEuQXNrQXJvdW5kUmVxdWVzdBoVLmNjLnYxLkFza0Fyb3VuZFJlcGx5EigKA0JpZBIRLmNjLnYxLkJpZE1lc3NhZ2UaDi5jYy52MS5Ob3RoaW5nEi4KBkFza0JpZBIRLmNjLnYxLkJpZFJlcXVlc3QaES5jYy52MS5CaWRNZXNzYWdlEjgKDkF3YXJkQ29udGFpbmVyEhMuY2MudjEuQXdhcmRSZXF1ZXN0GhEuY2MudjEuQXdhcmRSZXBseRI4CghIb2xkTmFtZRIWLmNjLnYxLkhvbGROYW1lUmVxdWVzdBoULmNjLnYxLkhvbGROYW1lUmVwbHkSPgoOSGFuZE92ZXJWb2x1bWUSFi5jYy52MS5IYW5kT3ZlclJlcXVlc3QaFC5jYy52MS5IYW5kT3ZlclJlcGx5EjoKC0hvbGRWb2x1bWVzEhIuY2MudjEuVm9sdW1lc1N0ZXAaFy5jYy52MS5Wb2x1bWVzU3RlcFJlcGx5EkAKEURlbGV0ZUhlbGRWb2x1bWVzEhIuY2MudjEuVm9sdW1lc1N0ZXAaFy5jYy52MS5Wb2x1bWVzU3RlcFJlcGx5Ej0KDlJlbGVhc2VWb2x1bWVzEhIuY2MudjEuVm9sdW1lc1N0ZXAaFy5jYy52MS5Wb2x1bWVzU3RlcFJlcGx5EkQKDkFza1ZvbHVtZVVzYWdlEhkuY2MudjEuVm9sdW1lVXNhZ2VSZXF1ZXN0GhcuY2MudjEuVm9sdW1lVXNhZ2VSZXBseRIyCgdNZXRyaWNzEhEuY2MudjEuTWV0cmljc0FzaxoULmNjLnYxLk1ldHJpY3NBbnN3ZXISOwoJSGF2ZUJsb2JzEhcuY2MudjEuSGF2ZUJsb2JzUmVxdWVzdBoVLmNjLnYxLkhhdmVCbG9ic1JlcGx5EjsKCUhvbGRJbWFnZRIXLmNjLnYxLkhvbGRJbWFnZVJlcXVlc3QaFS5jYy52MS5Ib2xkSW1hZ2VSZXBseRI+CgpIb3N0SW1hZ2VzEhguY2MudjEuSG9zdEltYWdlc1JlcXVlc3QaFi5jYy52MS5Ib3N0SW1hZ2VzUmVwbHkSPgoKRHJvcEltYWdlcxIYLmNjLnYxLkRyb3BJbWFnZXNSZXF1ZXN0GhYuY2MudjEuRHJvcEltYWdlc1JlcGx5YgZwcm90bzM", [file_cc_v1_cloud, file_cc_v1_records]);
+  fileDesc("ChBjYy92MS9tZXNoLnByb3RvEgVjYy52MSIJCgdOb3RoaW5nIi0KB1JlY29yZHMSIgoGZnJhbWVzGAEgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUiGgoIUHV0UmVwbHkSDgoGc3RvcmVkGAEgASgNIswBCgtPYnNlcnZhdGlvbhIPCgd0aW1lX21zGAEgASgBEhQKDHN0YXJ0X251bWJlchgCIAEoARITCgtpbmNhcm5hdGlvbhgDIAEoARIgCghvcGluaW9ucxgEIAMoCzIOLmNjLnYxLk9waW5pb24SEQoJd2l0aGhvbGRzGAUgASgIEhwKFGhpZ2hlc3Rfb2ZfeW91cnNfa2V5GAYgASgJEh4KFmhpZ2hlc3Rfc3RhcnRfb2ZfeW91cnMYByABKAESDgoGZGlnZXN0GAggASgMIlQKB09waW5pb24SDAoEcGVlchgBIAEoCRIUCgxzdGFydF9udW1iZXIYAiABKAESEwoLaW5jYXJuYXRpb24YAyABKAESEAoIc2luY2VfbXMYBCABKAEiZwoQUmVjb25jaWxlTWVzc2FnZRIfCgZyYW5nZXMYASADKAsyDy5jYy52MS5LZXlSYW5nZRIiCgZmcmFtZXMYAiADKAsyEi5jYy52MS5SZWNvcmRGcmFtZRIOCgZ3YW50ZWQYAyADKAkicgoIS2V5UmFuZ2USDAoEZnJvbRgBIAEoCRIKCgJ0bxgCIAEoCRINCgVjb3VudBgDIAEoDRIOCgZkaWdlc3QYBCABKAwSHQoFaXRlbXMYBSADKAsyDi5jYy52MS5LZXlIYXNoEg4KBmxpc3RlZBgGIAEoCCIkCgdLZXlIYXNoEgsKA2tleRgBIAEoCRIMCgRoYXNoGAIgASgMIhwKDEZldGNoUmVxdWVzdBIMCgRrZXlzGAEgAygJIjwKEEFza0Fyb3VuZFJlcXVlc3QSDAoEa2luZBgBIAEoCRINCgVuYW1lcxgCIAMoCRILCgNpZHMYAyADKAkiNAoOQXNrQXJvdW5kUmVwbHkSIgoGZnJhbWVzGAEgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUitwEKCkJpZFJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIRCgljb250YWluZXIYAiABKAkSEQoJcmVxdWVzdGVyGAMgASgJEiUKB3JlcXVlc3QYBCABKAsyFC5jYy52MS5TaWduZWRSZXF1ZXN0Eg8KB2V4Y2x1ZGUYBSADKAkSEgoKc2VudF9hdF9tcxgGIAEoARIjCgdyZWNvcmRzGAcgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUiiQEKCkJpZE1lc3NhZ2USEgoKcmVxdWVzdF9pZBgBIAEoCRIgCgZhbnN3ZXIYAiABKAsyEC5jYy52MS5CaWRBbnN3ZXISFAoMdmFsaWRfZm9yX21zGAMgASgBEg4KBmhvbGRlchgEIAEoCRINCgVlcG9jaBgFIAEoDRIQCghvdGhlcl9pZBgGIAEoCSJSCgxBd2FyZFJlcXVlc3QSGwoFYXdhcmQYASABKAsyDC5jYy52MS5Bd2FyZBIlCgdyZXF1ZXN0GAIgASgLMhQuY2MudjEuU2lnbmVkUmVxdWVzdCKIAQoKQXdhcmRSZXBseRINCgV0YWtlbhgBIAEoCBIMCgRjb2RlGAIgASgJEg4KBnJlYXNvbhgDIAEoCRIWCg5zaWduZWRfZGVjbGluZRgEIAEoDBIRCglzaWduYXR1cmUYBSABKAwSIgoGZnJhbWVzGAYgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUiWAoMRGVjbGluZVRlcm1zEhEKCWNvbnRhaW5lchgBIAEoCRINCgVlcG9jaBgCIAEoDRIOCgZob2xkZXIYAyABKAkSFgoOZGVjbGluZWRfYXRfbXMYBCABKAEiYgoKU3RyZWFtT3BlbhIMCgRjYWxsGAEgASgJEiUKB3JlcXVlc3QYAiABKAsyFC5jYy52MS5TaWduZWRSZXF1ZXN0EhEKCWNvbnRhaW5lchgDIAEoCRIMCgRibG9iGAQgASgJIjMKEEhhdmVCbG9ic1JlcXVlc3QSDwoHZGlnZXN0cxgBIAMoCRIOCgZpbWFnZXMYAiADKAkiMQoOSGF2ZUJsb2JzUmVwbHkSDwoHZGlnZXN0cxgBIAMoCRIOCgZpbWFnZXMYAiADKAkiVwoQSG9sZEltYWdlUmVxdWVzdBINCgVpbWFnZRgBIAEoCRIlCgdyZXF1ZXN0GAIgASgLMhQuY2MudjEuU2lnbmVkUmVxdWVzdBINCgVmZXRjaBgDIAEoCCIfCg5Ib2xkSW1hZ2VSZXBseRINCgV3aG9sZRgBIAEoCCITChFIb3N0SW1hZ2VzUmVxdWVzdCIzCg9Ib3N0SW1hZ2VzUmVwbHkSIAoGaW1hZ2VzGAEgAygLMhAuY2MudjEuSG9zdEltYWdlIlwKCUhvc3RJbWFnZRIOCgZkaWdlc3QYASABKAkSEgoKcmVmZXJlbmNlcxgCIAMoCRISCgpzaXplX2J5dGVzGAMgASgBEhcKD2xhc3RfdXNlZF9hdF9tcxgEIAEoASJLChFEcm9wSW1hZ2VzUmVxdWVzdBIPCgdkaWdlc3RzGAEgAygJEiUKB3JlcXVlc3QYAiABKAsyFC5jYy52MS5TaWduZWRSZXF1ZXN0IkQKD0Ryb3BJbWFnZXNSZXBseRIPCgdkcm9wcGVkGAEgAygJEiAKBmVycm9ycxgCIAMoCzIQLmNjLnYxLkl0ZW1FcnJvciI5Cg9Ib2xkTmFtZVJlcXVlc3QSDAoEa2luZBgBIAEoCRIMCgRuYW1lGAIgASgJEgoKAmlkGAMgASgJIlcKDUhvbGROYW1lUmVwbHkSEAoIdGFrZW5fYnkYASABKAkSEAoIaGVsZF9mb3IYAiABKAkSIgoGZnJhbWVzGAMgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUiRQoPSGFuZE92ZXJSZXF1ZXN0Eg4KBnZvbHVtZRgBIAEoCRIiCgVhd2FyZBgCIAEoCzITLmNjLnYxLkF3YXJkUmVxdWVzdCJRCg1IYW5kT3ZlclJlcGx5EgwKBGNvZGUYASABKAkSDgoGcmVhc29uGAIgASgJEiIKBmZyYW1lcxgDIAMoCzISLmNjLnYxLlJlY29yZEZyYW1lImkKC1ZvbHVtZXNTdGVwEiUKB3JlcXVlc3QYASABKAsyFC5jYy52MS5TaWduZWRSZXF1ZXN0Eg8KB3ZvbHVtZXMYAiADKAkSIgoGZnJhbWVzGAMgAygLMhIuY2MudjEuUmVjb3JkRnJhbWUiWQoQVm9sdW1lc1N0ZXBSZXBseRIhCgdyZWZ1c2VkGAEgAygLMhAuY2MudjEuSXRlbUVycm9yEiIKBmZyYW1lcxgCIAMoCzISLmNjLnYxLlJlY29yZEZyYW1lIiUKElZvbHVtZVVzYWdlUmVxdWVzdBIPCgd2b2x1bWVzGAEgAygJIjkKEFZvbHVtZVVzYWdlUmVwbHkSJQoHdm9sdW1lcxgBIAMoCzIULmNjLnYxLlZvbHVtZVVzYWdlT2YiYAoNVm9sdW1lVXNhZ2VPZhIOCgZ2b2x1bWUYASABKAkSFwoKdXNlZF9ieXRlcxgCIAEoAUgAiAEBEhcKD2FsbG9jYXRlZF9ieXRlcxgDIAEoAUINCgtfdXNlZF9ieXRlcyJDChBHaXZlQmxvY2tSZXF1ZXN0EgsKA3ZwYxgBIAEoCRIiCgZmcmFtZXMYAiADKAsyEi5jYy52MS5SZWNvcmRGcmFtZSJSCg5HaXZlQmxvY2tSZXBseRIMCgRjb2RlGAEgASgJEg4KBnJlYXNvbhgCIAEoCRIiCgZmcmFtZXMYAyADKAsyEi5jYy52MS5SZWNvcmRGcmFtZSJJCg9WcGNVc2Vyc1JlcXVlc3QSJQoHcmVxdWVzdBgBIAEoCzIULmNjLnYxLlNpZ25lZFJlcXVlc3QSDwoHcmVsZWFzZRgCIAEoCCIxCg1WcGNVc2Vyc1JlcGx5EiAKBmluX3VzZRgBIAMoCzIQLmNjLnYxLkl0ZW1FcnJvciJMChVDb25maXJtUmVtb3ZhbFJlcXVlc3QSDwoHcmVtb3ZlZBgBIAEoCRIiCgZmcmFtZXMYAiADKAsyEi5jYy52MS5SZWNvcmRGcmFtZSJJChNDb25maXJtUmVtb3ZhbFJlcGx5Eg4KBnN0b3JlZBgBIAEoCBIiCgZmcmFtZXMYAiADKAsyEi5jYy52MS5SZWNvcmRGcmFtZSJHCgpNZXRyaWNzQXNrEiUKB3JlcXVlc3QYASABKAsyFC5jYy52MS5TaWduZWRSZXF1ZXN0EhIKCmNvbnRhaW5lcnMYAiADKAkiPAoNTWV0cmljc0Fuc3dlchIrCgpjb250YWluZXJzGAEgAygLMhcuY2MudjEuQ29udGFpbmVyTWV0cmljczKeCgoETWVzaBIxCgdPYnNlcnZlEhIuY2MudjEuT2JzZXJ2YXRpb24aEi5jYy52MS5PYnNlcnZhdGlvbhItCgpQdXRSZWNvcmRzEg4uY2MudjEuUmVjb3JkcxoPLmNjLnYxLlB1dFJlcGx5Ej0KCVJlY29uY2lsZRIXLmNjLnYxLlJlY29uY2lsZU1lc3NhZ2UaFy5jYy52MS5SZWNvbmNpbGVNZXNzYWdlEjMKDEZldGNoUmVjb3JkcxITLmNjLnYxLkZldGNoUmVxdWVzdBoOLmNjLnYxLlJlY29yZHMSOwoJQXNrQXJvdW5kEhcuY2MudjEuQXNrQXJvdW5kUmVxdWVzdBoVLmNjLnYxLkFza0Fyb3VuZFJlcGx5EigKA0JpZBIRLmNjLnYxLkJpZE1lc3NhZ2UaDi5jYy52MS5Ob3RoaW5nEi4KBkFza0JpZBIRLmNjLnYxLkJpZFJlcXVlc3QaES5jYy52MS5CaWRNZXNzYWdlEjgKDkF3YXJkQ29udGFpbmVyEhMuY2MudjEuQXdhcmRSZXF1ZXN0GhEuY2MudjEuQXdhcmRSZXBseRI4CghIb2xkTmFtZRIWLmNjLnYxLkhvbGROYW1lUmVxdWVzdBoULmNjLnYxLkhvbGROYW1lUmVwbHkSPgoOSGFuZE92ZXJWb2x1bWUSFi5jYy52MS5IYW5kT3ZlclJlcXVlc3QaFC5jYy52MS5IYW5kT3ZlclJlcGx5EjoKC0hvbGRWb2x1bWVzEhIuY2MudjEuVm9sdW1lc1N0ZXAaFy5jYy52MS5Wb2x1bWVzU3RlcFJlcGx5EkAKEURlbGV0ZUhlbGRWb2x1bWVzEhIuY2MudjEuVm9sdW1lc1N0ZXAaFy5jYy52MS5Wb2x1bWVzU3RlcFJlcGx5Ej0KDlJlbGVhc2VWb2x1bWVzEhIuY2MudjEuVm9sdW1lc1N0ZXAaFy5jYy52MS5Wb2x1bWVzU3RlcFJlcGx5EkQKDkFza1ZvbHVtZVVzYWdlEhkuY2MudjEuVm9sdW1lVXNhZ2VSZXF1ZXN0GhcuY2MudjEuVm9sdW1lVXNhZ2VSZXBseRI7CglHaXZlQmxvY2sSFy5jYy52MS5HaXZlQmxvY2tSZXF1ZXN0GhUuY2MudjEuR2l2ZUJsb2NrUmVwbHkSOwoLQXNrVnBjVXNlcnMSFi5jYy52MS5WcGNVc2Vyc1JlcXVlc3QaFC5jYy52MS5WcGNVc2Vyc1JlcGx5EkoKDkNvbmZpcm1SZW1vdmFsEhwuY2MudjEuQ29uZmlybVJlbW92YWxSZXF1ZXN0GhouY2MudjEuQ29uZmlybVJlbW92YWxSZXBseRIyCgdNZXRyaWNzEhEuY2MudjEuTWV0cmljc0FzaxoULmNjLnYxLk1ldHJpY3NBbnN3ZXISOwoJSGF2ZUJsb2JzEhcuY2MudjEuSGF2ZUJsb2JzUmVxdWVzdBoVLmNjLnYxLkhhdmVCbG9ic1JlcGx5EjsKCUhvbGRJbWFnZRIXLmNjLnYxLkhvbGRJbWFnZVJlcXVlc3QaFS5jYy52MS5Ib2xkSW1hZ2VSZXBseRI+CgpIb3N0SW1hZ2VzEhguY2MudjEuSG9zdEltYWdlc1JlcXVlc3QaFi5jYy52MS5Ib3N0SW1hZ2VzUmVwbHkSPgoKRHJvcEltYWdlcxIYLmNjLnYxLkRyb3BJbWFnZXNSZXF1ZXN0GhYuY2MudjEuRHJvcEltYWdlc1JlcGx5YgZwcm90bzM", [file_cc_v1_cloud, file_cc_v1_records]);
 
 /**
  * @generated from message cc.v1.Nothing
@@ -356,11 +356,11 @@ export type BidRequest = Message<"cc.v1.BidRequest"> & {
   sentAtMs: number;
 
   /**
-   * what the requester knows of the volumes that it names
+   * what the requester knows of the volumes and the VPC that it names
    *
-   * @generated from field: repeated cc.v1.RecordFrame volumes = 7;
+   * @generated from field: repeated cc.v1.RecordFrame records = 7;
    */
-  volumes: RecordFrame[];
+  records: RecordFrame[];
 };
 
 /**
@@ -1005,6 +1005,156 @@ export const VolumeUsageOfSchema: GenMessage<VolumeUsageOf> = /*@__PURE__*/
   messageDesc(file_cc_v1_mesh, 34);
 
 /**
+ * @generated from message cc.v1.GiveBlockRequest
+ */
+export type GiveBlockRequest = Message<"cc.v1.GiveBlockRequest"> & {
+  /**
+   * @generated from field: string vpc = 1;
+   */
+  vpc: string;
+
+  /**
+   * what the asking host knows of the VPC and its blocks
+   *
+   * @generated from field: repeated cc.v1.RecordFrame frames = 2;
+   */
+  frames: RecordFrame[];
+};
+
+/**
+ * Describes the message cc.v1.GiveBlockRequest.
+ * Use `create(GiveBlockRequestSchema)` to create a new message.
+ */
+export const GiveBlockRequestSchema: GenMessage<GiveBlockRequest> = /*@__PURE__*/
+  messageDesc(file_cc_v1_mesh, 35);
+
+/**
+ * @generated from message cc.v1.GiveBlockReply
+ */
+export type GiveBlockReply = Message<"cc.v1.GiveBlockReply"> & {
+  /**
+   * empty: given
+   *
+   * @generated from field: string code = 1;
+   */
+  code: string;
+
+  /**
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * what the owner knows of the VPC's blocks, with this transfer
+   *
+   * @generated from field: repeated cc.v1.RecordFrame frames = 3;
+   */
+  frames: RecordFrame[];
+};
+
+/**
+ * Describes the message cc.v1.GiveBlockReply.
+ * Use `create(GiveBlockReplySchema)` to create a new message.
+ */
+export const GiveBlockReplySchema: GenMessage<GiveBlockReply> = /*@__PURE__*/
+  messageDesc(file_cc_v1_mesh, 36);
+
+/**
+ * @generated from message cc.v1.VpcUsersRequest
+ */
+export type VpcUsersRequest = Message<"cc.v1.VpcUsersRequest"> & {
+  /**
+   * DeleteVpcs
+   *
+   * @generated from field: cc.v1.SignedRequest request = 1;
+   */
+  request?: SignedRequest | undefined;
+
+  /**
+   * another host refused: attach again
+   *
+   * @generated from field: bool release = 2;
+   */
+  release: boolean;
+};
+
+/**
+ * Describes the message cc.v1.VpcUsersRequest.
+ * Use `create(VpcUsersRequestSchema)` to create a new message.
+ */
+export const VpcUsersRequestSchema: GenMessage<VpcUsersRequest> = /*@__PURE__*/
+  messageDesc(file_cc_v1_mesh, 37);
+
+/**
+ * @generated from message cc.v1.VpcUsersReply
+ */
+export type VpcUsersReply = Message<"cc.v1.VpcUsersReply"> & {
+  /**
+   * @generated from field: repeated cc.v1.ItemError in_use = 1;
+   */
+  inUse: ItemError[];
+};
+
+/**
+ * Describes the message cc.v1.VpcUsersReply.
+ * Use `create(VpcUsersReplySchema)` to create a new message.
+ */
+export const VpcUsersReplySchema: GenMessage<VpcUsersReply> = /*@__PURE__*/
+  messageDesc(file_cc_v1_mesh, 38);
+
+/**
+ * @generated from message cc.v1.ConfirmRemovalRequest
+ */
+export type ConfirmRemovalRequest = Message<"cc.v1.ConfirmRemovalRequest"> & {
+  /**
+   * peer id
+   *
+   * @generated from field: string removed = 1;
+   */
+  removed: string;
+
+  /**
+   * the removal
+   *
+   * @generated from field: repeated cc.v1.RecordFrame frames = 2;
+   */
+  frames: RecordFrame[];
+};
+
+/**
+ * Describes the message cc.v1.ConfirmRemovalRequest.
+ * Use `create(ConfirmRemovalRequestSchema)` to create a new message.
+ */
+export const ConfirmRemovalRequestSchema: GenMessage<ConfirmRemovalRequest> = /*@__PURE__*/
+  messageDesc(file_cc_v1_mesh, 39);
+
+/**
+ * @generated from message cc.v1.ConfirmRemovalReply
+ */
+export type ConfirmRemovalReply = Message<"cc.v1.ConfirmRemovalReply"> & {
+  /**
+   * fsynced here, and no block is taken from the removed host any more
+   *
+   * @generated from field: bool stored = 1;
+   */
+  stored: boolean;
+
+  /**
+   * blocks that this host received, from whomever
+   *
+   * @generated from field: repeated cc.v1.RecordFrame frames = 2;
+   */
+  frames: RecordFrame[];
+};
+
+/**
+ * Describes the message cc.v1.ConfirmRemovalReply.
+ * Use `create(ConfirmRemovalReplySchema)` to create a new message.
+ */
+export const ConfirmRemovalReplySchema: GenMessage<ConfirmRemovalReply> = /*@__PURE__*/
+  messageDesc(file_cc_v1_mesh, 40);
+
+/**
  * @generated from message cc.v1.MetricsAsk
  */
 export type MetricsAsk = Message<"cc.v1.MetricsAsk"> & {
@@ -1026,7 +1176,7 @@ export type MetricsAsk = Message<"cc.v1.MetricsAsk"> & {
  * Use `create(MetricsAskSchema)` to create a new message.
  */
 export const MetricsAskSchema: GenMessage<MetricsAsk> = /*@__PURE__*/
-  messageDesc(file_cc_v1_mesh, 35);
+  messageDesc(file_cc_v1_mesh, 41);
 
 /**
  * @generated from message cc.v1.MetricsAnswer
@@ -1043,7 +1193,7 @@ export type MetricsAnswer = Message<"cc.v1.MetricsAnswer"> & {
  * Use `create(MetricsAnswerSchema)` to create a new message.
  */
 export const MetricsAnswerSchema: GenMessage<MetricsAnswer> = /*@__PURE__*/
-  messageDesc(file_cc_v1_mesh, 36);
+  messageDesc(file_cc_v1_mesh, 42);
 
 /**
  * @generated from service cc.v1.Mesh
@@ -1178,6 +1328,36 @@ export const Mesh: GenService<{
     methodKind: "unary";
     input: typeof VolumeUsageRequestSchema;
     output: typeof VolumeUsageReplySchema;
+  },
+  /**
+   * a host without room asks an owner for addresses of a VPC
+   *
+   * @generated from rpc cc.v1.Mesh.GiveBlock
+   */
+  giveBlock: {
+    methodKind: "unary";
+    input: typeof GiveBlockRequestSchema;
+    output: typeof GiveBlockReplySchema;
+  },
+  /**
+   * first step of a delete: who says 'no user' attaches nothing for 10 s
+   *
+   * @generated from rpc cc.v1.Mesh.AskVpcUsers
+   */
+  askVpcUsers: {
+    methodKind: "unary";
+    input: typeof VpcUsersRequestSchema;
+    output: typeof VpcUsersReplySchema;
+  },
+  /**
+   * before a removed host's blocks are inherited
+   *
+   * @generated from rpc cc.v1.Mesh.ConfirmRemoval
+   */
+  confirmRemoval: {
+    methodKind: "unary";
+    input: typeof ConfirmRemovalRequestSchema;
+    output: typeof ConfirmRemovalReplySchema;
   },
   /**
    * passed on with the user's own request

@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file cc/v1/records.proto.
  */
 export const file_cc_v1_records: GenFile = /*@__PURE__*/
-  fileDesc("ChNjYy92MS9yZWNvcmRzLnByb3RvEgVjYy52MSJACgtSZWNvcmRGcmFtZRINCgVmcmFtZRgBIAEoDRIPCgdwYXlsb2FkGAIgASgMEhEKCXNpZ25hdHVyZRgDIAEoDCJ6Cg1SZWNvcmRQYXlsb2FkEgsKA2tleRgBIAEoCRIVCg12ZXJzaW9uX21ham9yGAIgASgEEhUKDXZlcnNpb25fbWlub3IYAyABKAQSDQoFZmluYWwYBCABKAgSDgoGd3JpdGVyGAUgASgJEg8KB2NvbnRlbnQYBiABKAwiSQoNU2lnbmVkUmVxdWVzdBIMCgRib2R5GAEgASgMEhcKD3NpZ25hdHVyZV9pbnB1dBgCIAEoCRIRCglzaWduYXR1cmUYAyABKAkiRgoOU3RhbXBlZFJlcXVlc3QSJQoHcmVxdWVzdBgBIAEoCzIULmNjLnYxLlNpZ25lZFJlcXVlc3QSDQoFZXh0cmEYAiABKAwiKAoRQ2VydGlmaWNhdGVSZWNvcmQSEwoLY2VydGlmaWNhdGUYASABKAwi+QEKCUhvc3RGYWN0cxIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSEQoJYWRkcmVzc2VzGAMgAygJEhEKCWVuZHBvaW50cxgEIAMoCRIhCghjYXBhY2l0eRgFIAEoCzIPLmNjLnYxLkNhcGFjaXR5EiwKBmxhYmVscxgGIAMoCzIcLmNjLnYxLkhvc3RGYWN0cy5MYWJlbHNFbnRyeRIQCghkcmFpbmluZxgHIAEoCBIVCg1zdGFydGVkX2F0X21zGAggASgBGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiYAoIQ2FwYWNpdHkSFAoMbWVtb3J5X2J5dGVzGAEgASgBEhIKCmRpc2tfYnl0ZXMYAiABKAESEgoKY3B1X3NoYXJlcxgDIAEoARIWCg5jb250YWluZXJzX21heBgEIAEoDSJ3CgVDbGFpbRIRCgljb250YWluZXIYASABKAkSDQoFZXBvY2gYAiABKA0SHwoHd2FycmFudBgDIAEoCzIOLmNjLnYxLldhcnJhbnQSFQoNY2xhaW1lZF9hdF9tcxgEIAEoARIUCgxpbWFnZV9kaWdlc3QYBSABKAkiMAoHV2FycmFudBIdCgVhd2FyZBgBIAEoCzIMLmNjLnYxLkF3YXJkSABCBgoEa2luZCJPCgVBd2FyZBIOCgZzaWduZWQYASABKAwSEQoJc2lnbmF0dXJlGAIgASgMEiMKB3JlcXVlc3QYAyABKAsyEi5jYy52MS5SZWNvcmRGcmFtZSJrCgpBd2FyZFRlcm1zEhEKCWNvbnRhaW5lchgBIAEoCRINCgVlcG9jaBgCIAEoDRIOCgZob2xkZXIYAyABKAkSFAoMcmVxdWVzdF9oYXNoGAQgASgMEhUKDWF3YXJkZWRfYXRfbXMYBSABKAEixQIKBVBoYXNlEhEKCWNvbnRhaW5lchgBIAEoCRINCgVlcG9jaBgCIAEoDRINCgVwaGFzZRgDIAEoCRIOCgZyZWFzb24YBCABKAkSFgoJZXhpdF9jb2RlGAUgASgFSACIAQESEAoIcmVzdGFydHMYBiABKA0SFQoNY2hhbmdlZF9hdF9tcxgHIAEoARIVCg1zdGFydGVkX2F0X21zGAggASgBEhMKC2VuZGVkX2F0X21zGAkgASgBEhQKDGltYWdlX2RpZ2VzdBgKIAEoCRIPCgdhZGRyZXNzGAsgASgJEhEKCXJ1bl90b2tlbhgMIAEoCRIUCgx3YW50ZWRfbWFqb3IYDSABKAESFAoMd2FudGVkX21pbm9yGA4gASgBEhoKEmVhcmxpZXJfcnVuX3Rva2VucxgPIAMoCUIMCgpfZXhpdF9jb2RlIsgBCg1Wb2x1bWVIb2xkaW5nEg4KBnZvbHVtZRgBIAEoCRINCgVlcG9jaBgCIAEoDRIjCgdyZXF1ZXN0GAMgASgLMhIuY2MudjEuUmVjb3JkRnJhbWUSJgoHd2FycmFudBgEIAMoCzIVLmNjLnYxLlNpZ25lZEhhbmRPdmVyEg0KBXN0YXRlGAUgASgJEiUKBmhhbmRlZBgGIAEoCzIVLmNjLnYxLlNpZ25lZEhhbmRPdmVyEhUKDWNoYW5nZWRfYXRfbXMYByABKAEiMwoOU2lnbmVkSGFuZE92ZXISDgoGc2lnbmVkGAEgASgMEhEKCXNpZ25hdHVyZRgCIAEoDCJeCg1IYW5kT3ZlclRlcm1zEg4KBnZvbHVtZRgBIAEoCRINCgVlcG9jaBgCIAEoDRIMCgRmcm9tGAMgASgJEgoKAnRvGAQgASgJEhQKDGhhbmRlZF9hdF9tcxgFIAEoAWIGcHJvdG8z");
+  fileDesc("ChNjYy92MS9yZWNvcmRzLnByb3RvEgVjYy52MSJACgtSZWNvcmRGcmFtZRINCgVmcmFtZRgBIAEoDRIPCgdwYXlsb2FkGAIgASgMEhEKCXNpZ25hdHVyZRgDIAEoDCJ6Cg1SZWNvcmRQYXlsb2FkEgsKA2tleRgBIAEoCRIVCg12ZXJzaW9uX21ham9yGAIgASgEEhUKDXZlcnNpb25fbWlub3IYAyABKAQSDQoFZmluYWwYBCABKAgSDgoGd3JpdGVyGAUgASgJEg8KB2NvbnRlbnQYBiABKAwiSQoNU2lnbmVkUmVxdWVzdBIMCgRib2R5GAEgASgMEhcKD3NpZ25hdHVyZV9pbnB1dBgCIAEoCRIRCglzaWduYXR1cmUYAyABKAkiRgoOU3RhbXBlZFJlcXVlc3QSJQoHcmVxdWVzdBgBIAEoCzIULmNjLnYxLlNpZ25lZFJlcXVlc3QSDQoFZXh0cmEYAiABKAwiKAoRQ2VydGlmaWNhdGVSZWNvcmQSEwoLY2VydGlmaWNhdGUYASABKAwiiwIKCUhvc3RGYWN0cxIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSEQoJYWRkcmVzc2VzGAMgAygJEhEKCWVuZHBvaW50cxgEIAMoCRIhCghjYXBhY2l0eRgFIAEoCzIPLmNjLnYxLkNhcGFjaXR5EiwKBmxhYmVscxgGIAMoCzIcLmNjLnYxLkhvc3RGYWN0cy5MYWJlbHNFbnRyeRIQCghkcmFpbmluZxgHIAEoCBIVCg1zdGFydGVkX2F0X21zGAggASgBEhAKCG5ldHdvcmtzGAkgAygJGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiYAoIQ2FwYWNpdHkSFAoMbWVtb3J5X2J5dGVzGAEgASgBEhIKCmRpc2tfYnl0ZXMYAiABKAESEgoKY3B1X3NoYXJlcxgDIAEoARIWCg5jb250YWluZXJzX21heBgEIAEoDSKfAQoFQ2xhaW0SEQoJY29udGFpbmVyGAEgASgJEg0KBWVwb2NoGAIgASgNEh8KB3dhcnJhbnQYAyABKAsyDi5jYy52MS5XYXJyYW50EhUKDWNsYWltZWRfYXRfbXMYBCABKAESFAoMaW1hZ2VfZGlnZXN0GAUgASgJEiYKB25ldHdvcmsYBiABKAsyFS5jYy52MS5DbGFpbWVkTmV0d29yayIuCg5DbGFpbWVkTmV0d29yaxILCgN2cGMYASABKAkSDwoHYWRkcmVzcxgCIAEoCSIwCgdXYXJyYW50Eh0KBWF3YXJkGAEgASgLMgwuY2MudjEuQXdhcmRIAEIGCgRraW5kIk8KBUF3YXJkEg4KBnNpZ25lZBgBIAEoDBIRCglzaWduYXR1cmUYAiABKAwSIwoHcmVxdWVzdBgDIAEoCzISLmNjLnYxLlJlY29yZEZyYW1lImsKCkF3YXJkVGVybXMSEQoJY29udGFpbmVyGAEgASgJEg0KBWVwb2NoGAIgASgNEg4KBmhvbGRlchgDIAEoCRIUCgxyZXF1ZXN0X2hhc2gYBCABKAwSFQoNYXdhcmRlZF9hdF9tcxgFIAEoASLFAgoFUGhhc2USEQoJY29udGFpbmVyGAEgASgJEg0KBWVwb2NoGAIgASgNEg0KBXBoYXNlGAMgASgJEg4KBnJlYXNvbhgEIAEoCRIWCglleGl0X2NvZGUYBSABKAVIAIgBARIQCghyZXN0YXJ0cxgGIAEoDRIVCg1jaGFuZ2VkX2F0X21zGAcgASgBEhUKDXN0YXJ0ZWRfYXRfbXMYCCABKAESEwoLZW5kZWRfYXRfbXMYCSABKAESFAoMaW1hZ2VfZGlnZXN0GAogASgJEg8KB2FkZHJlc3MYCyABKAkSEQoJcnVuX3Rva2VuGAwgASgJEhQKDHdhbnRlZF9tYWpvchgNIAEoARIUCgx3YW50ZWRfbWlub3IYDiABKAESGgoSZWFybGllcl9ydW5fdG9rZW5zGA8gAygJQgwKCl9leGl0X2NvZGUiyAEKDVZvbHVtZUhvbGRpbmcSDgoGdm9sdW1lGAEgASgJEg0KBWVwb2NoGAIgASgNEiMKB3JlcXVlc3QYAyABKAsyEi5jYy52MS5SZWNvcmRGcmFtZRImCgd3YXJyYW50GAQgAygLMhUuY2MudjEuU2lnbmVkSGFuZE92ZXISDQoFc3RhdGUYBSABKAkSJQoGaGFuZGVkGAYgASgLMhUuY2MudjEuU2lnbmVkSGFuZE92ZXISFQoNY2hhbmdlZF9hdF9tcxgHIAEoASIzCg5TaWduZWRIYW5kT3ZlchIOCgZzaWduZWQYASABKAwSEQoJc2lnbmF0dXJlGAIgASgMIl4KDUhhbmRPdmVyVGVybXMSDgoGdm9sdW1lGAEgASgJEg0KBWVwb2NoGAIgASgNEgwKBGZyb20YAyABKAkSCgoCdG8YBCABKAkSFAoMaGFuZGVkX2F0X21zGAUgASgBIkcKCFZwY1N0YW1wEgsKA3ZuaRgBIAEoDRIgCgVzcGxpdBgCIAMoCzIRLmNjLnYxLkJsb2NrU2hhcmUSDAoEY2lkchgDIAEoCSIrCgpCbG9ja1NoYXJlEg0KBW93bmVyGAEgASgJEg4KBmJsb2NrcxgCIAMoCSJsCg5CbG9ja1RyYW5zZmVycxILCgN2cGMYASABKAkSJAoFZ2l2ZW4YAiADKAsyFS5jYy52MS5TaWduZWRUcmFuc2ZlchInCghyZWNlaXZlZBgDIAMoCzIVLmNjLnYxLlNpZ25lZFRyYW5zZmVyIjMKDlNpZ25lZFRyYW5zZmVyEg4KBnNpZ25lZBgBIAEoDBIRCglzaWduYXR1cmUYAiABKAwidgoNVHJhbnNmZXJUZXJtcxILCgN2cGMYASABKAkSDQoFYmxvY2sYAiABKAkSDQoFZXBvY2gYAyABKA0SDAoEZnJvbRgEIAEoCRIKCgJ0bxgFIAEoCRINCgVhdF9tcxgGIAEoARIRCglpbmhlcml0ZWQYByABKAhiBnByb3RvMw");
 
 /**
  * One replicated fact. The signature is Ed25519 by the writer host's key over "cc-record-1\n" followed by payload.
@@ -146,7 +146,7 @@ export type StampedRequest = Message<"cc.v1.StampedRequest"> & {
   request?: SignedRequest | undefined;
 
   /**
-   * Reserved for what a stamp adds to a VPC: its split and VNI.
+   * what the stamp adds to the request: of a VPC, VpcStamp
    *
    * @generated from field: bytes extra = 2;
    */
@@ -228,6 +228,13 @@ export type HostFacts = Message<"cc.v1.HostFacts"> & {
    * @generated from field: double started_at_ms = 8;
    */
   startedAtMs: number;
+
+  /**
+   * CIDRs of its interfaces: no VPC may overlap them
+   *
+   * @generated from field: repeated string networks = 9;
+   */
+  networks: string[];
 };
 
 /**
@@ -301,6 +308,13 @@ export type Claim = Message<"cc.v1.Claim"> & {
    * @generated from field: string image_digest = 5;
    */
   imageDigest: string;
+
+  /**
+   * missing: a claim from before there were VPCs
+   *
+   * @generated from field: cc.v1.ClaimedNetwork network = 6;
+   */
+  network?: ClaimedNetwork | undefined;
 };
 
 /**
@@ -309,6 +323,30 @@ export type Claim = Message<"cc.v1.Claim"> & {
  */
 export const ClaimSchema: GenMessage<Claim> = /*@__PURE__*/
   messageDesc(file_cc_v1_records, 7);
+
+/**
+ * What a container has of its VPC for as long as it is claimed, started or not. A move takes the address along.
+ *
+ * @generated from message cc.v1.ClaimedNetwork
+ */
+export type ClaimedNetwork = Message<"cc.v1.ClaimedNetwork"> & {
+  /**
+   * @generated from field: string vpc = 1;
+   */
+  vpc: string;
+
+  /**
+   * @generated from field: string address = 2;
+   */
+  address: string;
+};
+
+/**
+ * Describes the message cc.v1.ClaimedNetwork.
+ * Use `create(ClaimedNetworkSchema)` to create a new message.
+ */
+export const ClaimedNetworkSchema: GenMessage<ClaimedNetwork> = /*@__PURE__*/
+  messageDesc(file_cc_v1_records, 8);
 
 /**
  * @generated from message cc.v1.Warrant
@@ -333,7 +371,7 @@ export type Warrant = Message<"cc.v1.Warrant"> & {
  * Use `create(WarrantSchema)` to create a new message.
  */
 export const WarrantSchema: GenMessage<Warrant> = /*@__PURE__*/
-  messageDesc(file_cc_v1_records, 8);
+  messageDesc(file_cc_v1_records, 9);
 
 /**
  * Signed by the stamping peer of the request that it contains, over "cc-award-1\n" followed by `signed`.
@@ -366,7 +404,7 @@ export type Award = Message<"cc.v1.Award"> & {
  * Use `create(AwardSchema)` to create a new message.
  */
 export const AwardSchema: GenMessage<Award> = /*@__PURE__*/
-  messageDesc(file_cc_v1_records, 9);
+  messageDesc(file_cc_v1_records, 10);
 
 /**
  * @generated from message cc.v1.AwardTerms
@@ -409,7 +447,7 @@ export type AwardTerms = Message<"cc.v1.AwardTerms"> & {
  * Use `create(AwardTermsSchema)` to create a new message.
  */
 export const AwardTermsSchema: GenMessage<AwardTerms> = /*@__PURE__*/
-  messageDesc(file_cc_v1_records, 10);
+  messageDesc(file_cc_v1_records, 11);
 
 /**
  * Content of host/<peer>/<zone>/phase/<container id>.
@@ -511,7 +549,7 @@ export type Phase = Message<"cc.v1.Phase"> & {
  * Use `create(PhaseSchema)` to create a new message.
  */
 export const PhaseSchema: GenMessage<Phase> = /*@__PURE__*/
-  messageDesc(file_cc_v1_records, 11);
+  messageDesc(file_cc_v1_records, 12);
 
 /**
  * Content of host/<peer>/<zone>/volume/<volume id>: this host holds a volume, or held it. The holder of the highest epoch
@@ -569,7 +607,7 @@ export type VolumeHolding = Message<"cc.v1.VolumeHolding"> & {
  * Use `create(VolumeHoldingSchema)` to create a new message.
  */
 export const VolumeHoldingSchema: GenMessage<VolumeHolding> = /*@__PURE__*/
-  messageDesc(file_cc_v1_records, 12);
+  messageDesc(file_cc_v1_records, 13);
 
 /**
  * Signed by the holder who gives the volume away, over "cc-hand-over-1\n" followed by `signed`.
@@ -595,7 +633,7 @@ export type SignedHandOver = Message<"cc.v1.SignedHandOver"> & {
  * Use `create(SignedHandOverSchema)` to create a new message.
  */
 export const SignedHandOverSchema: GenMessage<SignedHandOver> = /*@__PURE__*/
-  messageDesc(file_cc_v1_records, 13);
+  messageDesc(file_cc_v1_records, 14);
 
 /**
  * @generated from message cc.v1.HandOverTerms
@@ -636,5 +674,177 @@ export type HandOverTerms = Message<"cc.v1.HandOverTerms"> & {
  * Use `create(HandOverTermsSchema)` to create a new message.
  */
 export const HandOverTermsSchema: GenMessage<HandOverTerms> = /*@__PURE__*/
-  messageDesc(file_cc_v1_records, 14);
+  messageDesc(file_cc_v1_records, 15);
+
+/**
+ * What the accepting peer adds to a VPC's create, decided once and for all.
+ *
+ * @generated from message cc.v1.VpcStamp
+ */
+export type VpcStamp = Message<"cc.v1.VpcStamp"> & {
+  /**
+   * 24 bits
+   *
+   * @generated from field: uint32 vni = 1;
+   */
+  vni: number;
+
+  /**
+   * disjoint, all of the CIDR: who may give out which of its addresses at first
+   *
+   * @generated from field: repeated cc.v1.BlockShare split = 2;
+   */
+  split: BlockShare[];
+
+  /**
+   * where the request names none: of a zone's default VPC
+   *
+   * @generated from field: string cidr = 3;
+   */
+  cidr: string;
+};
+
+/**
+ * Describes the message cc.v1.VpcStamp.
+ * Use `create(VpcStampSchema)` to create a new message.
+ */
+export const VpcStampSchema: GenMessage<VpcStamp> = /*@__PURE__*/
+  messageDesc(file_cc_v1_records, 16);
+
+/**
+ * @generated from message cc.v1.BlockShare
+ */
+export type BlockShare = Message<"cc.v1.BlockShare"> & {
+  /**
+   * peer id
+   *
+   * @generated from field: string owner = 1;
+   */
+  owner: string;
+
+  /**
+   * CIDRs
+   *
+   * @generated from field: repeated string blocks = 2;
+   */
+  blocks: string[];
+};
+
+/**
+ * Describes the message cc.v1.BlockShare.
+ * Use `create(BlockShareSchema)` to create a new message.
+ */
+export const BlockShareSchema: GenMessage<BlockShare> = /*@__PURE__*/
+  messageDesc(file_cc_v1_records, 17);
+
+/**
+ * Content of host/<peer>/<zone>/blocks/<vpc id>: blocks of addresses that this host gave on and received. Of a block counts
+ * who got it last; a transfer counts from whichever of the two records it is read.
+ *
+ * @generated from message cc.v1.BlockTransfers
+ */
+export type BlockTransfers = Message<"cc.v1.BlockTransfers"> & {
+  /**
+   * @generated from field: string vpc = 1;
+   */
+  vpc: string;
+
+  /**
+   * fsynced before they leave
+   *
+   * @generated from field: repeated cc.v1.SignedTransfer given = 2;
+   */
+  given: SignedTransfer[];
+
+  /**
+   * @generated from field: repeated cc.v1.SignedTransfer received = 3;
+   */
+  received: SignedTransfer[];
+};
+
+/**
+ * Describes the message cc.v1.BlockTransfers.
+ * Use `create(BlockTransfersSchema)` to create a new message.
+ */
+export const BlockTransfersSchema: GenMessage<BlockTransfers> = /*@__PURE__*/
+  messageDesc(file_cc_v1_records, 18);
+
+/**
+ * Over "cc-block-1\n" followed by `signed`: by the giver, or, when inherited, by the heir that the giver's removal names.
+ *
+ * @generated from message cc.v1.SignedTransfer
+ */
+export type SignedTransfer = Message<"cc.v1.SignedTransfer"> & {
+  /**
+   * TransferTerms, these exact bytes
+   *
+   * @generated from field: bytes signed = 1;
+   */
+  signed: Uint8Array;
+
+  /**
+   * @generated from field: bytes signature = 2;
+   */
+  signature: Uint8Array;
+};
+
+/**
+ * Describes the message cc.v1.SignedTransfer.
+ * Use `create(SignedTransferSchema)` to create a new message.
+ */
+export const SignedTransferSchema: GenMessage<SignedTransfer> = /*@__PURE__*/
+  messageDesc(file_cc_v1_records, 19);
+
+/**
+ * @generated from message cc.v1.TransferTerms
+ */
+export type TransferTerms = Message<"cc.v1.TransferTerms"> & {
+  /**
+   * @generated from field: string vpc = 1;
+   */
+  vpc: string;
+
+  /**
+   * CIDR
+   *
+   * @generated from field: string block = 2;
+   */
+  block: string;
+
+  /**
+   * of the block: the split is 0, each transfer one more
+   *
+   * @generated from field: uint32 epoch = 3;
+   */
+  epoch: number;
+
+  /**
+   * peer ids
+   *
+   * @generated from field: string from = 4;
+   */
+  from: string;
+
+  /**
+   * @generated from field: string to = 5;
+   */
+  to: string;
+
+  /**
+   * @generated from field: double at_ms = 6;
+   */
+  atMs: number;
+
+  /**
+   * @generated from field: bool inherited = 7;
+   */
+  inherited: boolean;
+};
+
+/**
+ * Describes the message cc.v1.TransferTerms.
+ * Use `create(TransferTermsSchema)` to create a new message.
+ */
+export const TransferTermsSchema: GenMessage<TransferTerms> = /*@__PURE__*/
+  messageDesc(file_cc_v1_records, 20);
 
