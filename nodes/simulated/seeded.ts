@@ -4,6 +4,7 @@ import { Watch } from "./invariants/watch.ts";
 import { Liar } from "./liar.ts";
 import { Replayer } from "./replayer.ts";
 import { VolumeWork } from "./volume-work.ts";
+import { VpcWork } from "./vpc-work.ts";
 import { Workload } from "./workload.ts";
 import { World } from "./world.ts";
 
@@ -16,7 +17,7 @@ export type SeededOptions = {
   readonly print?: (line: string) => void;
 };
 
-const STREAM = { world: 128, faults: 129, work: 130, liar: 131, replayer: 132, administration: 133, clocks: 134, volumes: 135 } as const;
+const STREAM = { world: 128, faults: 129, work: 130, liar: 131, replayer: 132, administration: 133, clocks: 134, volumes: 135, vpcs: 136 } as const;
 const HOSTS_MAX = 6;
 /** Below the 5 minutes in which a signed time is taken, by as much as hosts' clocks are commonly off. */
 const USER_SKEW_MS_MAX = 200_000;
@@ -45,6 +46,8 @@ export async function runSeeded(options: SeededOptions): Promise<World> {
     const doing = [faults.run(untilMs, faultGapMs), ...users.map((user) => work.run(user, untilMs, user.role === "viewer" ? 4 * workGapMs : workGapMs))];
     const volumes = volumesIn(world);
     if (volumes !== undefined) doing.push(...users.slice(0, 2).map((user) => volumes.run(user, untilMs, workGapMs)));
+    const vpcs = vpcsIn(world);
+    if (vpcs !== undefined) doing.push(...users.slice(0, 2).map((user) => vpcs.run(user, untilMs, workGapMs)));
     if (company.liar) doing.push(lie(world, untilMs));
     if (company.replayer) doing.push(new Replayer(world, world.random(STREAM.replayer)).run(untilMs, 1_000));
     if (company.administration) doing.push(new Administration(world, world.random(STREAM.administration), HOSTS_MAX).run(untilMs, 5_000));
@@ -53,6 +56,7 @@ export async function runSeeded(options: SeededOptions): Promise<World> {
     await world.untilConnected(60_000);
     await work.settled();
     await volumes?.settled();
+    await vpcs?.settled();
     await watch.healed();
   });
   return world;
@@ -62,6 +66,12 @@ export async function runSeeded(options: SeededOptions): Promise<World> {
 function volumesIn(world: World): VolumeWork | undefined {
   const random = world.random(STREAM.volumes);
   return random.chance(0.5) ? new VolumeWork(world, random) : undefined;
+}
+
+/** The same for VPCs. */
+function vpcsIn(world: World): VpcWork | undefined {
+  const random = world.random(STREAM.vpcs);
+  return random.chance(0.5) ? new VpcWork(world, random) : undefined;
 }
 
 async function lie(world: World, untilMs: number): Promise<void> {

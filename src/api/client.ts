@@ -140,7 +140,7 @@ export async function callUnsigned<C extends UnsignedCall>(
 }
 
 /** Calls whose retry at another peer has to know where it was tried before. */
-const TELLS_ASKED: ReadonlySet<string> = new Set(["Run", "CreateVolume"]);
+const TELLS_ASKED: ReadonlySet<string> = new Set(["Run", "CreateVolume", "CreateVpc"]);
 
 /** Streams whose input is sent no faster than it is taken. */
 const BY_WINDOW: ReadonlySet<string> = new Set<StreamCall>(["Run", "Attach", "Exec"]);

@@ -1,4 +1,18 @@
-import { asCcError, CcError, type ContainerId, containsIp, formatIp, type Ip, ok, type PeerId, type Result, refuse, sleep, type VpcId } from "../base/index.ts";
+import {
+  asCcError,
+  CcError,
+  type Cidr,
+  type ContainerId,
+  containsIp,
+  formatIp,
+  type Ip,
+  ok,
+  type PeerId,
+  type Result,
+  refuse,
+  sleep,
+  type VpcId,
+} from "../base/index.ts";
 import type { NetworkHere } from "../placement/index.ts";
 import { DEFAULT_VPC_NAME, type VpcView } from "../state/index.ts";
 import { BlockExchange } from "./block-exchange.ts";
@@ -11,6 +25,9 @@ import { TakenBook } from "./taken-addresses.ts";
 const HOLD_MS = 10_000;
 /** Changes are told as they come; the loop is for what a missed one left, and for removals that wait for others. */
 const RECONCILE_EVERY_MS = 5_000;
+
+/** A newcomer asks for its share where an owner has so many free addresses: of a small VPC it asks only when it needs one. */
+const SHARED_FREE_MIN = 16n;
 
 type Hold = { readonly by: string; readonly untilMs: number };
 
@@ -123,6 +140,11 @@ export class VpcAddresses implements NetworkHere {
     if (this.#holds.get(id)?.by === by) this.#holds.delete(id);
   }
 
+  /** What this host may give addresses out of. */
+  blocks(vpc: VpcView): readonly Cidr[] {
+    return this.#exchange.usable(vpc);
+  }
+
   /** Addresses that containers have, and those that each block still has, as far as known here. */
   taken(vpc: VpcView): TakenAddresses {
     return this.#taken(vpc);
@@ -208,7 +230,7 @@ export class VpcAddresses implements NetworkHere {
       if (vpc === undefined || vpc.gone) continue;
       await this.#exchange.accept(vpc);
       await this.#exchange.inherit(vpc);
-      if (vpc.zone !== replica.zone || this.#hasPart(vpc)) continue;
+      if (vpc.zone !== replica.zone || this.#hasPart(vpc) || (this.#exchange.owners(vpc)[0]?.free ?? 0n) < SHARED_FREE_MIN) continue;
       const obtained = await this.#exchange.obtain(id, signal);
       if (!obtained.ok) log.debug({ vpc: id, code: obtained.code, reason: obtained.message }, "no share of a VPC's addresses yet");
     }

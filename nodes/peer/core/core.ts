@@ -1,28 +1,17 @@
-import type { Caller, FrameChannel, OpenHandlers, SignedHandlers, StreamCall } from "../../../src/api/index.ts";
-import { asCcError, type Clock, type Logger, type MeshId, type PeerId, type Random, type Zone } from "../../../src/base/index.ts";
-import { type ContainerRuntime, createSupervisor } from "../../../src/containers/index.ts";
-import { type ActJournal, Admissions, type HostCertificate, type InviteLedger, KeptActs, type Signer, type Verifier } from "../../../src/identity/index.ts";
-import type { BlobSource, SharedImages } from "../../../src/images/index.ts";
-import { createObserver, type Liveness, type Mesh } from "../../../src/mesh/index.ts";
-import { createPlacement, type DeclaredCapacity, type UsedCapacity } from "../../../src/placement/index.ts";
-import {
-  createAdmissionCheck,
-  createReplica,
-  createView,
-  type IdentityFile,
-  type Member,
-  type RecordFiles,
-  type RecordStoreSlot,
-  type ReplicaService,
-  type View,
-} from "../../../src/state/index.ts";
-import { Budget, type ContainerDialer } from "../../../src/tunnel/index.ts";
-import { type VolumeFiles, VolumeHolder } from "../../../src/volumes/index.ts";
+import { asCcError, type PeerId } from "../../../src/base/index.ts";
+import { createSupervisor } from "../../../src/containers/index.ts";
+import { Admissions, KeptActs } from "../../../src/identity/index.ts";
+import { createObserver, type Liveness } from "../../../src/mesh/index.ts";
+import { createPlacement } from "../../../src/placement/index.ts";
+import { createAdmissionCheck, createReplica, createView, type Member, type View } from "../../../src/state/index.ts";
+import { Budget } from "../../../src/tunnel/index.ts";
+import { VolumeHolder } from "../../../src/volumes/index.ts";
 import { VpcAddresses } from "../../../src/vpc/index.ts";
-import { createPhaseBoard, type PhaseBoard } from "../phase-board.ts";
-import { type Admitted, createAdmitted } from "./admitted.ts";
+import { createPhaseBoard } from "../phase-board.ts";
+import { createAdmitted } from "./admitted.ts";
 import { createAskAround } from "./ask-around.ts";
-import { type Authenticator, createAuthenticator } from "./authenticate.ts";
+import { createAuthenticator } from "./authenticate.ts";
+import type { CoreParts, PeerCore } from "./core-parts.ts";
 import { createDesired, toBoard } from "./desired.ts";
 import { admissionHandlers } from "./handlers/admission.ts";
 import { changeHandlers } from "./handlers/changes.ts";
@@ -31,7 +20,7 @@ import { hostHandlers } from "./handlers/hosts.ts";
 import { inspectHandlers } from "./handlers/inspect.ts";
 import { keyHandlers } from "./handlers/keys.ts";
 import { metricsHandlers } from "./handlers/metrics.ts";
-import type { HandlerParts, HostFactsNow } from "./handlers/parts.ts";
+import type { HandlerParts } from "./handlers/parts.ts";
 import { readHandlers } from "./handlers/reads.ts";
 import { runHandlers } from "./handlers/run.ts";
 import { volumeHandlers } from "./handlers/volumes.ts";
@@ -45,60 +34,6 @@ import { placementView } from "./placement-view.ts";
 import { withProgress } from "./pull-progress.ts";
 import { createRecordsBeside } from "./records-beside.ts";
 import { createRunRequests } from "./run-requests.ts";
-
-/** Everything that differs between a real host and a simulated one. */
-export type CoreParts = {
-  readonly self: PeerId;
-  readonly meshId: MeshId;
-  readonly zone: Zone;
-  readonly signer: Signer;
-  readonly certificate: HostCertificate;
-  readonly verifier: Verifier;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly log: Logger;
-  readonly slot: RecordStoreSlot;
-  readonly identityFile: IdentityFile;
-  readonly recordFiles: RecordFiles;
-  readonly ledger: InviteLedger;
-  readonly acts: ActJournal;
-  readonly runtime: ContainerRuntime;
-  /** Images on this host, for which other hosts are looked at before a registry is. */
-  readonly images: (source: BlobSource) => Promise<SharedImages>;
-  readonly volumes: VolumeFiles;
-  /** Connects into containers, for tunnels. */
-  readonly dialer: ContainerDialer;
-  /** The network, made for a host whose members are known by these two. */
-  readonly mesh: (
-    members: Pick<Admitted, "has" | "peers" | "addressesOf"> & { readonly recordedAddresses: (peer: PeerId) => readonly string[] },
-  ) => Promise<Mesh>;
-  readonly host: { readonly capacity: DeclaredCapacity; readonly labels: Readonly<Record<string, string>>; loadPerCore(): number };
-  readonly facts: () => HostFactsNow;
-  readonly acceptLostStore: boolean;
-  readonly neighboursExpected: boolean;
-};
-
-/** One peer without its machine: the same on a real host and in the simulator. */
-export type PeerCore = {
-  readonly signed: SignedHandlers;
-  readonly open: OpenHandlers;
-  readonly stream: (call: StreamCall, caller: Caller, channel: FrameChannel, signal: AbortSignal) => Promise<void>;
-  readonly authenticator: Authenticator;
-  readonly admitted: Admitted;
-  readonly replica: ReplicaService;
-  readonly view: View;
-  readonly liveness: Liveness;
-  readonly mesh: Mesh;
-  readonly board: PhaseBoard;
-  /** What is promised to containers here. */
-  used(): UsedCapacity;
-  /** Answers neighbours from then on. */
-  start(): Promise<void>;
-  /** Resolves when this host has synced and acts on what it knows. */
-  ready(signal: AbortSignal): Promise<void>;
-  /** Containers run on. */
-  stop(): Promise<void>;
-};
 
 export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
   const { self, meshId, zone, signer, verifier, clock, random, log, certificate } = parts;
@@ -288,6 +223,7 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
     mesh,
     board,
     used: () => placement.holder.used,
+    usableBlocks: (vpc) => addresses.blocks(vpc),
     start: async () => {
       await replica.start();
       observer.start();

@@ -24,6 +24,11 @@ export const INVARIANTS = {
   "volume-kept": "no volume that was used goes but by a delete: not with a lost store, not with a late record",
   "volume-gone": "a delete that is acknowledged means gone, and nothing in use is deleted; of several all or none",
   "one-volume": "one token makes one volume",
+  "one-owner": "every address of a VPC has at most one host that may give it out, at every instant",
+  "one-address": "no two containers with a process have one address of a VPC, and none changes its own",
+  blocks: "10 s after all faults: every address of a VPC is a member's, also what removed hosts had",
+  "vpc-gone": "a VPC's delete that is acknowledged means gone, and nothing in use is deleted; of several all or none",
+  "one-vpc": "one token makes one VPC",
   story: "a directed history comes to the end that its rule promises",
 } as const;
 

@@ -10,6 +10,7 @@ import { connectedSinceMs, liveHosts } from "./reach.ts";
 import { checkRoom } from "./room.ts";
 import { StartWatch } from "./starts.ts";
 import { VolumeWatch } from "./volumes.ts";
+import { VpcWatch } from "./vpcs.ts";
 import { WarrantWatch } from "./warranted.ts";
 
 const LOOK_EVERY_MS = 500;
@@ -25,6 +26,7 @@ export class Watch {
   readonly #starts: StartWatch;
   readonly #onceLive: OnceLive;
   readonly #volumes: VolumeWatch;
+  readonly #vpcs: VpcWatch;
   readonly #storedAtBoot = new Map<SimulatedHost, ReadonlyMap<SimulatedHost, number>>();
 
   constructor(world: World) {
@@ -32,6 +34,7 @@ export class Watch {
     this.#starts = new StartWatch(world);
     this.#onceLive = new OnceLive(world);
     this.#volumes = new VolumeWatch(world);
+    this.#vpcs = new VpcWatch(world);
     this.acknowledged = new AcknowledgedWrites(world);
     this.warrants = new WarrantWatch(world);
     watchAsks(world);
@@ -40,6 +43,7 @@ export class Watch {
     const look = (): void => {
       this.#starts.look();
       this.#onceLive.look();
+      this.#vpcs.look();
       checkRoom(world);
       checkUnderway(world);
       world.timeline.after(LOOK_EVERY_MS, look);
@@ -60,6 +64,7 @@ export class Watch {
     checkLaterWins(world, isHanded);
     checkNames(world);
     this.#volumes.check();
+    this.#vpcs.check();
     await world.sleep(AS_ASKED_AFTER_MS - CONVERGED_AFTER_MS);
     await checkAsAsked(world, isHanded);
     checkNothingHeld(world, this.#onceLive);

@@ -7,6 +7,7 @@ import { PLACEMENT_SCENARIOS } from "./placement.ts";
 import { type Scenario, Stage } from "./scenario.ts";
 import { STATE_SCENARIOS } from "./state.ts";
 import { VOLUME_SCENARIOS } from "./volumes.ts";
+import { VPC_SCENARIOS } from "./vpcs.ts";
 
 export const SCENARIOS: readonly Scenario[] = [
   ...STATE_SCENARIOS,
@@ -15,6 +16,7 @@ export const SCENARIOS: readonly Scenario[] = [
   ...LIE_SCENARIOS,
   ...AUTHORITY_SCENARIOS,
   ...VOLUME_SCENARIOS,
+  ...VPC_SCENARIOS,
 ];
 
 export const nameOf = (scenario: Scenario): string => `${scenario.hazard}: ${scenario.what}`;

@@ -17,8 +17,14 @@ const ip = (text: string): Ip => {
 const peers = (count: number): PeerId[] => Array.from({ length: count }, (_, at) => `peer ${String(at).padStart(4, "0")}` as PeerId);
 const [a, b, c] = peers(3) as [PeerId, PeerId, PeerId];
 const vpc = (split: readonly BlockShare[], transfers: readonly Transfer[] = []): VpcView => ({ split, transfers }) as VpcView;
-const transfer = (block: string, epoch: number, from: PeerId, to: PeerId, inherited = false): Transfer =>
-  ({ block: cidr(block), epoch, from, to, inherited, signed: { signed: Buffer.from(`${block} ${epoch} ${to}`) } }) as Transfer;
+const transfer = (block: string, epoch: number, from: PeerId, to: PeerId, inherited = false): Transfer => ({
+  block: cidr(block),
+  epoch,
+  from,
+  to,
+  inherited,
+  signed: { $typeName: "cc.v1.SignedTransfer", signed: Buffer.from(`${block} ${epoch} ${to}`), signature: new Uint8Array() },
+});
 const shown = (pieces: readonly Piece[]): string[] => pieces.map(({ block, owner, epoch }) => `${formatCidr(block)} ${owner} ${epoch}`);
 const sizes = (shares: readonly BlockShare[]): bigint[] => shares.map(({ blocks }) => blocks.reduce((sum, block) => sum + sizeOf(block), 0n));
 
