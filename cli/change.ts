@@ -3,7 +3,7 @@ import type { ChangeReply, ItemError } from "../src/api/client-messages.ts";
 import { sleep } from "../src/base/index.ts";
 import { CloudCommand } from "./cloud-command.ts";
 import { systemClock } from "./drivers/clock.ts";
-import { notFound, resolveNames } from "./names.ts";
+import { type Kind, notFound, resolveNames } from "./names.ts";
 import type { SettingFlags } from "./settings.ts";
 
 /** A container's own limit may be long; whoever waits can leave with Ctrl-C, and the stop goes on. */
@@ -11,11 +11,25 @@ const STOP_MS_MAX = 3_600_000;
 const STOP_LOOK_MS = 500;
 const ENDED: ReadonlySet<string> = new Set(["ended", "failed", "lost", "yielded", "gone", "removed"]);
 
-export type ChangeCall = "Stop" | "Start" | "Restart" | "Remove" | "DeleteVolumes";
-/** What is not there needs no removing. */
-const REMOVALS: ReadonlySet<ChangeCall> = new Set(["Remove", "DeleteVolumes"]);
+export type ChangeCall = "Stop" | "Start" | "Restart" | "Remove" | "DeleteVolumes" | "DeleteVpcs";
+type Change = {
+  readonly kind: Kind;
+  /** What is not there needs no removing. */
+  readonly isRemoval: boolean;
+  /** A name that means two things keeps the others too. */
+  readonly allOrNone: boolean;
+};
+const OF_CONTAINERS: Change = { kind: "container", isRemoval: false, allOrNone: false };
+const CHANGES: { readonly [C in ChangeCall]: Change } = {
+  Stop: OF_CONTAINERS,
+  Start: OF_CONTAINERS,
+  Restart: OF_CONTAINERS,
+  Remove: { ...OF_CONTAINERS, isRemoval: true },
+  DeleteVolumes: { kind: "volume", isRemoval: true, allOrNone: true },
+  DeleteVpcs: { kind: "vpc", isRemoval: true, allOrNone: true },
+};
 
-/** stop, start, restart, rm and volume delete: one call for all that are named, what was done on stdout, each failure on stderr. */
+/** stop, start, restart, rm, volume delete and vpc delete: one call for all that are named, what was done on stdout, each failure on stderr. */
 export abstract class ChangeCommand extends CloudCommand {
   protected async change(
     flags: SettingFlags & { readonly json?: boolean | undefined },
@@ -25,19 +39,13 @@ export abstract class ChangeCommand extends CloudCommand {
   ): Promise<number> {
     const { client } = this.connect(flags);
     try {
-      const kind = call === "DeleteVolumes" ? "volume" : "container";
-      const isRemoval = REMOVALS.has(call);
+      const { kind, isRemoval, allOrNone } = CHANGES[call];
       const names = await resolveNames(client, kind, items);
       const absent: ItemError[] = isRemoval ? [] : names.absent.map((item) => notFound(kind, item, names.notAsked));
       const nothing: ChangeReply = { done: [], errors: [], wrote: [], copies: 0, notAsked: [], pending: [] };
       const ids = names.found.map(({ id }) => id);
-      // All or none: a name that means two volumes keeps the others too.
-      const isNone = ids.length === 0 || (call === "DeleteVolumes" && names.errors.length > 0);
-      const reply = isNone
-        ? nothing
-        : call === "DeleteVolumes"
-          ? await client.call(call, { volumes: ids })
-          : await client.call(call, { containers: ids, ...extra });
+      const isNone = ids.length === 0 || (allOrNone && names.errors.length > 0);
+      const reply = isNone ? nothing : await send(client, call, ids, extra);
       const slow = await this.awaitStopped(client, reply.pending);
       const itemOf = new Map(names.found.map(({ item, id }) => [id, item]));
       const errors = [...names.errors, ...absent, ...[...reply.errors, ...slow].map((error) => ({ ...error, item: itemOf.get(error.item) ?? error.item }))];
@@ -65,4 +73,15 @@ export abstract class ChangeCommand extends CloudCommand {
     }
     return pending.map((item) => ({ item, code: "TIMEOUT", message: "it is told to stop and has not after an hour; cc status shows it" }));
   }
+}
+
+function send(
+  client: CloudClient,
+  call: ChangeCall,
+  ids: readonly string[],
+  extra: { readonly timeoutMs?: number; readonly force?: boolean },
+): Promise<ChangeReply> {
+  if (call === "DeleteVolumes") return client.call(call, { volumes: ids });
+  if (call === "DeleteVpcs") return client.call(call, { vpcs: ids });
+  return client.call(call, { containers: ids, ...extra });
 }

@@ -43,6 +43,7 @@ export const COMMANDS: { readonly [id: string]: () => Promise<{ readonly default
   "volume:snapshot": () => import("./commands/volume/snapshot.ts"),
   "vpc:create": () => import("./commands/vpc/create.ts"),
   "vpc:delete": () => import("./commands/vpc/delete.ts"),
+  "vpc:inspect": () => import("./commands/vpc/inspect.ts"),
   "vpc:list": () => import("./commands/vpc/list.ts"),
   wait: () => import("./commands/wait.ts"),
 };
@@ -53,5 +54,5 @@ export const TOPICS: { readonly [name: string]: { readonly description: string }
   key: { description: "access keys" },
   "local-remote": { description: "a container's ports on this machine" },
   volume: { description: "volumes" },
-  vpc: { description: "private networks (not yet)" },
+  vpc: { description: "private networks" },
 };

@@ -31,6 +31,8 @@ const NAMED_BY: { readonly [command: string]: Kind } = {
   "host:remove": "host",
   "host:undrain": "host",
   "key:revoke": "key",
+  "vpc:delete": "vpc",
+  "vpc:inspect": "vpc",
   "volume:delete": "volume",
   "volume:inspect": "volume",
 };

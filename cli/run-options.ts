@@ -56,7 +56,7 @@ export const RUN_FLAGS = {
   "registry-password": Flags.string({ helpValue: "PASSWORD|@FILE", description: "better from a file (CC_REGISTRY_PASSWORD)" }),
   volume: Flags.string({ ...many, char: "v", helpValue: "VOLUME:PATH[:ro]", description: "a volume, by id or name, and where it is mounted" }),
   explain: Flags.boolean({ description: "show every host's answer on stderr" }),
-  vpc: Flags.string({ helpGroup: "NOT YET", helpValue: "VPC", description: "the private network it is part of" }),
+  vpc: Flags.string({ helpValue: "VPC", description: "the private network it is part of, by id or name (default: that of its zone)" }),
   publish: Flags.string({
     ...many,
     char: "p",
@@ -72,7 +72,7 @@ export const RUN_FLAGS = {
   tty: Flags.boolean({ char: "t", helpGroup: "NOT YET", description: "a terminal of its own" }),
 } as const;
 
-const NOT_YET = ["vpc", "publish", "publish-on", "forward", "replicas", "spread", "on-isolation", "tty"] as const;
+const NOT_YET = ["publish", "publish-on", "forward", "replicas", "spread", "on-isolation", "tty"] as const;
 
 export type RunFlags = { readonly [K in keyof typeof RUN_FLAGS]?: string | boolean | readonly string[] | undefined };
 /** The files and texts that options may name, read by the caller. */
@@ -135,6 +135,7 @@ export function buildSpec(flags: RunFlags, command: readonly string[], inputs: R
     logFileBytes: Math.ceil(logBytes / LOG_FILES),
     logFiles: logBytes > 0 ? LOG_FILES : 0,
     stdinOpen: flags.interactive === true,
+    vpc: text(flags.vpc),
     volumes: list(flags.volume).map((volume) => usable(parseVolume(volume))),
     registryUser: user,
     registryPassword: password === "" ? "" : inputs.resolveSecret(password, "the registry password"),

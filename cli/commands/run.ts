@@ -8,7 +8,7 @@ import { ExitCode, UsageError } from "../failure.ts";
 import { isLocalImage } from "../image-source.ts";
 import { runAttached, untilPlaced } from "../run-attached.ts";
 import { buildSpec, RUN_FLAGS } from "../run-options.ts";
-import { withVolumeIds } from "../run-volumes.ts";
+import { withIds } from "../run-names.ts";
 import { resolveSetting } from "../settings.ts";
 import { splitCommand } from "../split-command.ts";
 
@@ -34,7 +34,7 @@ export default class Run extends CloudCommand {
     const built = buildSpec(flags, command, { environment: process.env, readFile: readOptionFile, resolveSecret: resolveSetting });
     const { client, remember } = this.connect(flags);
     try {
-      const spec = await this.withImageBrought(client, await withVolumeIds(client, built));
+      const spec = await this.withImageBrought(client, await withIds(client, built));
       const request = { spec, explain: flags.explain } as const;
       if (!flags.detach) {
         return await runAttached(

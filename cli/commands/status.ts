@@ -44,6 +44,7 @@ export default class Status extends CloudCommand {
       ["Wanted", state.wanted],
       ["Host", state.hostName === "" ? state.host : `${state.hostName} (${state.host})`],
       ["Zone", state.zone],
+      ["VPC", state.vpcName === "" ? state.vpc : `${state.vpcName} (${state.vpc})`],
       ["Address", state.address],
       ["Exit code", state.exitCode === undefined ? "" : String(state.exitCode)],
       ["Reason", state.reason],

@@ -3,5 +3,6 @@ import type { Mutation } from "./mutation.ts";
 import { PLACEMENT_MUTATIONS } from "./placement.ts";
 import { STATE_MUTATIONS } from "./state.ts";
 import { VOLUME_MUTATIONS } from "./volumes.ts";
+import { VPC_MUTATIONS } from "./vpcs.ts";
 
-export const MUTATIONS: readonly Mutation[] = [...STATE_MUTATIONS, ...PLACEMENT_MUTATIONS, ...AUTHORITY_MUTATIONS, ...VOLUME_MUTATIONS];
+export const MUTATIONS: readonly Mutation[] = [...STATE_MUTATIONS, ...PLACEMENT_MUTATIONS, ...AUTHORITY_MUTATIONS, ...VOLUME_MUTATIONS, ...VPC_MUTATIONS];

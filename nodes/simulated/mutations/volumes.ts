@@ -7,15 +7,15 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
     hazard: "two-ids",
     scenario: "reply to a volume's create",
     patches: [
-      { file: "nodes/peer/core/handlers/volumes.ts", find: "if (here !== undefined) return here;", replace: "" },
-      { file: "nodes/peer/core/handlers/volumes.ts", find: "for (const peer of peers) {", replace: "for (const peer of peers.slice(0, 0)) {" },
+      { file: "nodes/peer/core/handlers/made-before.ts", find: "if (here !== undefined) return here;", replace: "" },
+      { file: "nodes/peer/core/handlers/made-before.ts", find: "for (const peer of peers) {", replace: "for (const peer of peers.slice(0, 0)) {" },
     ],
   },
   {
     name: "a peer that was tried before and is silent counts as 'not made'",
     hazard: "two-ids",
     scenario: "dies before it answers",
-    patches: [{ file: "nodes/peer/core/handlers/volumes.ts", find: "if (view.volume(id) === undefined)", replace: "if (askedBefore.length > 1_000)" }],
+    patches: [{ file: "nodes/peer/core/handlers/made-before.ts", find: "if (made.get(id) === undefined)", replace: "if (peers.length > 1_000)" }],
   },
   {
     name: "a volume's name is held for nobody",
@@ -23,8 +23,8 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
     scenario: "one volume's name",
     patches: [
       {
-        file: "nodes/peer/core/handlers/volume-names.ts",
-        find: 'return { takenBy: "", heldFor: holds.hold(name, id, from, clock.monotonicMs()) ?? "" };',
+        file: "nodes/peer/core/handlers/held-names.ts",
+        find: 'return { takenBy: "", heldFor: holds.hold(`${kind} ${name}`, id, from, clock.monotonicMs()) ?? "" };',
         replace: 'return { takenBy: "", heldFor: "" };',
       },
     ],
