@@ -7,8 +7,8 @@ import { renderAnswers } from "../explain.ts";
 import { ExitCode, UsageError } from "../failure.ts";
 import { isLocalImage } from "../image-source.ts";
 import { runAttached, untilPlaced } from "../run-attached.ts";
-import { buildSpec, RUN_FLAGS } from "../run-options.ts";
 import { withIds } from "../run-names.ts";
+import { buildSpec, RUN_FLAGS } from "../run-options.ts";
 import { resolveSetting } from "../settings.ts";
 import { splitCommand } from "../split-command.ts";
 

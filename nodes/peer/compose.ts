@@ -3,7 +3,7 @@ import { availableParallelism, loadavg, totalmem } from "node:os";
 import { fileURLToPath } from "node:url";
 import { createRateLimiter, startApiServer } from "../../src/api/index.ts";
 import { CcError, type Logger, type PeerId, sleep } from "../../src/base/index.ts";
-import { openCrunConmon } from "../../src/containers/index.ts";
+import { type CrunConmon, openCrunConmon } from "../../src/containers/index.ts";
 import { createCommandRunner, createShellHelper, createUserNamespacePin, makeFolderDurably, systemClock, systemRandom } from "../../src/host/index.ts";
 import { ActJournalFolder } from "../../src/identity/drivers/act-journal.ts";
 import { InviteLedgerFile } from "../../src/identity/drivers/invite-ledger.ts";
@@ -25,6 +25,7 @@ import { createPeerCore } from "./core/core.ts";
 import { type KnownNeighbour, readIdentity, readNeighbours } from "./identity-files.ts";
 import { introduceToAll } from "./introducing.ts";
 import { endpointsOf, ownNetworks, splitListen } from "./membership.ts";
+import { openNetworks } from "./network/open-networks.ts";
 
 export type RunOptions = {
   readonly acceptLostStore: boolean;
@@ -64,8 +65,9 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
   );
   const volumes = createVolumeService({ driver: loopVolumes, clock: systemClock, logger: volumeLog });
   const shells = { disk: createShellHelper(), network: createShellHelper(), process: createShellHelper() };
-  const runtime = await openCrunConmon(
-    { clock: systemClock, logger: log.child({ part: "runtime" }), userNamespace: pin, ...shells, volumes },
+  const networks = await openNetworks(config, files, (container) => runtime.networkNamespace(container), log.child({ part: "networks" }));
+  const runtime: CrunConmon = await openCrunConmon(
+    { clock: systemClock, logger: log.child({ part: "runtime" }), userNamespace: pin, ...shells, volumes, networks: networks.service },
     { stateDir: files.containers, runDir: files.runContainers, cgroupParent: config.cgroupParent, nameservers: await hostNameservers() },
   );
   const dialer = createNetnsDialer({
@@ -137,7 +139,7 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
       return network;
     },
     host: { capacity, labels: config.labels, loadPerCore: () => (loadavg()[0] ?? 0) / availableParallelism() },
-    facts: () => ({ name: config.name, version: options.version, endpoints: endpointsOf(config), addresses: listenAddresses(), networks: ownNetworks() }),
+    facts: () => ({ name: config.name, version: options.version, endpoints: endpointsOf(config), addresses: listenAddresses(), networks: ownNetworks(), underlay: networks.service.underlay }),
     acceptLostStore: options.acceptLostStore,
     neighboursExpected: neighbours.length > 0,
   });
@@ -153,6 +155,7 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
     () => void mesh.membersChanged(),
   );
   await core.start();
+  await networks.service.start({ self: identity.peer, view: core.view, liveness: core.liveness, replica: core.replica });
   await mesh.start();
   volumes.start();
 
@@ -204,6 +207,7 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
     await addresses.flush();
     dialer.close();
     await runtime.close();
+    await networks.close();
     await volumes.stop();
     await Promise.all([volumeShell, ...Object.values(shells)].map((shell) => shell.close()));
   }

@@ -53,6 +53,7 @@ const schema = z.strictObject({
     })
     .default({ unusedDaysMax: 7, diskPercentMax: 30, uploadBytesMax: UNREFERENCED_UPLOAD_BYTES_MAX })
     .describe("how long and how many images are kept: unusedDaysMax (7), diskPercentMax (30), uploadBytesMax (32 GiB)"),
+  vxlanPort: z.number().int().min(1).max(65_535).default(4_789).describe("UDP port of VXLAN between hosts, the same on all of them"),
   insecureRegistries: z.array(z.string()).default([]).describe("host:port of registries that speak plain HTTP"),
   logLevel: z.enum(["debug", "info", "warn", "error"]).default("info").describe("least level that is logged, to stderr"),
 });
@@ -138,6 +139,7 @@ export function paths(config: Pick<PeerConfig, "dataDir" | "runDir">) {
     runContainers: join(runDir, "containers"),
     volumes: join(dataDir, "volumes"),
     runVolumes: join(runDir, "volumes"),
+    runJoined: join(runDir, "joined"),
     socket: join(runDir, "api", "peer.sock"),
   };
 }

@@ -130,7 +130,7 @@ export class SimulatedHost {
         return mesh;
       },
       host: { capacity, labels: {}, loadPerCore: () => 0 },
-      facts: () => ({ name, version: "0.1.0", endpoints: [this.endpoint], addresses: [`/dns4/${name}/tcp/7440`], networks: [] }),
+      facts: () => ({ name, version: "0.1.0", endpoints: [this.endpoint], addresses: [`/dns4/${name}/tcp/7440`], networks: [], underlay: undefined }),
       acceptLostStore: this.acceptLostStore,
       neighboursExpected: neighbours.length > 0,
     });

@@ -27,6 +27,7 @@ export type BidAnswer = Plain<wire.BidAnswer>;
 export type ChangeReply = Plain<wire.ChangeReply>;
 export type VolumeState = Plain<wire.VolumeState>;
 export type VpcState = Plain<wire.VpcState>;
+export type FirewallRuleState = Plain<wire.FirewallRuleState>;
 export type Inspection = Plain<wire.Inspection>;
 
 type Calls = {
@@ -50,6 +51,9 @@ type Calls = {
   ListVpcs: [wire.ListVpcsRequest, wire.ListVpcsReply];
   InspectVpcs: [wire.InspectVpcsRequest, wire.InspectVpcsReply];
   DeleteVpcs: [wire.DeleteVpcsRequest, wire.ChangeReply];
+  CreateFirewallRule: [wire.CreateFirewallRuleRequest, wire.CreateFirewallRuleReply];
+  ListFirewallRules: [wire.ListFirewallRulesRequest, wire.ListFirewallRulesReply];
+  RemoveFirewallRules: [wire.RemoveFirewallRulesRequest, wire.ChangeReply];
   ListHosts: [wire.ListHostsRequest, wire.ListHostsReply];
   CreateInvite: [wire.CreateInviteRequest, wire.CreateInviteReply];
   RemoveHost: [wire.RemoveHostRequest, wire.RemoveHostReply];
@@ -96,6 +100,8 @@ export const WRITE_CALLS: ReadonlySet<string> = new Set([
   "DeleteVolumes",
   "CreateVpc",
   "DeleteVpcs",
+  "CreateFirewallRule",
+  "RemoveFirewallRules",
 ]);
 
 // Shapes: an example value a field. "" string, 0 number, false boolean, [item] list, MAP string map, NUMBERS map of
@@ -186,6 +192,13 @@ const VPC: VpcState = {
   blocks: [{ block: "", owner: "", ownerName: "", reachable: false, free: 0 }],
   members: [{ container: "", name: "", address: "", host: "", hostName: "", phase: "", names: [""] }],
 };
+const RULE: FirewallRuleState = {
+  id: "",
+  rule: { vpc: "", action: "", direction: "", protocol: "", ports: [""], target: MAP, cidr: "", labels: MAP, log: false },
+  vpcName: "",
+  key: "",
+  createdAtMs: 0,
+};
 const METRICS = {
   id: "",
   name: "",
@@ -233,6 +246,9 @@ const SHAPES: { readonly [C in CallName]: ReplyOf<C> } = {
   ListVpcs: { vpcs: [VPC], unreachable: [""], asOfMs: 0 },
   InspectVpcs: { vpcs: [VPC], errors: [ITEM_ERROR] },
   DeleteVpcs: CHANGE,
+  CreateFirewallRule: { id: "", copies: 0, wrote: [WRITTEN] },
+  ListFirewallRules: { rules: [RULE], errors: [ITEM_ERROR] },
+  RemoveFirewallRules: CHANGE,
   ListHosts: { hosts: [HOST] },
   CreateInvite: { id: "", addresses: [""], endpoints: [""], wrote: [WRITTEN], copies: 0 },
   RemoveHost: { wrote: [WRITTEN], copies: 0 },

@@ -7,6 +7,7 @@ export type MeshId = string & { readonly brand: "MeshId" };
 export type ContainerId = string & { readonly brand: "ContainerId" };
 export type VolumeId = string & { readonly brand: "VolumeId" };
 export type VpcId = string & { readonly brand: "VpcId" };
+export type FirewallRuleId = string & { readonly brand: "FirewallRuleId" };
 export type InviteId = string & { readonly brand: "InviteId" };
 export type RecordKey = string & { readonly brand: "RecordKey" };
 
@@ -18,6 +19,7 @@ const CONTAINER_ID = /^c[a-z2-7]{20}$/;
 const VOLUME_ID = /^v[a-z2-7]{20}$/;
 /** `n` for network: `v` is a volume's. */
 const VPC_ID = /^n[a-z2-7]{20}$/;
+const FIREWALL_RULE_ID = /^f[a-z2-7]{20}$/;
 const INVITE_ID = /^i[a-z2-7]{20}$/;
 /** Names of containers, hosts, keys: DNS labels, so that they can stand in the names of a VPC later. */
 const NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
@@ -29,6 +31,7 @@ export const isMeshId = (text: string): text is MeshId => MESH_ID.test(text);
 export const isContainerId = (text: string): text is ContainerId => CONTAINER_ID.test(text);
 export const isVolumeId = (text: string): text is VolumeId => VOLUME_ID.test(text);
 export const isVpcId = (text: string): text is VpcId => VPC_ID.test(text);
+export const isFirewallRuleId = (text: string): text is FirewallRuleId => FIREWALL_RULE_ID.test(text);
 export const isInviteId = (text: string): text is InviteId => INVITE_ID.test(text);
 export const isName = (text: string): boolean => NAME.test(text);
 

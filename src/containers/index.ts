@@ -22,6 +22,7 @@ export * from "./bundle.ts";
 export { type CrunConmon, type CrunConmonDeps, type CrunConmonSettings, openCrunConmon } from "./drivers/crun-conmon.ts";
 export * from "./exec.ts";
 export type { ContainerMetrics } from "./metrics.ts";
+export * from "./networks.ts";
 export * from "./plan-container.ts";
 export * from "./runtime.ts";
 export * from "./spec.ts";

@@ -1,5 +1,6 @@
 import { ok, type Result, refuse } from "../base/index.ts";
 import type { ImageConfig } from "../images/index.ts";
+import type { JoinedNetwork } from "./networks.ts";
 import type { ContainerSpec } from "./spec.ts";
 
 const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -51,13 +52,12 @@ export function hostnameOf(spec: Pick<ContainerSpec, "id" | "name">): string {
 /** What lies under /etc of every container beside the image's files. */
 export function etcFiles(
   hostname: string,
-  nameservers: readonly string[],
-  address?: string,
+  { address, nameservers, search }: Omit<JoinedNetwork, "address"> & { readonly address?: string },
 ): { readonly hostname: string; readonly hosts: string; readonly "resolv.conf": string } {
   const own = address === undefined ? `127.0.1.1\t${hostname}\n` : `${address}\t${hostname}\n`;
   return {
     hostname: `${hostname}\n`,
     hosts: `127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n${own}`,
-    "resolv.conf": nameservers.map((server) => `nameserver ${server}\n`).join(""),
+    "resolv.conf": [...nameservers.map((server) => `nameserver ${server}\n`), ...(search.length > 0 ? [`search ${search.join(" ")}\n`] : [])].join(""),
   };
 }

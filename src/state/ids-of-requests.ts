@@ -1,4 +1,4 @@
-import { base32, type ContainerId, isContainerId, isVolumeId, isVpcId, type KeyId, type PeerId, type VolumeId, type VpcId } from "../base/index.ts";
+import { base32, type ContainerId, type FirewallRuleId, isContainerId, isFirewallRuleId, isVolumeId, isVpcId, type KeyId, type PeerId, type VolumeId, type VpcId } from "../base/index.ts";
 import { sha256 } from "../identity/index.ts";
 
 const ID_CHARACTERS = 20;
@@ -21,5 +21,12 @@ export function volumeIdOf(key: KeyId, token: string, acceptedBy: PeerId): Volum
 export function vpcIdOf(key: KeyId, token: string, acceptedBy: PeerId): VpcId {
   const id = `n${base32(sha256(`cc-vpc-1\n${key}\n${token}\n${acceptedBy}`)).slice(0, ID_CHARACTERS)}`;
   if (!isVpcId(id)) throw new TypeError("a VPC's id is not one");
+  return id;
+}
+
+/** `f` and the same of key and token, as for a container: a rule has nothing that the accepting peer decides. */
+export function firewallRuleIdOf(key: KeyId, token: string): FirewallRuleId {
+  const id = `f${base32(sha256(`cc-firewall-rule-1\n${key}\n${token}`)).slice(0, ID_CHARACTERS)}`;
+  if (!isFirewallRuleId(id)) throw new TypeError("a firewall rule's id is not one");
   return id;
 }

@@ -19,7 +19,7 @@
  * xoring hashes for digests (a liar can make collisions), CRDT libraries (their merge can't know a tombstone is final).
  */
 export * from "./admission.ts";
-export { containerIdOf, volumeIdOf, vpcIdOf } from "./ids-of-requests.ts";
+export { containerIdOf, firewallRuleIdOf, volumeIdOf, vpcIdOf } from "./ids-of-requests.ts";
 export * from "./merge.ts";
 export * from "./ports.ts";
 export { buildRecord, checkFrame, type DropReason, RECORD_BYTES_MAX } from "./record.ts";
@@ -39,6 +39,7 @@ export {
   VOLUME_EPOCH_MAX,
   type VolumeCreate,
 } from "./views/holdings.ts";
+export type { FirewallRuleView } from "./views/firewall-rule.ts";
 export type { Member, ViewParts } from "./views/members.ts";
 export { createView, type Used, type View } from "./views/view.ts";
 export type { VolumeView } from "./views/volume.ts";

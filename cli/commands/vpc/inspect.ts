@@ -41,7 +41,10 @@ export default class VpcInspect extends CloudCommand {
       ),
       ...vpc.blocks.map(
         ({ block, owner, ownerName, reachable, free }) =>
-          ["Block", `${block} ${owner === "" ? "of a removed host" : ownerName || owner}${reachable || owner === "" ? "" : " (unreachable)"}, ${free} free`] as const,
+          [
+            "Block",
+            `${block} ${owner === "" ? "of a removed host" : ownerName || owner}${reachable || owner === "" ? "" : " (unreachable)"}, ${free} free`,
+          ] as const,
       ),
     ]);
   }

@@ -27,7 +27,8 @@ export default class VpcList extends CloudCommand {
           ],
           reply.vpcs,
         );
-      if (reply.unreachable.length > 0) this.warning(`these hosts are unreachable, what is shown of their containers may be old: ${reply.unreachable.join(", ")}`);
+      if (reply.unreachable.length > 0)
+        this.warning(`these hosts are unreachable, what is shown of their containers may be old: ${reply.unreachable.join(", ")}`);
       return ExitCode.done;
     } finally {
       client.close();

@@ -1,12 +1,13 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { CertificateRecordSchema, HostFactsSchema } from "../../../src/api/gen/cc/v1/records_pb.ts";
-import { asCcError, type Clock, type Logger, type PeerId, sleep, type Zone } from "../../../src/base/index.ts";
+import { asCcError, type Clock, formatIp, type Logger, type PeerId, sleep, type Zone } from "../../../src/base/index.ts";
 import { encodeCertificate, type HostCertificate } from "../../../src/identity/index.ts";
 import type { DeclaredCapacity } from "../../../src/placement/index.ts";
 import { hostKey, type ReplicaService } from "../../../src/state/index.ts";
 import type { HostFactsNow } from "./handlers/parts.ts";
 
-const FACTS_AGAIN_MS = 60_000;
+/** An address that changes is followed by the others within this time. */
+const FACTS_AGAIN_MS = 10_000;
 
 export type OwnRecordsParts = {
   readonly self: PeerId;
@@ -39,7 +40,7 @@ export function createOwnRecords(parts: OwnRecordsParts): OwnRecords {
   };
 
   const writeFacts = async (): Promise<void> => {
-    const { name, version, endpoints, addresses, networks } = parts.facts();
+    const { name, version, endpoints, addresses, networks, underlay } = parts.facts();
     const { memoryBytes, diskBytes, cpuShares, containersMax } = parts.host.capacity;
     const facts = {
       name,
@@ -47,6 +48,8 @@ export function createOwnRecords(parts: OwnRecordsParts): OwnRecords {
       addresses: [...addresses],
       endpoints: [...endpoints],
       networks: [...networks],
+      underlay: underlay === undefined ? "" : formatIp(underlay.address),
+      underlayMtu: underlay?.mtu ?? 0,
       capacity: { memoryBytes, diskBytes, cpuShares, containersMax },
       labels: { ...parts.host.labels },
       startedAtMs,

@@ -36,7 +36,13 @@ export const VPC_MUTATIONS: readonly Mutation[] = [
     name: "who said that nobody uses a VPC attaches to it all the same",
     hazard: "vpc-delete-race",
     scenario: "has not heard of the mark",
-    patches: [{ file: "src/vpc/vpc-addresses.ts", find: "return this.#holdOf(vpc.id) === undefined ? ok(vpc)", replace: "return vpc.id !== asked ? ok(vpc) : vpc.gone === false ? ok(vpc)" }],
+    patches: [
+      {
+        file: "src/vpc/vpc-addresses.ts",
+        find: "return this.#holdOf(vpc.id) === undefined ? ok(vpc)",
+        replace: "return vpc.id !== asked ? ok(vpc) : vpc.gone === false ? ok(vpc)",
+      },
+    ],
   },
   {
     name: "only the asked peer looks for users of a VPC",
@@ -54,7 +60,9 @@ export const VPC_MUTATIONS: readonly Mutation[] = [
     name: "what has ended is attached again to a VPC that was deleted",
     hazard: "vpc-delete-race",
     scenario: "started unaware",
-    patches: [{ file: "src/vpc/vpc-addresses.ts", find: "return vpc.ok ? ok(true) : vpc;", replace: "return vpc.ok || vpc.code !== \"TIMEOUT\" ? ok(true) : vpc;" }],
+    patches: [
+      { file: "src/vpc/vpc-addresses.ts", find: "return vpc.ok ? ok(true) : vpc;", replace: 'return vpc.ok || vpc.code !== "TIMEOUT" ? ok(true) : vpc;' },
+    ],
   },
   {
     name: "a host gives out addresses of hosts that it cannot reach",
@@ -63,7 +71,8 @@ export const VPC_MUTATIONS: readonly Mutation[] = [
       {
         file: "src/vpc/block-exchange.ts",
         find: "(piece.owner === self && isRecorded(piece) ? [piece.block] : [])",
-        replace: "((piece.owner === self && isRecorded(piece)) || !(piece.owner === self || this.#parts.liveness.reachable().includes(piece.owner)) ? [piece.block] : [])",
+        replace:
+          "((piece.owner === self && isRecorded(piece)) || !(piece.owner === self || this.#parts.liveness.reachable().includes(piece.owner)) ? [piece.block] : [])",
       },
     ],
   },
@@ -82,7 +91,13 @@ export const VPC_MUTATIONS: readonly Mutation[] = [
   {
     name: "a freed address is given out again at once",
     hazard: "moved-address",
-    patches: [{ file: "src/vpc/taken-addresses.ts", find: "!member.isOver || !this.#isFreeAgain(member, vpc.zone)", replace: "!member.isOver || (false && !this.#isFreeAgain(member, vpc.zone))" }],
+    patches: [
+      {
+        file: "src/vpc/taken-addresses.ts",
+        find: "!member.isOver || !this.#isFreeAgain(member, vpc.zone)",
+        replace: "!member.isOver || (false && !this.#isFreeAgain(member, vpc.zone))",
+      },
+    ],
   },
   {
     name: "two VPCs keep the VNI that they share",

@@ -57,8 +57,9 @@ class Driver implements CrunConmon {
     await this.#execs.clear();
     const ids = await this.list();
     // Of a container of which nothing is here any more nobody else would give them back.
-    const { volumes } = this.#context.deps;
+    const { volumes, networks } = this.#context.deps;
     for (const user of volumes.users()) if (!ids.includes(user)) await volumes.release(user);
+    for (const member of networks.members()) if (!ids.includes(member)) await networks.leave(member);
     for (const id of ids) {
       const stored = await this.#context.stored.get(id).catch((error: unknown) => {
         this.#context.deps.logger.error({ container: id, error }, "a container's record cannot be read; it is left as it is");

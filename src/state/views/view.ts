@@ -1,17 +1,18 @@
-import { type ContainerId, isContainerId, isVolumeId, isVpcId, type KeyId, type PeerId, type RecordKey, type VolumeId, type VpcId } from "../../base/index.ts";
+import { type ContainerId, type FirewallRuleId, isContainerId, isFirewallRuleId, isVolumeId, isVpcId, type KeyId, type PeerId, type RecordKey, type VolumeId, type VpcId } from "../../base/index.ts";
 import type { Authority, KeyStanding } from "../../identity/index.ts";
 import { isHostKey, type KeyParts, parseRecordKey } from "../record-key.ts";
 import type { StoredRecord } from "../replica.ts";
-import { type CountedClaim, judgeClaim, readCreate } from "./claims.ts";
-import { type ContainerView, deriveContainer, type Holding } from "./container.ts";
-import { judgeHolding, readVolumeCreate } from "./holdings.ts";
+import type { CountedClaim } from "./claims.ts";
+import type { ContainerView, Holding } from "./container.ts";
+import { containerOf, type Derived, ruleOf, volumeOf, vpcOf } from "./derive.ts";
+import type { FirewallRuleView } from "./firewall-rule.ts";
 import { type Member, Members, type ViewParts } from "./members.ts";
-import { type Judge, judgeHostRecord, judgeUserRecord } from "./standing.ts";
+import type { Named } from "./names.ts";
+import type { Judge } from "./standing.ts";
 import { Things } from "./things.ts";
-import { deriveVolume, isVolumeDelete, usersOfVolumes, type VolumeView } from "./volume.ts";
-import { deriveVpc, isVpcDelete, type VpcView } from "./vpc.ts";
-import { judgeBlocks, readVpcCreate } from "./vpc-records.ts";
-import { deriveWanted } from "./wanted.ts";
+import { isVoidRecord } from "./void.ts";
+import { usersOfVolumes, type VolumeView } from "./volume.ts";
+import type { VpcView } from "./vpc.ts";
 
 /** What a host holds, by the claims that count. Bytes; `containersMax` is their number. */
 export type Used = { readonly memoryBytes: number; readonly diskBytes: number; readonly cpuShares: number; readonly containersMax: number };
@@ -57,7 +58,10 @@ export interface View {
   vpcs(): readonly VpcView[];
   /** As `byName`, of all zones. */
   vpcsByName(name: string): readonly VpcId[];
-  /** Every record about these containers, volumes and VPCs: what is told to who asks around. */
+  /** All that are known, removed ones too, by id. */
+  firewallRules(): readonly FirewallRuleView[];
+  firewallRule(id: FirewallRuleId): FirewallRuleView | undefined;
+  /** Every record about these containers, volumes, VPCs and firewall rules: what is told to who asks around. */
   recordsOf(ids: Iterable<string>): readonly StoredRecord[];
   /** Whether a record counts for nobody, as far as known here. Kinds that this version does not know count. */
   isVoid(record: StoredRecord): boolean;
@@ -65,10 +69,10 @@ export interface View {
   close(): void;
 }
 
-/** Kinds of records that are about one container, volume or VPC, with its id. */
-const KINDS = new Set(["claim", "phase", "container", "volume", "vpc", "blocks", "wanted"]);
-type ThingId = ContainerId | VolumeId | VpcId;
-const isThing = (id: string): id is ThingId => isContainerId(id) || isVolumeId(id) || isVpcId(id);
+/** Kinds of records that are about one thing, with its id. */
+const KINDS = new Set(["claim", "phase", "container", "volume", "vpc", "blocks", "firewall", "wanted"]);
+type ThingId = ContainerId | VolumeId | VpcId | FirewallRuleId;
+const isThing = (id: string): id is ThingId => isContainerId(id) || isVolumeId(id) || isVpcId(id) || isFirewallRuleId(id);
 
 export function createView(parts: ViewParts): View {
   return new RecordView(parts);
@@ -82,6 +86,7 @@ class RecordView implements View {
   readonly #containers = new Things<ContainerId, ContainerView>();
   readonly #volumes = new Things<VolumeId, VolumeView>();
   readonly #vpcs = new Things<VpcId, VpcView>();
+  readonly #rules = new Things<FirewallRuleId, FirewallRuleView>();
   readonly #gone = new Set<ContainerId>();
   /** Containers on which each host has a claim that counts. */
   readonly #claimed = new Map<PeerId, Set<ContainerId>>();
@@ -212,30 +217,22 @@ class RecordView implements View {
     return this.#vpcs.named(name);
   }
 
+  firewallRules(): readonly FirewallRuleView[] {
+    this.#refresh();
+    return this.#rules.all();
+  }
+
+  firewallRule(id: FirewallRuleId): FirewallRuleView | undefined {
+    this.#refresh();
+    return this.#rules.get(id);
+  }
+
   recordsOf(ids: Iterable<string>): readonly StoredRecord[] {
     return [...ids].flatMap((id) => (isThing(id) ? this.#recordsOf(id) : []));
   }
 
   isVoid(record: StoredRecord): boolean {
-    const key = parseRecordKey(record.key);
-    const judge = this.#members.judge();
-    if (key === undefined) return true;
-    if (key.family === "host") {
-      if (judgeHostRecord(record, key.zone, judge) === "void") return true;
-      if (key.kind === "volume") return isVolumeId(key.id) && judgeHolding(record, judge) === undefined;
-      if (key.kind === "blocks") return isVpcId(key.id) && judgeBlocks(record, judge) === undefined;
-      return key.kind === "claim" && isContainerId(key.id) && judgeClaim(record, undefined, judge) === undefined;
-    }
-    if (key.family === "admin") return !judge.authority.standing.has(record.key);
-    const { standing } = judgeUserRecord(record, judge);
-    if (standing !== "counts") return standing === "void";
-    if (key.kind === "container") return readCreate(record) === undefined;
-    if (key.kind === "volume") return readVolumeCreate(record) === undefined;
-    if (key.kind === "vpc") return readVpcCreate(record) === undefined;
-    if (key.kind !== "wanted") return false;
-    if (isVolumeId(key.id)) return !isVolumeDelete(key.id, record, judge);
-    if (isVpcId(key.id)) return !isVpcDelete(key.id, record, judge);
-    return isContainerId(key.id) && deriveWanted(key.id, [record], judge) === undefined;
+    return isVoidRecord(record, this.#members.judge());
   }
 
   #changed(records: readonly StoredRecord[]): void {
@@ -257,56 +254,28 @@ class RecordView implements View {
     if (this.#dirty.size === 0) return;
     const judge = this.#members.judge();
     for (const id of this.#dirty) {
-      if (isContainerId(id)) this.#derive(id, judge);
-      else if (isVpcId(id)) this.#deriveVpc(id, judge);
-      else this.#deriveVolume(id, judge);
+      const records = this.#recordsOf(id);
+      if (isContainerId(id)) this.#putContainer(id, records, judge);
+      else if (isFirewallRuleId(id)) this.#put(this.#rules, id, records, ruleOf(id, records, judge));
+      else if (isVpcId(id)) this.#put(this.#vpcs, id, records, vpcOf(id, records, judge));
+      else this.#put(this.#volumes, id, records, volumeOf(id, records, judge));
     }
     this.#dirty.clear();
     this.#volumeUsers = undefined;
   }
 
-  #deriveVpc(id: VpcId, judge: Judge): void {
-    const records = this.#recordsOf(id);
-    const blocks = records.flatMap((record) => (isHostKey(record.key) ? (judgeBlocks(record, judge) ?? []) : []));
-    const deletes = records.filter((record) => !isHostKey(record.key) && isVpcDelete(id, record, judge));
-    const creates = records.filter((record) => readVpcCreate(record) !== undefined && judgeUserRecord(record, judge).standing === "counts");
-    this.#vpcs.put(id, deriveVpc(creates.flatMap((record) => readVpcCreate(record) ?? [])[0], blocks, deletes.length > 0, judge));
-    this.#noteIncomplete(id, blocks.length + deletes.length + creates.length < records.length);
-  }
-
-  #deriveVolume(id: VolumeId, judge: Judge): void {
-    const records = this.#recordsOf(id);
-    const holdings = records.flatMap((record) => (isHostKey(record.key) ? (judgeHolding(record, judge) ?? []) : []));
-    const deletes = records.filter((record) => !isHostKey(record.key) && isVolumeDelete(id, record, judge));
-    const view = deriveVolume(holdings, deletes, judge);
-    const creates = records.filter((record) => readVolumeCreate(record) !== undefined && judgeUserRecord(record, judge).standing === "counts");
-    this.#noteIncomplete(id, holdings.length + deletes.length + creates.length < records.length);
-    this.#volumes.put(id, view);
-  }
-
-  #derive(id: ContainerId, judge: Judge): void {
-    const records = this.#recordsOf(id);
-    const ofKind = (family: "user" | "host", kind: string): readonly StoredRecord[] =>
-      records.filter(({ key }) => key.startsWith(family) && key.split("/").at(-2) === kind);
-    const phases = new Map(ofKind("host", "phase").map((record) => [record.key, record]));
-    const wanted = deriveWanted(id, ofKind("user", "wanted"), judge);
-    const isRemoved = wanted?.kind === "removed";
-    const claims = ofKind("host", "claim").flatMap(
-      (record) => judgeClaim(record, phases.get(record.key.replace("/claim/", "/phase/") as RecordKey), judge, isRemoved) ?? [],
-    );
-    const creates = ofKind("user", "container").flatMap((record) => (judgeUserRecord(record, judge).standing === "counts" ? (readCreate(record) ?? []) : []));
-    const view = deriveContainer(id, claims, creates, wanted);
-    const counting = claims.length + creates.length + (wanted === undefined ? 0 : 1) + phases.size;
-    this.#noteIncomplete(id, counting < records.length);
+  #putContainer(id: ContainerId, records: readonly StoredRecord[], judge: Judge): void {
+    const derived = containerOf(id, records, judge);
     for (const { holder } of this.#containers.get(id)?.claims ?? []) this.#claimed.get(holder)?.delete(id);
-    for (const { holder } of view?.claims ?? []) this.#claimed.set(holder, (this.#claimed.get(holder) ?? new Set()).add(id));
-    this.#containers.put(id, view);
-    if (view?.gone ?? isRemoved) this.#gone.add(id);
+    for (const { holder } of derived.thing?.claims ?? []) this.#claimed.set(holder, (this.#claimed.get(holder) ?? new Set()).add(id));
+    this.#put(this.#containers, id, records, derived);
+    if (derived.thing?.gone ?? derived.isRemoved) this.#gone.add(id);
     else this.#gone.delete(id);
   }
 
-  #noteIncomplete(id: ThingId, isIncomplete: boolean): void {
-    if (isIncomplete) this.#incomplete.add(id);
+  #put<Id extends ThingId, Thing extends Named<Id>>(things: Things<Id, Thing>, id: Id, records: readonly StoredRecord[], { thing, counting }: Derived<Thing>): void {
+    things.put(id, thing);
+    if (counting < records.length) this.#incomplete.add(id);
     else this.#incomplete.delete(id);
   }
 

@@ -63,6 +63,9 @@ const APPLETS = [
 ];
 
 /** Everything a host test of containers needs, in folders of its own. */
+/** Containers that are part of no VPC: their namespaces have loopback alone. */
+const NO_NETWORKS = { join: async () => undefined, members: () => [], leave: async () => undefined };
+
 export type Scene = {
   readonly folder: string;
   readonly image: ImageOnHost;
@@ -133,7 +136,7 @@ export async function makeScene(shared?: { readonly folder: string }): Promise<S
       const volumeShell = createShellHelper();
       const volumes = await openLoopVolumes({ clock: systemClock, logger: silentLogger, commands, shell: volumeShell }, volumeFolders);
       const driver = await openCrunConmon(
-        { clock: systemClock, logger: silentLogger, userNamespace: pin, ...shells, volumes },
+        { clock: systemClock, logger: silentLogger, userNamespace: pin, ...shells, volumes, networks: NO_NETWORKS },
         { stateDir, runDir, cgroupParent, nameservers: ["192.0.2.53"] },
       );
       const close = driver.close.bind(driver);

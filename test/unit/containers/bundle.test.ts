@@ -93,10 +93,10 @@ t.test("what changes it", async (t) => {
 });
 
 t.test("files of /etc", async (t) => {
-  t.same(etcFiles("web", ["192.0.2.1", "192.0.2.2"], "10.0.0.5"), {
+  t.same(etcFiles("web", { nameservers: ["192.0.2.1", "192.0.2.2"], search: ["shop.cc.internal"], address: "10.0.0.5" }), {
     hostname: "web\n",
     hosts: "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n10.0.0.5\tweb\n",
-    "resolv.conf": "nameserver 192.0.2.1\nnameserver 192.0.2.2\n",
+    "resolv.conf": "nameserver 192.0.2.1\nnameserver 192.0.2.2\nsearch shop.cc.internal\n",
   });
 });
 

@@ -1,5 +1,5 @@
 import type { OpenHandlers, SignedHandlers } from "../../../../src/api/index.ts";
-import type { Clock, Logger, MeshId, PeerId, Random, Zone } from "../../../../src/base/index.ts";
+import type { Clock, Ip, Logger, MeshId, PeerId, Random, Zone } from "../../../../src/base/index.ts";
 import type { Admissions, HostCertificate, Verifier } from "../../../../src/identity/index.ts";
 import type { Liveness, Mesh } from "../../../../src/mesh/index.ts";
 import type { Placement } from "../../../../src/placement/index.ts";
@@ -15,6 +15,8 @@ export type HostFactsNow = {
   readonly addresses: readonly string[];
   /** CIDRs of its interfaces. */
   readonly networks: readonly string[];
+  /** Where VXLAN of the zone's other hosts reaches it; undefined: not known yet. */
+  readonly underlay: { readonly address: Ip; readonly mtu: number } | undefined;
 };
 
 /** What the handlers of users' calls work with. */

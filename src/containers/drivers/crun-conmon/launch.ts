@@ -5,6 +5,7 @@ import { sparseFile } from "../../../host/index.ts";
 import type { ImageOnHost } from "../../../images/index.ts";
 import { ociConfig } from "../../bundle.ts";
 import { segmentBytesMax } from "../../log-history.ts";
+import type { JoinedNetwork } from "../../networks.ts";
 import { etcFiles, hostnameOf, processArgs, processDir, processEnv } from "../../process.ts";
 import type { StartTimings } from "../../runtime.ts";
 import type { ContainerSpec } from "../../spec.ts";
@@ -112,14 +113,14 @@ async function startProcess(context: Context, start: Start): Promise<void> {
     // Before the process may exist: whoever returns after a crash must know that this token was used.
     steps.of("record", () => context.stored.put(id, recordOf(context, start))),
   ] as const;
-  const [log, mountedVolumes] = await Promise.all(parts).catch(async (error: unknown) => {
+  const [log, mountedVolumes, , joined] = await Promise.all(parts).catch(async (error: unknown) => {
     // What still mounts while everything is taken down would stay.
     await Promise.allSettled(parts);
     throw error;
   });
   signal.throwIfAborted();
   const compiled = context.seccomp.source.kind === "compiled";
-  const [owner] = await steps.of("config", () => Promise.all([writeConfig(context, start, mountedVolumes), noteTraffic(context, id)]));
+  const [owner] = await steps.of("config", () => Promise.all([writeConfig(context, start, mountedVolumes, joined), noteTraffic(context, id)]));
   await steps.of("first", async () => start.first);
   signal.throwIfAborted();
   const said = await steps.of("process", () =>
@@ -187,9 +188,13 @@ async function prepareDisk(context: Context, { spec, image }: Start, mounted: Re
   throw new CcError("CONTAINER_FAILED", `the container's disk cannot be made ready: ${outcome.stdout.trim()}`);
 }
 
-async function prepareNetwork(context: Context, id: ContainerId, mounted: ReadonlySet<string>): Promise<void> {
+async function prepareNetwork(context: Context, id: ContainerId, mounted: ReadonlySet<string>): Promise<JoinedNetwork | undefined> {
+  if (!mounted.has(context.paths.network(id))) await pinNetwork(context, id);
+  return context.deps.networks.join(id, context.paths.network(id));
+}
+
+async function pinNetwork(context: Context, id: ContainerId): Promise<void> {
   const { paths } = context;
-  if (mounted.has(paths.network(id))) return;
   if (!(await context.spares.takeNetwork(paths.network(id)))) await makeNetwork(context, id);
   // Were it the host's by any mishap, crun would join that in silence, with the host's /sys.
   const [made, own] = await Promise.all([stat(paths.network(id)), stat("/proc/self/ns/net")]);
@@ -206,13 +211,14 @@ async function writeConfig(
   context: Context,
   { spec, image }: Start,
   mounted: readonly MountedVolume[],
+  joined: JoinedNetwork | undefined,
 ): Promise<{ readonly uid: number; readonly gid: number }> {
   const { paths, settings, deps } = context;
   const { id } = spec;
   const root = new RootFiles(paths.rootfs(id));
   const { uidMap, gidMap } = deps.userNamespace;
   const hostname = hostnameOf(spec);
-  const [passwd, group, etc] = await Promise.all([root.text("/etc/passwd"), root.text("/etc/group"), writeEtc(context, id, hostname)]);
+  const [passwd, group, etc] = await Promise.all([root.text("/etc/passwd"), root.text("/etc/group"), writeEtc(context, id, hostname, joined)]);
   const user = valueOf(resolveUser(spec.user === "" ? image.config.user : spec.user, passwd, group, Math.min(uidMap.size, gidMap.size)));
   const args = valueOf(processArgs(spec, image.config));
   const env = processEnv(spec.env, image.config.env, hostname, user.home);
@@ -251,9 +257,9 @@ async function writeConfig(
 }
 
 /** Hostname, hosts and resolv.conf, anew for each start, on the container's own disk. Gives their host paths by name. */
-async function writeEtc(context: Context, id: ContainerId, hostname: string): Promise<Readonly<Record<string, string>>> {
+async function writeEtc(context: Context, id: ContainerId, hostname: string, joined: JoinedNetwork | undefined): Promise<Readonly<Record<string, string>>> {
   const { uidMap, gidMap } = context.deps.userNamespace;
-  const files = Object.entries(etcFiles(hostname, context.settings.nameservers));
+  const files = Object.entries(etcFiles(hostname, joined ?? { nameservers: context.settings.nameservers, search: [] }));
   const paths = files.map(async ([name, text]): Promise<readonly [string, string]> => {
     const file = `${context.paths.disk(id)}/etc/${name}`;
     // The container may have written to the one before, but not made a link of it: it sees the file, not its folder.

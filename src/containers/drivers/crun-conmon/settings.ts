@@ -1,6 +1,7 @@
 import type { Clock, Logger, ShellHelper } from "../../../base/index.ts";
 import type { UserNamespacePin } from "../../../host/index.ts";
 import type { ContainerVolumes } from "../../../volumes/index.ts";
+import type { ContainerNetworks } from "../../networks.ts";
 
 export type CrunConmonSettings = {
   /** Kept over reboots: disks, logs, what was started. Absolute. */
@@ -9,7 +10,7 @@ export type CrunConmonSettings = {
   readonly runDir: string;
   /** Cgroup below which each container has its own, for example `/cc`. Each peer of a machine needs its own. */
   readonly cgroupParent: string;
-  /** For resolv.conf; empty: names of the internet are not resolved. */
+  /** For resolv.conf of what is part of no VPC; empty: names of the internet are not resolved. */
   readonly nameservers: readonly string[];
   readonly crunPath?: string;
   readonly conmonPath?: string;
@@ -28,6 +29,7 @@ export type CrunConmonDeps = {
   readonly network: ShellHelper;
   readonly process: ShellHelper;
   readonly volumes: ContainerVolumes;
+  readonly networks: ContainerNetworks;
 };
 
 export const DEFAULT_PATHS = {

@@ -52,7 +52,7 @@ export async function removeAll(context: Context, id: ContainerId): Promise<void
   history?.ring();
 }
 
-/** Takes down what is mounted in the bundle, and the bundle, and gives back its volumes. */
+/** Takes down what is mounted in the bundle, and the bundle, and gives back its volumes and its place in its VPC. */
 export async function releaseBundle(context: Context, id: ContainerId): Promise<void> {
   const { paths, deps } = context;
   const bundle = paths.bundle(id);
@@ -65,6 +65,7 @@ export async function releaseBundle(context: Context, id: ContainerId): Promise<
       paths.diskImage(id),
     );
   // Before the bundle goes: what is left after a crash is a half container, and comes here again.
+  await deps.networks.leave(id);
   await deps.volumes.release(id);
   await removeBundle(bundle, [paths.rootfs(id), paths.disk(id)]);
 }

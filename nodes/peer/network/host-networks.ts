@@ -1,0 +1,265 @@
+import { addressAt, asCcError, CcError, type Clock, type ContainerId, formatIp, type Ip, type Logger, type PeerId, parseIp, sleep, type VpcId } from "../../../src/base/index.ts";
+import type { ContainerNetworks, JoinedNetwork } from "../../../src/containers/index.ts";
+import type { FirewallDriver } from "../../../src/firewall/index.ts";
+import type { Liveness } from "../../../src/mesh/index.ts";
+import type { Replica, View } from "../../../src/state/index.ts";
+import {
+  type ActiveMember,
+  activeMembers,
+  gatewayOf,
+  type HostNetwork,
+  hostNetwork,
+  type JoinedVpc,
+  type NameServer,
+  type NameTable,
+  type OverlayDriver,
+  type OwnUnderlay,
+  placeOf,
+  TRANSIT_CIDR,
+  type VpcNetwork,
+} from "../../../src/vpc/index.ts";
+import { firewallState } from "./firewall-state.ts";
+import type { JoinedFolder } from "./joined-folder.ts";
+import { nameTable } from "./name-table.ts";
+
+/** What somebody else broke by hand is found by looking this often. */
+const LOOK_EVERY_MS = 8_000;
+/** Changes that come together are followed together. */
+const GATHER_MS = 10;
+const MTU_DEFAULT = 1_500;
+
+export type NetworkDrivers = {
+  readonly overlay: OverlayDriver;
+  readonly firewall: FirewallDriver;
+  readonly names: NameServer;
+  readonly joined: JoinedFolder;
+  /** How this host reaches these, looked up at this moment; undefined: it has no way to anybody. */
+  readonly findUnderlay: (neighbours: readonly Ip[]) => Promise<OwnUnderlay | undefined>;
+  readonly namespaceOf: (container: ContainerId) => string;
+  readonly vxlanPort: number;
+  readonly clock: Clock;
+  readonly log: Logger;
+};
+
+export type NetworkState = { readonly self: PeerId; readonly view: View; readonly liveness: Liveness; readonly replica: Pick<Replica, "zone" | "onChange"> };
+
+/**
+ * This host's part in VPCs, held to what the records say: devices by the overlay, rules by the firewall, names by the name server. A
+ * container that starts waits for its own port and rules only; all else follows a change by some milliseconds, and what others break is put
+ * right within 10 s.
+ */
+export class HostNetworks implements ContainerNetworks {
+  readonly #drivers: NetworkDrivers;
+  readonly #joined: Map<ContainerId, JoinedVpc>;
+  readonly #stopping = new AbortController();
+  #state: NetworkState | undefined;
+  #own: OwnUnderlay | undefined;
+  #running: Promise<void> | undefined;
+  #ring = (): void => undefined;
+  #undo: (() => void)[] = [];
+  readonly #named = new Map<VpcId, string>();
+
+  constructor(drivers: NetworkDrivers, joined: Map<ContainerId, JoinedVpc>) {
+    this.#drivers = drivers;
+    this.#joined = joined;
+  }
+
+  /** Where other hosts reach this one; undefined: not known yet. */
+  get underlay(): OwnUnderlay | undefined {
+    return this.#own;
+  }
+
+  /** From now on changes are followed. Until then nothing is taken down. */
+  async start(state: NetworkState): Promise<void> {
+    this.#state = state;
+    await this.#lookForUnderlay();
+    this.#undo = [
+      state.replica.onChange((changed) => {
+        if (changed.some(({ key }) => !key.includes("/volume/"))) this.#ring();
+      }),
+      state.liveness.onChange(() => this.#ring()),
+    ];
+    this.#running = this.#loop();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort(new CcError("CANCELLED", "this host's networks are no longer looked after"));
+    for (const undo of this.#undo) undo();
+    await this.#running;
+    await this.#drivers.overlay.close();
+    await this.#drivers.names.stop();
+  }
+
+  members(): readonly ContainerId[] {
+    return [...this.#joined.keys()];
+  }
+
+  async join(id: ContainerId, namespacePath: string): Promise<JoinedNetwork | undefined> {
+    const { view } = this.#mustHaveState();
+    const container = view.container(id);
+    const place = container === undefined ? undefined : placeOf(container);
+    if (place === undefined) return undefined;
+    const vpc = view.vpc(place.vpc);
+    if (vpc === undefined) throw new CcError("NOT_FOUND", `the container's VPC ${place.vpc} is not known on this host`);
+    const known = this.#plan();
+    const joined: JoinedVpc = { vpc: vpc.id, name: vpc.name, cidr: vpc.cidr, vni: known.vnis(vpc.id), address: place.address };
+    await this.#drivers.joined.put(id, joined);
+    this.#joined.set(id, joined);
+    const planned = this.#plan();
+    const network = planned.network.vpcs.find((one) => one.id === vpc.id);
+    if (network === undefined) throw new CcError("INTERNAL", "the plan lacks a VPC that a container joins");
+    const { overlay, firewall } = this.#drivers;
+    await overlay.ensureVpc(planned.network.underlay, network);
+    // Side by side: nothing runs in the container before both are there.
+    const port = { container: id, address: place.address };
+    const [failed] = await Promise.all([
+      firewall.apply(this.#firewallState(planned)),
+      overlay.attach({ underlay: planned.network.underlay, vpc: network, port, namespacePath }),
+    ]);
+    const mine = failed.find(({ place: at }) => (at.kind === "vpc" && at.vpc === vpc.id) || (at.kind === "container" && at.container === id));
+    if (mine !== undefined) throw new CcError("CONTAINER_FAILED", `the rules of the container's network could not be set: ${mine.message}`);
+    this.#tellNames(planned);
+    return { address: formatIp(place.address), nameservers: [formatIp(gatewayOf(vpc.cidr))], search: [`${vpc.name}.cc.internal`] };
+  }
+
+  async leave(id: ContainerId): Promise<void> {
+    this.#joined.delete(id);
+    await this.#drivers.overlay.detach(id);
+    await this.#drivers.joined.remove(id);
+    this.#ring();
+  }
+
+  async #loop(): Promise<void> {
+    const { clock, log } = this.#drivers;
+    const { signal } = this.#stopping;
+    let lookAtMs = clock.monotonicMs();
+    while (!signal.aborted) {
+      const rung = new Promise<void>((resolve) => {
+        this.#ring = resolve;
+      });
+      const isLook = clock.monotonicMs() >= lookAtMs;
+      if (isLook) lookAtMs = clock.monotonicMs() + LOOK_EVERY_MS;
+      try {
+        await this.#converge(isLook);
+      } catch (thrown) {
+        if (!signal.aborted) log.error({ err: asCcError(thrown) }, "this host's networks could not be put right; trying again");
+      }
+      const waited = new AbortController();
+      const paused = sleep(clock, Math.max(0, lookAtMs - clock.monotonicMs()), AbortSignal.any([signal, waited.signal]));
+      await Promise.race([rung, paused.catch(() => undefined)]); // Aborted: the loop ends.
+      waited.abort(); // Rung: no timer is left behind.
+      await sleep(clock, GATHER_MS, signal).catch(() => undefined);
+    }
+  }
+
+  /** `isLook`: by what the kernel holds, not by what was made last. */
+  async #converge(isLook: boolean): Promise<void> {
+    const { overlay, firewall, log, namespaceOf } = this.#drivers;
+    const { signal } = this.#stopping;
+    if (isLook) {
+      await this.#lookForUnderlay();
+      for (const place of await firewall.check()) log.warn({ place }, "somebody changed this host's rules; they are put right");
+    }
+    const plan = () => this.#plan();
+    const outcome = isLook ? await overlay.converge(() => plan().network, signal) : await overlay.follow(() => plan().network, signal);
+    for (const { vpc, error } of outcome.failed) log.error({ vpc, err: error }, "a VPC's devices could not be put right");
+    for (const { vpc, port } of outcome.missing) {
+      const planned = plan();
+      const network = planned.network.vpcs.find((one) => one.id === vpc);
+      if (network === undefined || !this.#joined.has(port.container)) continue;
+      try {
+        await overlay.attach({ underlay: planned.network.underlay, vpc: network, port, namespacePath: namespaceOf(port.container) });
+      } catch (thrown) {
+        log.warn({ container: port.container, err: asCcError(thrown) }, "a container's port could not be put back");
+      }
+    }
+    const planned = plan();
+    for (const { place, message } of await firewall.apply(this.#firewallState(planned))) log.error({ place, reason: message }, "rules could not be set");
+    this.#tellNames(planned);
+  }
+
+  #plan() {
+    const { self, view } = this.#mustHaveState();
+    const vpcs = view.vpcs();
+    const members = activeMembers(vpcs, view.containers());
+    const network = hostNetwork(
+      { self, vpcs, containers: view.containers(), joined: this.#joined, underlay: this.#underlayOf(view), underlayOf: (peer) => underlayOf(view, peer) },
+      members,
+    );
+    return { network, members, vnis: (id: VpcId): number => assignedVni(view, id) };
+  }
+
+  #underlayOf(view: View): HostNetwork["underlay"] {
+    const { self, replica } = this.#mustHaveState();
+    const neighbours = view.members().flatMap(({ peer, zone }) => (peer === self || zone !== replica.zone ? [] : (underlayOf(view, peer) ?? [])));
+    const mtus = view.members().flatMap(({ zone, facts }) => (zone === replica.zone && (facts?.underlayMtu ?? 0) > 0 ? [facts?.underlayMtu ?? 0] : []));
+    return { mtu: Math.min(this.#own?.mtu ?? MTU_DEFAULT, ...mtus), vxlanPort: this.#drivers.vxlanPort, neighbours };
+  }
+
+  #firewallState({ network, members }: { readonly network: HostNetwork; readonly members: ReadonlyMap<VpcId, readonly ActiveMember[]> }) {
+    const { view } = this.#mustHaveState();
+    const hosts = view.members().flatMap(({ peer }) => underlayOf(view, peer) ?? []);
+    return firewallState({ network, members, transits: this.#drivers.overlay.transits(), own: this.#own?.address, hosts, containers: (id) => view.container(id) });
+  }
+
+  /** Tables that changed since they were told last. */
+  #tellNames({ network, members }: { readonly network: HostNetwork; readonly members: ReadonlyMap<VpcId, readonly ActiveMember[]> }): void {
+    const { names, overlay } = this.#drivers;
+    const here = new Set<VpcId>();
+    for (const vpc of network.vpcs) {
+      const source = overlay.transitOf(vpc.id);
+      if (source === undefined) continue;
+      here.add(vpc.id);
+      const table = this.#tableOf(vpc, source, members.get(vpc.id) ?? []);
+      const text = JSON.stringify(table, (_key, value: unknown) => (typeof value === "bigint" ? String(value) : value));
+      if (this.#named.get(vpc.id) === text) continue;
+      this.#named.set(vpc.id, text);
+      names.set(table);
+    }
+    for (const id of [...this.#named.keys()]) {
+      if (here.has(id)) continue;
+      this.#named.delete(id);
+      names.remove(id);
+    }
+  }
+
+  #tableOf(vpc: VpcNetwork, source: Ip, members: readonly ActiveMember[]): NameTable {
+    const { self, view, liveness } = this.#mustHaveState();
+    const name = view.vpc(vpc.id)?.name ?? [...this.#joined.values()].find((joined) => joined.vpc === vpc.id)?.name ?? vpc.id;
+    const isReachable = (peer: PeerId): boolean => peer === self || liveness.of(peer).standing !== "unreachable";
+    return nameTable(vpc, name, source, members, isReachable);
+  }
+
+  async #lookForUnderlay(): Promise<void> {
+    const { view, self } = this.#mustHaveState();
+    const others = view.members().flatMap((member) => (member.peer === self ? [] : (underlayOf(view, member.peer) ?? meshAddressOf(member.addresses) ?? [])));
+    try {
+      this.#own = (await this.#drivers.findUnderlay(others)) ?? this.#own;
+    } catch (thrown) {
+      this.#drivers.log.warn({ err: asCcError(thrown) }, "this host's way to the others could not be looked up");
+    }
+  }
+
+  #mustHaveState(): NetworkState {
+    if (this.#state === undefined) throw new CcError("STARTING", "this host's networks are not ready yet");
+    return this.#state;
+  }
+}
+
+/** H: the host's end of every transit, where its name server answers. */
+export const transitHost: Ip = addressAt(TRANSIT_CIDR, 1n);
+
+/** Before a host has said where VXLAN reaches it: where its peer listens. */
+function meshAddressOf(multiaddrs: readonly string[]): Ip | undefined {
+  for (const text of multiaddrs) {
+    const [, address = ""] = /^\/ip4\/([^/]+)\//.exec(text) ?? [];
+    const ip = parseIp(address);
+    if (ip !== undefined && address !== "127.0.0.1") return ip;
+  }
+  return undefined;
+}
+
+function underlayOf(view: View, peer: PeerId): Ip | undefined {
+  const text = view.member(peer)?.facts?.underlay ?? "";
+  return text === "" ? undefined : parseIp(text);
+}

@@ -1,0 +1,73 @@
+import { type Cidr, type ContainerId, containsIp, type Ip, type PeerId, type VpcId } from "../base/index.ts";
+import type { ContainerView, VpcView } from "../state/index.ts";
+import { gatewayOf, type Piece, piecesOf } from "./blocks.ts";
+import { isInUse, type Membership, placeOf } from "./membership.ts";
+import type { HostNetwork, RemotePort, Underlay, VpcNetwork } from "./network.ts";
+import { assignVnis } from "./vni.ts";
+
+/** What a container of this host was joined to: kept beside its namespace, since it holds whatever the records say meanwhile. */
+export type JoinedVpc = { readonly vpc: VpcId; readonly name: string; readonly cidr: Cidr; readonly vni: number; readonly address: Ip };
+
+/** What is known when this host's part in VPCs is planned. */
+export type KnownNetworks = {
+  readonly self: PeerId;
+  readonly vpcs: readonly VpcView[];
+  readonly containers: readonly ContainerView[];
+  /** Containers with a network namespace on this host. */
+  readonly joined: ReadonlyMap<ContainerId, JoinedVpc>;
+  readonly underlay: Underlay;
+  /** By which another host is reached; undefined: it has not said so yet. */
+  readonly underlayOf: (peer: PeerId) => Ip | undefined;
+};
+
+/** A container with a process, or on its way to one, in its VPC. */
+export type ActiveMember = { readonly container: ContainerView; readonly place: Membership };
+
+/**
+ * Everybody who uses a VPC, by VPC, the oldest containers first. An address counts where the claim's host owns its block: nobody takes another's
+ * traffic by saying that it has its address.
+ */
+export function activeMembers(vpcs: readonly VpcView[], containers: readonly ContainerView[]): ReadonlyMap<VpcId, readonly ActiveMember[]> {
+  const owners = new Map(vpcs.map((vpc) => [vpc.id, piecesOf(vpc)]));
+  const active = containers.flatMap((container) => {
+    const place = isInUse(container) ? placeOf(container) : undefined;
+    const pieces = place === undefined ? undefined : owners.get(place.vpc);
+    return place === undefined || pieces === undefined || ownerOf(pieces, place.address) !== place.holder ? [] : [{ container, place }];
+  });
+  active.sort((a, b) => a.container.createdAtMs - b.container.createdAtMs || (a.container.id < b.container.id ? -1 : 1));
+  return Map.groupBy(active, ({ place }) => place.vpc);
+}
+
+/** `pieces` in order, as `piecesOf` gives them. */
+function ownerOf(pieces: readonly Piece[], ip: Ip): PeerId | undefined {
+  let low = 0;
+  let high = pieces.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const piece = pieces[middle];
+    if (piece !== undefined && piece.block.base.value <= ip.value) low = middle + 1;
+    else high = middle;
+  }
+  const piece = pieces[low - 1];
+  return piece !== undefined && containsIp(piece.block, ip) ? piece.owner : undefined;
+}
+
+/** What this host's kernel is to hold: the VPCs of its own containers, with everybody else in them. */
+export function hostNetwork(known: KnownNetworks, members: ReadonlyMap<VpcId, readonly ActiveMember[]>): HostNetwork {
+  const vnis = assignVnis(known.vpcs);
+  const byVpc = Map.groupBy(known.joined, ([, { vpc }]) => vpc);
+  const vpcs = [...byVpc]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([id, joined]): VpcNetwork => {
+      const local = joined.map(([container, { address }]) => ({ container, address })).sort((a, b) => (a.container < b.container ? -1 : 1));
+      // A VPC whose record is lost here is as it was joined: what runs in it runs on.
+      const [, first] = joined[0] as (typeof joined)[number];
+      const own = new Set(local.map(({ address }) => address.value));
+      const remote = (members.get(id) ?? []).flatMap(({ place }): RemotePort[] => {
+        const host = place.holder === known.self || own.has(place.address.value) ? undefined : known.underlayOf(place.holder);
+        return host === undefined ? [] : [{ address: place.address, host, peer: place.holder }];
+      });
+      return { id, vni: vnis.get(id) ?? first.vni, cidr: first.cidr, gateway: gatewayOf(first.cidr), local, remote };
+    });
+  return { underlay: known.underlay, vpcs };
+}
