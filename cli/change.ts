@@ -11,7 +11,7 @@ const STOP_MS_MAX = 3_600_000;
 const STOP_LOOK_MS = 500;
 const ENDED: ReadonlySet<string> = new Set(["ended", "failed", "lost", "yielded", "gone", "removed"]);
 
-export type ChangeCall = "Stop" | "Start" | "Restart" | "Remove" | "DeleteVolumes" | "DeleteVpcs";
+export type ChangeCall = "Stop" | "Start" | "Restart" | "Remove" | "DeleteVolumes" | "DeleteVpcs" | "RemoveFirewallRules";
 type Change = {
   readonly kind: Kind;
   /** What is not there needs no removing. */
@@ -26,6 +26,7 @@ const CHANGES: { readonly [C in ChangeCall]: Change } = {
   Restart: OF_CONTAINERS,
   Remove: { ...OF_CONTAINERS, isRemoval: true },
   DeleteVolumes: { kind: "volume", isRemoval: true, allOrNone: true },
+  RemoveFirewallRules: { kind: "firewall", isRemoval: true, allOrNone: false },
   DeleteVpcs: { kind: "vpc", isRemoval: true, allOrNone: true },
 };
 
@@ -82,6 +83,7 @@ function send(
   extra: { readonly timeoutMs?: number; readonly force?: boolean },
 ): Promise<ChangeReply> {
   if (call === "DeleteVolumes") return client.call(call, { volumes: ids });
+  if (call === "RemoveFirewallRules") return client.call(call, { rules: ids });
   if (call === "DeleteVpcs") return client.call(call, { vpcs: ids });
   return client.call(call, { containers: ids, ...extra });
 }

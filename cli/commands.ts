@@ -8,7 +8,10 @@ export const COMMANDS: { readonly [id: string]: () => Promise<{ readonly default
   doctor: () => import("./commands/doctor.ts"),
   events: () => import("./commands/events.ts"),
   exec: () => import("./commands/exec.ts"),
-  firewall: () => import("./commands/firewall.ts"),
+  "firewall:allow": () => import("./commands/firewall/allow.ts"),
+  "firewall:deny": () => import("./commands/firewall/deny.ts"),
+  "firewall:list": () => import("./commands/firewall/list.ts"),
+  "firewall:remove": () => import("./commands/firewall/remove.ts"),
   "host:drain": () => import("./commands/host/drain.ts"),
   "host:invite": () => import("./commands/host/invite.ts"),
   "host:list": () => import("./commands/host/list.ts"),
@@ -49,6 +52,7 @@ export const COMMANDS: { readonly [id: string]: () => Promise<{ readonly default
 };
 
 export const TOPICS: { readonly [name: string]: { readonly description: string } } = {
+  firewall: { description: "what may reach containers, and what they may reach" },
   host: { description: "the hosts of the mesh" },
   image: { description: "images that the mesh has" },
   key: { description: "access keys" },

@@ -31,6 +31,7 @@ const NAMED_BY: { readonly [command: string]: Kind } = {
   "host:remove": "host",
   "host:undrain": "host",
   "key:revoke": "key",
+  "firewall:remove": "firewall",
   "vpc:delete": "vpc",
   "vpc:inspect": "vpc",
   "volume:delete": "volume",

@@ -7,5 +7,6 @@ export const LIVE_NAMES: { readonly [K in Kind]: (client: CloudClient) => Promis
   host: async (client) => (await client.call("ListHosts", {})).hosts.flatMap(({ name, state }) => (state === "removed" || name === "" ? [] : [name])),
   key: async (client) => (await client.call("ListKeys", {})).keys.flatMap(({ name, id, revoked }) => (revoked ? [] : [name || id])),
   vpc: async (client) => (await client.call("ListVpcs", {})).vpcs.map(({ name, id }) => name || id),
+  firewall: async (client) => (await client.call("ListFirewallRules", {})).rules.map(({ id }) => id),
   volume: async (client) => (await client.call("ListVolumes", {})).volumes.map(({ name, id }) => name || id),
 };

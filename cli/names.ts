@@ -1,8 +1,8 @@
 import type { CloudClient } from "../src/api/client.ts";
 import type { ItemError } from "../src/api/client-messages.ts";
-import { isContainerId, isKeyId, isPeerId, isVolumeId, isVpcId } from "../src/base/index.ts";
+import { isContainerId, isFirewallRuleId, isKeyId, isPeerId, isVolumeId, isVpcId } from "../src/base/index.ts";
 
-export type Kind = "container" | "volume" | "vpc" | "host" | "key";
+export type Kind = "container" | "volume" | "vpc" | "firewall" | "host" | "key";
 export type Resolved = {
   /** In the order given; each id once. `item` is what the user typed. */
   readonly found: readonly { readonly item: string; readonly id: string }[];
@@ -14,7 +14,7 @@ export type Resolved = {
   readonly notAsked: readonly string[];
 };
 
-const IS_ID = { container: isContainerId, volume: isVolumeId, vpc: isVpcId, host: isPeerId, key: isKeyId } as const;
+const IS_ID = { container: isContainerId, volume: isVolumeId, vpc: isVpcId, firewall: isFirewallRuleId, host: isPeerId, key: isKeyId } as const;
 
 /**
  * Ids of what the user named. Ids match whole and need no question; names are asked for once, so that a retry of the
@@ -48,6 +48,7 @@ export async function resolveNames(client: CloudClient, kind: Kind, items: reado
 
 export function notFound(kind: Kind, item: string, notAsked: readonly string[]): ItemError {
   const unasked = notAsked.length > 0 ? `, nor could these hosts be asked: ${notAsked.join(", ")}` : "";
-  const list = { container: "cc ps --all", volume: "cc volume list", vpc: "cc vpc list", host: "cc host list", key: "cc key list" }[kind];
-  return { item, code: "NOT_FOUND", message: `no ${kind === "vpc" ? "VPC" : kind} has the id or name ${item}${unasked}; ${list} lists them` };
+  const list = { container: "cc ps --all", volume: "cc volume list", vpc: "cc vpc list", firewall: "cc firewall list", host: "cc host list", key: "cc key list" }[kind];
+  const word = { vpc: "VPC", firewall: "firewall rule" }[String(kind)] ?? kind;
+  return { item, code: "NOT_FOUND", message: `no ${word} has the id or name ${item}${unasked}; ${list} lists them` };
 }

@@ -1,6 +1,6 @@
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { type AwardReply, AwardReplySchema, type AwardRequest } from "../api/gen/cc/v1/mesh_pb.ts";
-import { type ClaimedNetwork, ClaimSchema, PhaseSchema, type RecordFrame } from "../api/gen/cc/v1/records_pb.ts";
+import { type ClaimedNetworkSchema, ClaimSchema, PhaseSchema, type RecordFrame } from "../api/gen/cc/v1/records_pb.ts";
 import { asCcError, CcError, type ContainerId, type ErrorCode, ok, type PeerId, type Refusal, type Result, refuse } from "../base/index.ts";
 import { isStampedInTime } from "../identity/index.ts";
 import { containerIdOf, type Draft, hostKey } from "../state/index.ts";
@@ -16,7 +16,7 @@ import { isAskedFor, needsOf } from "./requirements.ts";
 /** What an award came to; `copies`: disks that have the claim fsynced as far as this host knows. */
 export type AwardOutcome = { readonly reply: AwardReply; readonly copies: number };
 
-type Network = Omit<ClaimedNetwork, "$typeName" | "$unknown">;
+type Network = MessageInitShape<typeof ClaimedNetworkSchema>;
 
 const AWARDS_AT_ONCE_MAX = 256;
 const RELAYS_AT_ONCE_MAX = 64;
@@ -78,7 +78,7 @@ export class HolderAwards {
     const { volumes, network } = this.#parts;
     this.#taking.add(award.id);
     try {
-      const [bound, joined] = await Promise.all([volumes.bind(award.id, message), network.bind(award.id, asked.requirements.vpc, undefined)]);
+      const [bound, joined] = await Promise.all([volumes.bind(award.id, message), network.bind(award.id, asked.requirements, undefined)]);
       if (bound.ok && joined.ok) return await this.#claim(award, key, asked, bound.value, joined.value);
       this.#ledger.drop(award.id);
       return this.#decline(award, key, firstRefusal(bound, joined));
@@ -123,7 +123,7 @@ export class HolderAwards {
     const { volumes, network } = this.#parts;
     const room = volumes.room(asked.requirements.volumes);
     if (!room.ok) return room;
-    const address = network.room(asked.requirements.vpc);
+    const address = network.room(asked.requirements);
     if (!address.ok) return address;
     const taken = this.#ledger.take(award.id, needsOf(asked.requirements), room.value.bytes);
     if (taken.ok) volumes.reserve(award.id, asked.requirements.volumes);
@@ -135,7 +135,7 @@ export class HolderAwards {
     const { id, epoch } = award;
     const nowMs = clock.nowMs();
     const claim = create(ClaimSchema, { container: id, epoch, claimedAtMs: nowMs, warrant: { kind: { case: "award", value: award.award } }, network });
-    const phase = create(PhaseSchema, { container: id, epoch, phase: "claimed", changedAtMs: nowMs, address: network.address });
+    const phase = create(PhaseSchema, { container: id, epoch, phase: "claimed", changedAtMs: nowMs, address: network.address ?? "" });
     try {
       const written = await replica.write(
         [

@@ -92,7 +92,7 @@ export class HolderBids {
     const { declared, used } = this.#ledger;
     const unsettled = this.#unsettledHolding(id);
     const room = this.#parts.volumes.room(asked.requirements.volumes);
-    const address = this.#parts.network.room(asked.requirements.vpc);
+    const address = this.#parts.network.room(asked.requirements);
     const load = { labels, draining, declared, used, hasImage, loadPerCore };
     const priced = !room.ok
       ? room

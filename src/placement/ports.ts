@@ -1,6 +1,7 @@
 import type { AwardRequest } from "../api/gen/cc/v1/mesh_pb.ts";
-import type { ClaimedNetwork, RecordFrame, SignedRequest } from "../api/gen/cc/v1/records_pb.ts";
-import type { Clock, ContainerId, KeyId, Logger, PeerId, Random, Result, VolumeId, VpcId } from "../base/index.ts";
+import type { ClaimedNetworkSchema, RecordFrame, SignedRequest } from "../api/gen/cc/v1/records_pb.ts";
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { Clock, ContainerId, KeyId, Logger, PeerId, Random, Result, VolumeId } from "../base/index.ts";
 import type { Signer, Verifier } from "../identity/index.ts";
 import type { Liveness, Mesh } from "../mesh/index.ts";
 import type { Draft, Holding, Replica } from "../state/index.ts";
@@ -75,15 +76,18 @@ export interface VolumesHere {
   settle(id: ContainerId): void;
 }
 
-/** What placement asks of this host's part in VPCs. `vpc` undefined: the default one of this host's zone. */
+/** What a container asks of the network of its host. `vpc` undefined: the default one of this host's zone. */
+export type NetworkAsked = Pick<Requirements, "vpc" | "publish" | "publishEverywhere">;
+
+/** What placement asks of this host's part in VPCs, and of its ports. */
 export interface NetworkHere {
-  /** Whether a container of this VPC can be here, by what is known here; foreign: another host has to give addresses first. */
-  room(vpc: VpcId | undefined): Result<{ readonly isForeign: boolean }>;
+  /** Whether such a container can be here, by what is known here; foreign: another host has to give addresses first. */
+  room(asked: NetworkAsked): Result<{ readonly isForeign: boolean }>;
   /**
-   * Takes an address for a container that is being claimed; whoever has addresses is asked for some where this host has none
-   * left. From now on nobody else gets it.
+   * Takes an address and ports for a container that is being claimed; whoever has addresses is asked for some where this host has
+   * none left. From now on nobody else gets them.
    */
-  bind(id: ContainerId, vpc: VpcId | undefined, signal: AbortSignal | undefined): Promise<Result<Omit<ClaimedNetwork, "$typeName" | "$unknown">>>;
+  bind(id: ContainerId, asked: NetworkAsked, signal: AbortSignal | undefined): Promise<Result<MessageInitShape<typeof ClaimedNetworkSchema>>>;
   /** Its claim stands from now on, or never will. */
   settle(id: ContainerId): void;
 }

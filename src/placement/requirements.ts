@@ -18,6 +18,10 @@ export type Requirements = {
   readonly volumes: readonly VolumeId[];
   /** The network that it is part of; undefined: the default one of the zone that it comes to. */
   readonly vpc: VpcId | undefined;
+  /** Ports that are published on its host, as the user wrote them, each of the right form. */
+  readonly publish: readonly string[];
+  /** They are published on every host of its zone. */
+  readonly publishEverywhere: boolean;
 };
 
 /** What one container takes from a host for as long as its claim counts. It always takes one of the host's places too. */

@@ -13,7 +13,6 @@ import {
   sleep,
   type VpcId,
 } from "../base/index.ts";
-import type { NetworkHere } from "../placement/index.ts";
 import { DEFAULT_VPC_NAME, type VpcView } from "../state/index.ts";
 import { BlockExchange } from "./block-exchange.ts";
 import { lowestFree, piecesOf, type TakenAddresses } from "./blocks.ts";
@@ -36,7 +35,7 @@ type Hold = { readonly by: string; readonly untilMs: number };
  * hosts that ask, asks where it has none, inherits, and says whether a VPC is in use. Attach, giving and delete meet here: each
  * decides and marks in one synchronous step.
  */
-export class VpcAddresses implements NetworkHere {
+export class VpcAddresses {
   readonly #parts: VpcParts;
   readonly #exchange: BlockExchange;
   readonly #book: TakenBook;

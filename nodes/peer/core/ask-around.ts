@@ -1,4 +1,4 @@
-import { type Clock, isContainerId, isVolumeId, isVpcId, type Logger, type PeerId } from "../../../src/base/index.ts";
+import { type Clock, isContainerId, isFirewallRuleId, isVolumeId, isVpcId, type Logger, type PeerId } from "../../../src/base/index.ts";
 import type { Liveness, Mesh } from "../../../src/mesh/index.ts";
 import type { ReplicaService, View } from "../../../src/state/index.ts";
 
@@ -23,8 +23,8 @@ export type AskAroundParts = {
  * names of the hosts that could not be asked. Throws CcError STARTING, STORE_LOST while this host itself may not act on what it knows.
  */
 export type AskAround = (items: readonly string[], kind?: Kind) => Promise<readonly string[]>;
-type Kind = "container" | "volume" | "vpc";
-const isId = (item: string): boolean => isContainerId(item) || isVolumeId(item) || isVpcId(item);
+type Kind = "container" | "volume" | "vpc" | "firewall";
+const isId = (item: string): boolean => isContainerId(item) || isVolumeId(item) || isVpcId(item) || isFirewallRuleId(item);
 
 /** An unknown id may be another peer's news: it is asked around before anybody is told that it does not exist. */
 export function createAskAround(parts: AskAroundParts): AskAround {

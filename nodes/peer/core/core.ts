@@ -15,6 +15,7 @@ import type { CoreParts, PeerCore } from "./core-parts.ts";
 import { createDesired, toBoard } from "./desired.ts";
 import { admissionHandlers } from "./handlers/admission.ts";
 import { changeHandlers } from "./handlers/changes.ts";
+import { firewallHandlers } from "./handlers/firewall.ts";
 import { createHeldNames } from "./handlers/held-names.ts";
 import { hostHandlers } from "./handlers/hosts.ts";
 import { inspectHandlers } from "./handlers/inspect.ts";
@@ -205,6 +206,7 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
       ...readHandlers(handlerParts, askAround),
       ...changeHandlers(handlerParts, askAround),
       ...volumeHandlers(handlerParts, { holder: volumes, files: parts.volumes, names }, askAround),
+      ...firewallHandlers(handlerParts, askAround),
       ...vpcHandlers(handlerParts, { addresses, names }, askAround),
       ...inspectHandlers(handlerParts, askAround),
       ...waitHandlers(handlerParts, askAround),

@@ -18,6 +18,7 @@ import { type ContainerSpec, specFromRequest } from "../../../src/containers/ind
 import { type Authority, checkRequest, readAddressing, requestParameters, type SignedRequest, sha256, type Verifier } from "../../../src/identity/index.ts";
 import { parseImageReference } from "../../../src/images/index.ts";
 import { containerIdOf, type RunAsked, type RunRequests } from "../../../src/placement/index.ts";
+import { parsePublishedPorts } from "../../../src/ports/index.ts";
 import type { MeshTime } from "./mesh-time.ts";
 
 const TOKEN = /^[A-Za-z0-9_-]{8,128}$/;
@@ -85,6 +86,8 @@ function readRunAnew(request: SignedRequest): Result<RunRead> {
       zone: message.zone,
       volumes: [...new Set(message.volumes.map(({ volume }) => volume).filter(isVolumeId))],
       vpc: isVpcId(message.vpc) ? message.vpc : undefined,
+      publish: message.publish,
+      publishEverywhere: message.publishEverywhere,
     },
     askedBefore: body.askedBefore.filter(isPeerId),
     spec: fingerprint(message),
@@ -99,6 +102,10 @@ function checkSpec(id: ContainerId, message: SpecMessage): Result<ContainerSpec>
   if (!reference.ok) return reference;
   if (message.zone !== "" && !isZone(message.zone)) return refuse("BAD_REQUEST", `"${message.zone}" is not a zone; cc host list shows zones`);
   if (message.vpc !== "" && !isVpcId(message.vpc)) return refuse("BAD_REQUEST", `"${message.vpc}" is no id of a VPC; cc vpc list shows them`);
+  const ports = parsePublishedPorts(message.publish);
+  if (!ports.ok) return ports;
+  if (message.publish.length === 0 && (message.publishEverywhere || message.forward))
+    return refuse("BAD_REQUEST", "no port is published: --publish-on and --forward say more about --publish");
   return spec;
 }
 

@@ -157,6 +157,8 @@ t.test("a price is the sum of its named terms; what cannot be is refused with it
     labels: { disk: "ssd", arch: "amd", other: "x" },
     volumes: [],
     vpc: undefined,
+    publish: [],
+    publishEverywhere: false,
     host: "",
     zone: "",
   };

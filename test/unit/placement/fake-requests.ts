@@ -47,6 +47,8 @@ export const requests: RunRequests = {
       zone: "",
       volumes: [],
       vpc: undefined,
+      publish: [],
+      publishEverywhere: false,
       ...spec,
     };
     return ok({

@@ -1,0 +1,36 @@
+import * as Args from "@oclif/core/args";
+import type { FirewallRuleState } from "../../../src/api/client-messages.ts";
+import { CloudCommand } from "../../cloud-command.ts";
+import { ruleColumns } from "../../firewall-rule.ts";
+
+export default class FirewallList extends CloudCommand {
+  static override summary = "List firewall rules, of each VPC in the order in which they apply.";
+  static override examples = ["<%= config.bin %> firewall list", "<%= config.bin %> firewall list shop --json"];
+  static override args = { vpc: Args.string({ ignoreStdin: true, description: "id or name (default: all)" }) };
+
+  override async run(): Promise<number> {
+    const { flags, args } = await this.parse(FirewallList);
+    const { client } = this.connect(flags);
+    try {
+      const reply = await client.call("ListFirewallRules", { vpc: args.vpc ?? "" });
+      if (flags.json) this.printJson(reply.rules);
+      else
+        this.printTable<FirewallRuleState>(
+          [
+            { title: "ID", text: (row) => row.id },
+            { title: "VPC", text: (row) => row.vpcName || row.rule.vpc, shrinkTo: 8 },
+            { title: "CONTAINERS", text: ruleColumns.containers, shrinkTo: 10 },
+            { title: "ACTION", text: (row) => row.rule.action },
+            { title: "DIRECTION", text: (row) => row.rule.direction },
+            { title: "PROTOCOL", text: ruleColumns.ports, shrinkTo: 8 },
+            { title: "OTHER SIDE", text: ruleColumns.other, shrinkTo: 10 },
+            { title: "LOG", text: (row) => (row.rule.log ? "yes" : "") },
+          ],
+          reply.rules,
+        );
+      return this.reportErrors(reply.errors);
+    } finally {
+      client.close();
+    }
+  }
+}
