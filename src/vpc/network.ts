@@ -4,13 +4,22 @@ import { macOf } from "./mac.ts";
 /** How one host takes part in the VPCs of its zone: everything that its kernel is to hold, as state says. Data only. */
 export type HostNetwork = {
   readonly underlay: Underlay;
-  /** Only VPCs that have a port here, or that this host passes published ports on to. */
+  /**
+   * Those with a port here, and whoever else is to have a namespace here. Named is what may stay: a VPC or a port that is left out
+   * is taken down, so a host whose store may lack something names what runs here as well.
+   */
   readonly vpcs: readonly VpcNetwork[];
 };
 
 export type Underlay = {
-  /** Of the way between hosts, bytes; VPCs get what VXLAN leaves of it. */
+  /** Of the way between hosts, bytes; VPCs get what VXLAN leaves of it. The same on every host of the zone: the least that one of them has. */
   readonly mtu: number;
+  /**
+   * This host's end of VXLAN; left out: the kernel takes the source that its route to the other host has, so a new address of this
+   * host changes nothing here. Given where that is not the address which others know: several addresses on one network, or a
+   * tunnel (WireGuard's IPv6 address). The other hosts' addresses are of its family, without it IPv4.
+   */
+  readonly local?: Ip;
   /** UDP port of VXLAN, the same in the whole mesh. */
   readonly vxlanPort: number;
   /** Underlay addresses of the zone's other hosts: VXLAN is taken from these only. */
@@ -39,5 +48,11 @@ export const TRANSIT_CIDR: Cidr = { base: { family: 4, value: 0x647ff000n }, bit
 
 /** Bytes that VXLAN adds to a packet over IPv4: Ethernet, IP, UDP and its own header. Over IPv6 20 more. */
 export const VXLAN_OVERHEAD = { 4: 50, 6: 70 } as const;
+
+/** The family of the addresses that VXLAN runs over. */
+export const underlayFamily = ({ local }: Pick<Underlay, "local">): 4 | 6 => local?.family ?? 4;
+
+/** The largest packet of a container, bytes. */
+export const vpcMtu = (underlay: Pick<Underlay, "mtu" | "local">): number => underlay.mtu - VXLAN_OVERHEAD[underlayFamily(underlay)];
 
 export const gatewayMac = (vpc: Pick<VpcNetwork, "id" | "gateway">) => macOf(vpc.id, vpc.gateway);
