@@ -198,6 +198,14 @@ export function withPort(model: VpcModel, vpc: VpcId, { mark, mtu }: AttachedPor
   };
 }
 
+/** Without a port that was detached. An address that is another host's by now keeps its neighbour. */
+export function withoutPort(model: VpcModel, vpc: VpcId, mark: PortMark): VpcModel {
+  const name = portName(mark.container);
+  const isHere = model.bridgeFdb.get(macOf(vpc, mark.address)) === name;
+  const without = withoutLink(model, name);
+  return isHere ? { ...without, neighbours: new Map([...without.neighbours].filter(([address]) => address !== formatIp(mark.address))) } : without;
+}
+
 /** Without a device, and all that goes with it in the kernel. */
 export function withoutLink(model: VpcModel, name: string): VpcModel {
   const isBridge = name === BRIDGE;

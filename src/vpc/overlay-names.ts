@@ -28,7 +28,7 @@ export const hostEndOf = (range: Cidr): Ip => addressAt(range, 1n);
 const FIRST_TRANSIT = 2n;
 
 /** The lowest address that no VPC of this host has. Undefined: the range is full. */
-export function freeTransit(range: Cidr, taken: ReadonlySet<string>): Ip | undefined {
+export function freeTransit(range: Cidr, taken: Pick<ReadonlyMap<string, unknown>, "has">): Ip | undefined {
   for (let offset = FIRST_TRANSIT; offset < sizeOf(range) - 1n; offset += 1n) {
     const address = addressAt(range, offset);
     if (!taken.has(formatIp(address))) return address;

@@ -1,8 +1,8 @@
-import { formatIp } from "../base/index.ts";
+import { formatIp, isSameIp, type VpcId } from "../base/index.ts";
 import { macOf } from "./mac.ts";
 import type { VpcNetwork } from "./network.ts";
 import { PORT_FLAGS, type VpcModel } from "./overlay-model.ts";
-import { BRIDGE, CONTAINER_DEVICE, formatMark, pinOf, type PortMark, portName } from "./overlay-names.ts";
+import { BRIDGE, CONTAINER_DEVICE, formatMark, type PortMark, pinOf, portName } from "./overlay-names.ts";
 import { flagWords } from "./overlay-plan.ts";
 
 /** Lines for `ip` in the container's namespace, and for `ip` and `bridge` in the VPC's: in this order, each only after all before it. */
@@ -36,8 +36,10 @@ export function mtuLines(mark: PortMark, mtu: number): AttachLines {
 }
 
 /** In the VPC's namespace. An address that is another host's by now keeps its neighbour. */
-export function detachLines(vpc: Pick<VpcNetwork, "id">, mark: PortMark, { bridgeFdb }: VpcModel): readonly string[] {
+export function detachLines(vpc: VpcId, mark: PortMark, { bridgeFdb }: VpcModel): readonly string[] {
   const port = portName(mark.container);
-  const isHere = bridgeFdb.get(macOf(vpc.id, mark.address)) === port;
+  const isHere = bridgeFdb.get(macOf(vpc, mark.address)) === port;
   return [...(isHere ? [`neigh del ${formatIp(mark.address)} dev ${BRIDGE}`] : []), `link del ${port}`];
 }
+
+export const isSameMark = (a: PortMark, b: PortMark): boolean => a.container === b.container && isSameIp(a.address, b.address) && a.namespace === b.namespace;

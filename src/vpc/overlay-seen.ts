@@ -11,7 +11,7 @@ import {
   vxlanFixed,
   vxlanPlace,
 } from "./overlay-model.ts";
-import { BRIDGE, isTransit, isTransitName, transitName, UPLINK, VXLAN } from "./overlay-names.ts";
+import { BRIDGE, freeTransit, isTransit, isTransitName, transitName, UPLINK, VXLAN } from "./overlay-names.ts";
 
 /** What was read of the kernel at one moment. */
 export type OverlaySeen = {
@@ -32,10 +32,11 @@ type Row = Readonly<Record<string, unknown>>;
 
 /**
  * Reads what the observing script wrote: sysctls as `PATH VALUE` and the answers of `ip` and `bridge`, a line of JSON each; of the host first
- * (devices of kind veth), then of every VPC behind a line `@ID` (addresses, routes, neighbours, FDB).
+ * (devices of kind veth), then of every VPC behind a line `@ID` (addresses, routes, neighbours, FDB). Undefined: of the host there is nothing to read.
  */
-export function parseSeen(text: string): OverlaySeen {
+export function parseSeen(text: string): OverlaySeen | undefined {
   const [first = "", ...sections] = text.split(/^@/m);
+  if (rowsOf(first.split("\n").find((line) => line.startsWith("[")) ?? "") === undefined) return undefined;
   const host = sideOf(first.split("\n"), isTransitName);
   const vpcs = new Map<VpcId, VpcModel | undefined>();
   for (const section of sections) {
@@ -185,10 +186,25 @@ function fdbOf(rows: readonly Row[], { links }: SeenSide): Pick<VpcModel, "bridg
   return { bridgeFdb, vxlanFdb };
 }
 
-/** Every address that a transit of this host has. */
-export function takenTransits({ addresses }: SideModel): Set<string> {
-  const ends = [...addresses.values()].flat().map((text) => parseIp(/ peer ([^/]+)\//.exec(text)?.[1] ?? ""));
-  return new Set(ends.flatMap((end) => (end === undefined ? [] : [formatIp(end)])));
+/** The transits that have an address; of two with the same the first. */
+export function takenTransits(sides: readonly SideModel[]): Map<string, string> {
+  const taken = new Map<string, string>();
+  for (const { addresses } of sides) {
+    for (const [name, texts] of addresses) {
+      for (const text of texts) {
+        const address = / peer ([^/]+)\//.exec(text)?.[1];
+        if (address !== undefined && !taken.has(address)) taken.set(address, name);
+      }
+    }
+  }
+  return taken;
+}
+
+/** What a VPC has, where it is no other's; else a free one. Undefined: the range is full. */
+export function transitFor(range: Cidr, name: string, seen: VpcModel, taken: ReadonlyMap<string, string>): Ip | undefined {
+  const own = seenTransit(range, seen);
+  const owner = own === undefined ? undefined : taken.get(formatIp(own));
+  return own !== undefined && (owner === undefined || owner === name) ? own : freeTransit(range, taken);
 }
 
 /** Undefined: cut off. */

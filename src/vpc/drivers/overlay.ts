@@ -1,0 +1,311 @@
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import { CcError, type Cidr, type ContainerId, formatCidr, formatIp, type Ip, type ShellHelper, type VpcId } from "../../base/index.ts";
+import { type HostNetwork, type LocalPort, type Underlay, type VpcNetwork, vpcMtu } from "../network.ts";
+import type { AttachRequest, OverlayDriver, OverlayOutcome } from "../overlay-driver.ts";
+import { type AttachedPort, EMPTY_SIDE, portsOf, type SideModel, sortPorts, type VpcModel, wantedVpc, withoutPort, withPort } from "../overlay-model.ts";
+import { type PortMark, pinOf, portName, transitName } from "../overlay-names.ts";
+import { type Plan, planHost, planRemoval, planVpc } from "../overlay-plan.ts";
+import { type AttachLines, attachLines, detachLines, isSameMark, mtuLines } from "../overlay-port.ts";
+import { absentVpc, type OverlaySeen, seenTransit, takenTransits, transitFor } from "../overlay-seen.ts";
+import { OverlayKernel } from "./overlay/kernel.ts";
+import { Turns } from "./overlay/turns.ts";
+
+export type OverlayDeps = {
+  /** A kept shell of its own, in the host's network namespace: an attach waits for nobody else's script. */
+  readonly shell: ShellHelper;
+};
+
+export type OverlaySettings = {
+  /** Gone with a reboot (tmpfs): pins of the VPCs' namespaces, in `vpc` below it. Absolute. */
+  readonly runDir: string;
+  /** From where VPCs get their addresses on this host. */
+  readonly transit: Cidr;
+};
+
+/** So many in one script: an attach waits for one. */
+const VPCS_AT_ONCE = 16;
+/** What is gone meanwhile, or made by somebody, is seen at the second look. */
+const TRIES = 2;
+
+/** Opens the driver: waits for commands of an earlier peer and sees what is there. One driver per run folder and host. */
+export async function openOverlay(deps: OverlayDeps, settings: OverlaySettings): Promise<OverlayDriver> {
+  const kernel = new OverlayKernel(deps.shell, join(settings.runDir, "vpc"));
+  const ownNamespace = await kernel.open();
+  const overlay = new Overlay(kernel, settings.transit, ownNamespace);
+  await overlay.observe();
+  return overlay;
+}
+
+type PortsThatStay = (vpc: VpcNetwork, seen: VpcModel) => readonly AttachedPort[];
+type Outcome = { readonly changed: Set<VpcId>; readonly missing: { vpc: VpcId; port: LocalPort }[]; readonly failed: Map<VpcId, CcError> };
+
+class Overlay implements OverlayDriver {
+  readonly #kernel: OverlayKernel;
+  readonly #range: Cidr;
+  readonly #ownNamespace: number;
+  readonly #turns = new Turns();
+  /** As seen or made last. One that is here and is missing in it is looked at before anything is done to it. */
+  readonly #known = new Map<VpcId, VpcModel>();
+  /** Of all that are here, also while one is looked at again. */
+  readonly #transits = new Map<VpcId, Ip>();
+  #host: SideModel = EMPTY_SIDE;
+
+  constructor(kernel: OverlayKernel, range: Cidr, ownNamespace: number) {
+    this.#kernel = kernel;
+    this.#range = range;
+    this.#ownNamespace = ownNamespace;
+  }
+
+  observe(): Promise<OverlaySeen> {
+    return this.#turns.take(async () => {
+      const pinned = [...(await this.#kernel.pins())].flatMap(([vpc, isPinned]) => (isPinned ? [vpc] : []));
+      for (const vpc of [...this.#transits.keys()].filter((vpc) => !pinned.includes(vpc))) this.#gone(vpc);
+      let seen = await this.#look([]);
+      for (let at = 0; at < pinned.length; at += VPCS_AT_ONCE) {
+        const more = await this.#look(pinned.slice(at, at + VPCS_AT_ONCE));
+        seen = { host: more.host, vpcs: new Map([...seen.vpcs, ...more.vpcs]) };
+      }
+      return seen;
+    });
+  }
+
+  converge(network: () => HostNetwork, signal?: AbortSignal): Promise<OverlayOutcome> {
+    return this.#converge(network, true, signal);
+  }
+
+  follow(network: () => HostNetwork, signal?: AbortSignal): Promise<OverlayOutcome> {
+    return this.#converge(network, false, signal);
+  }
+
+  ensureVpc(underlay: Underlay, vpc: VpcNetwork): Promise<void> {
+    return this.#turns.take(async () => {
+      await this.#ensure(underlay, vpc);
+    });
+  }
+
+  attach(request: AttachRequest): Promise<void> {
+    const { underlay, vpc, port, namespacePath } = request;
+    return this.#turns.take(async () => {
+      const mark: PortMark = { ...port, namespace: await this.#namespaceAt(namespacePath) };
+      const mtu = vpcMtu(underlay);
+      let model = await this.#ensure(underlay, vpc);
+      // What is said to be there is looked at: it may have been broken, or belong to an earlier start of the container.
+      if (portsOf(model).has(portName(port.container))) {
+        this.#known.delete(vpc.id);
+        model = await this.#ensure(underlay, vpc);
+      }
+      const found = portsOf(model).get(portName(port.container));
+      const isRight = found !== undefined && isSameMark(found.mark, mark);
+      if (isRight && found.mtu === mtu) return;
+      if (found !== undefined && !isRight) await this.#removePort(vpc.id, model, found.mark);
+      await this.#makePort(request, mark, isRight ? mtuLines(mark, mtu) : attachLines(vpc, mark, mtu));
+    });
+  }
+
+  detach(container: ContainerId): Promise<void> {
+    return this.#turns.take(async () => {
+      const isKnown = [...this.#known.values()].some((model) => portsOf(model).has(portName(container)));
+      // Where something failed nothing is known any more.
+      if (!isKnown) await this.#lookAtUnknown([...(await this.#kernel.pins()).keys()]);
+      for (const [vpc, model] of [...this.#known]) {
+        const ports = portsOf(model);
+        const mark = ports.get(portName(container))?.mark;
+        if (mark?.container !== container) continue;
+        if (ports.size === 1) await this.#remove([vpc]);
+        else await this.#removePort(vpc, model, mark);
+      }
+    });
+  }
+
+  transitOf(vpc: VpcId): Ip | undefined {
+    return this.#transits.get(vpc);
+  }
+
+  transits(): ReadonlyMap<VpcId, Ip> {
+    return new Map(this.#transits);
+  }
+
+  namespaceOf(vpc: VpcId): string {
+    return join(this.#kernel.folder, pinOf(vpc));
+  }
+
+  close(): Promise<void> {
+    return this.#turns.close();
+  }
+
+  async #converge(network: () => HostNetwork, isLooking: boolean, signal: AbortSignal | undefined): Promise<OverlayOutcome> {
+    const outcome: Outcome = { changed: new Set(), missing: [], failed: new Map() };
+    await this.#turns.take(() => this.#convergeHost(network(), isLooking, outcome));
+    const ids = network().vpcs.map(({ id }) => id);
+    for (let at = 0; at < ids.length; at += VPCS_AT_ONCE) {
+      signal?.throwIfAborted();
+      const some = new Set(ids.slice(at, at + VPCS_AT_ONCE));
+      await this.#turns.take(() => {
+        const { underlay, vpcs } = network();
+        const still = vpcs.filter(({ id }) => some.has(id));
+        return this.#convergeVpcs(underlay, still, isLooking, outcome);
+      });
+    }
+    return { changed: [...outcome.changed], missing: outcome.missing, failed: [...outcome.failed].map(([vpc, error]) => ({ vpc, error })) };
+  }
+
+  /** What is here of VPCs that are not wanted goes, and ends of transits that are nobody's. */
+  async #convergeHost({ vpcs }: HostNetwork, isLooking: boolean, outcome: Outcome): Promise<void> {
+    const wanted = new Set(vpcs.map(({ id }) => id));
+    const here = isLooking ? [...(await this.#kernel.pins()).keys()] : [...this.#known.keys()];
+    const unwanted = here.filter((vpc) => !wanted.has(vpc));
+    for (const [vpc, error] of await this.#remove(unwanted)) outcome.failed.set(vpc, error);
+    for (const vpc of unwanted) outcome.changed.add(vpc);
+    if (!isLooking) return;
+    await this.#look([]);
+    const failed = await this.#kernel.apply([{ vpc: "host", plan: planHost(this.#host, new Set([...wanted].map(transitName))) }]);
+    const error = failed.get("host");
+    if (error !== undefined) throw error;
+  }
+
+  async #convergeVpcs(underlay: Underlay, vpcs: readonly VpcNetwork[], isLooking: boolean, outcome: Outcome): Promise<void> {
+    if (isLooking) for (const { id } of vpcs) this.#known.delete(id);
+    const failed = await this.#make(underlay, vpcs, (vpc, seen) => sortPorts(vpc, seen, vpcMtu(underlay)).attached, outcome.changed);
+    for (const [vpc, error] of failed) outcome.failed.set(vpc, error);
+    for (const vpc of vpcs) {
+      const model = this.#known.get(vpc.id);
+      if (model !== undefined) for (const port of sortPorts(vpc, model, vpcMtu(underlay)).missing) outcome.missing.push({ vpc: vpc.id, port });
+    }
+  }
+
+  /** All but its ports: these stay as they are, also one that the caller does not know of. */
+  async #ensure(underlay: Underlay, vpc: VpcNetwork): Promise<VpcModel> {
+    const failed = await this.#make(underlay, [vpc], (_, seen) => [...portsOf(seen).values()]);
+    const error = failed.get(vpc.id);
+    if (error !== undefined) throw error;
+    const model = this.#known.get(vpc.id);
+    if (model === undefined) throw new CcError("INTERNAL", `VPC ${vpc.id} was made and cannot be found`);
+    return model;
+  }
+
+  /** Makes them what they are to be; gives what failed of them. */
+  async #make(underlay: Underlay, vpcs: readonly VpcNetwork[], portsThatStay: PortsThatStay, changed?: Set<VpcId>): Promise<ReadonlyMap<VpcId, CcError>> {
+    let failed = new Map<VpcId, CcError>();
+    let left = vpcs;
+    for (let attempt = 0; attempt < TRIES && left.length > 0; attempt += 1) {
+      const { plans, refused } = await this.#plan(underlay, left, portsThatStay);
+      failed = refused;
+      // Nothing is known of what is under way, should it be cut off.
+      for (const { vpc } of plans) this.#known.delete(vpc);
+      const notApplied = await this.#kernel.apply(plans);
+      for (const { vpc, plan, wanted } of plans) {
+        const error = notApplied.get(vpc);
+        if (error === undefined) this.#remember(vpc, wanted);
+        else failed.set(vpc, error);
+        if (plan.length > 0) changed?.add(vpc);
+      }
+      left = left.filter(({ id }) => failed.has(id));
+    }
+    return failed;
+  }
+
+  async #plan(underlay: Underlay, vpcs: readonly VpcNetwork[], portsThatStay: PortsThatStay) {
+    const plans: { readonly vpc: VpcId; readonly plan: Plan; readonly wanted: VpcModel }[] = [];
+    const refused = new Map<VpcId, CcError>();
+    const pinned = await this.#lookAtUnknown(vpcs.map(({ id }) => id));
+    const taken = takenTransits([this.#host, ...[...this.#known.values()].map(({ outside }) => outside)]);
+    for (const vpc of vpcs) {
+      const seen = this.#known.get(vpc.id) ?? (pinned.has(vpc.id) ? undefined : absentVpc(vpc.id, this.#host));
+      if (seen === undefined) {
+        refused.set(vpc.id, new CcError("INTERNAL", `the network namespace of VPC ${vpc.id} cannot be read`));
+        continue;
+      }
+      const address = transitFor(this.#range, transitName(vpc.id), seen, taken);
+      if (address === undefined) {
+        refused.set(vpc.id, new CcError("NO_ROOM", `no address of ${formatCidr(this.#range)} is left for VPC ${vpc.id} on this host`));
+        continue;
+      }
+      taken.set(formatIp(address), transitName(vpc.id));
+      const wanted = wantedVpc(underlay, vpc, { range: this.#range, address }, portsThatStay(vpc, seen));
+      plans.push({ vpc: vpc.id, plan: planVpc(vpc.id, pinned.has(vpc.id), seen, wanted), wanted });
+    }
+    return { plans, refused };
+  }
+
+  /** The second attempt takes away what an earlier one left half-made, here or in the container's namespace. */
+  async #makePort({ underlay, vpc, namespacePath }: AttachRequest, mark: PortMark, lines: AttachLines): Promise<void> {
+    let problem: string | undefined;
+    for (let attempt = 0; attempt < TRIES; attempt += 1) {
+      const model = await this.#ensure(underlay, vpc);
+      this.#known.delete(vpc.id);
+      const isFirst = attempt === 0;
+      problem = await this.#kernel.port({ vpc: vpc.id, namespacePath, lines: isFirst ? lines : attachLines(vpc, mark, vpcMtu(underlay)), clear: !isFirst });
+      if (problem === undefined) return this.#remember(vpc.id, withPort(model, vpc.id, { mark, mtu: vpcMtu(underlay) }));
+    }
+    throw new CcError("INTERNAL", `container ${mark.container} cannot be attached to VPC ${vpc.id}: ${problem}`);
+  }
+
+  async #removePort(vpc: VpcId, model: VpcModel, mark: PortMark): Promise<void> {
+    this.#known.delete(vpc);
+    const failed = await this.#kernel.apply([{ vpc, plan: [{ at: "vpc", tool: "ip", lines: detachLines(vpc, mark, model) }] }]);
+    // It may have gone with the container's namespace before: the next to come looks.
+    if (failed.size === 0) this.#remember(vpc, withoutPort(model, vpc, mark));
+  }
+
+  /** Gives those that are still there. */
+  async #remove(vpcs: readonly VpcId[]): Promise<ReadonlyMap<VpcId, CcError>> {
+    const left = new Map<VpcId, CcError>();
+    const pinned = await this.#lookAtUnknown(vpcs);
+    const plans = vpcs.map((vpc) => ({ vpc, plan: planRemoval(pinned.has(vpc), this.#known.get(vpc) ?? absentVpc(vpc, this.#host)) }));
+    for (const vpc of vpcs) this.#known.delete(vpc);
+    const failed = await this.#kernel.apply(plans);
+    for (const vpc of vpcs) {
+      const isThere = await this.#kernel.isPinned(vpc);
+      if (isThere) left.set(vpc, failed.get(vpc) ?? new CcError("INTERNAL", `the network namespace of VPC ${vpc} is there again`));
+      else {
+        await this.#kernel.forget(vpc);
+        this.#gone(vpc);
+      }
+    }
+    return left;
+  }
+
+  /** What is known is taken for what is. Gives which of them have a namespace. */
+  async #lookAtUnknown(vpcs: readonly VpcId[]): Promise<ReadonlySet<VpcId>> {
+    const unknown = vpcs.filter((vpc) => !this.#known.has(vpc));
+    const pinned: VpcId[] = [];
+    for (const vpc of unknown) if (await this.#kernel.isPinned(vpc)) pinned.push(vpc);
+    for (let at = 0; at < pinned.length; at += VPCS_AT_ONCE) await this.#look(pinned.slice(at, at + VPCS_AT_ONCE));
+    return new Set([...vpcs.filter((vpc) => !unknown.includes(vpc)), ...pinned]);
+  }
+
+  async #look(vpcs: readonly VpcId[]): Promise<OverlaySeen> {
+    const seen = await this.#kernel.observe(vpcs);
+    this.#host = seen.host;
+    for (const vpc of vpcs) {
+      const model = seen.vpcs.get(vpc);
+      if (model === undefined) this.#known.delete(vpc);
+      else this.#remember(vpc, model);
+    }
+    return seen;
+  }
+
+  #remember(vpc: VpcId, model: VpcModel): void {
+    this.#known.set(vpc, model);
+    const transit = seenTransit(this.#range, model);
+    if (transit !== undefined) this.#transits.set(vpc, transit);
+  }
+
+  #gone(vpc: VpcId): void {
+    this.#known.delete(vpc);
+    this.#transits.delete(vpc);
+    const name = transitName(vpc);
+    const without = <T>(map: ReadonlyMap<string, T>) => new Map([...map].filter(([device]) => device !== name));
+    this.#host = { ...this.#host, links: without(this.#host.links), addresses: without(this.#host.addresses) };
+  }
+
+  /** Refused: what is no network namespace, and the host's own, whose devices are nobody's to change. */
+  async #namespaceAt(path: string): Promise<number> {
+    const found = await stat(path).catch((error: unknown) => {
+      throw new CcError("NOT_FOUND", `there is no network namespace at ${path}`, { cause: error });
+    });
+    if (found.ino === this.#ownNamespace) throw new CcError("CONFLICT", `the network namespace at ${path} is the host's own; nothing was attached`);
+    return found.ino;
+  }
+}

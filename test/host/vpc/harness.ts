@@ -1,0 +1,222 @@
+import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { base32, type ContainerId, formatIp, type Ip, type PeerId, parseCidr, parseIp, type ShellHelper, shellQuote, type VpcId } from "../../../src/base/index.ts";
+import { networkScript } from "../../../src/containers/drivers/crun-conmon/scripts.ts";
+import { createCommandRunner, createShellHelper, createUserNamespacePin, mountsIn, systemRandom } from "../../../src/host/index.ts";
+import { openOverlay } from "../../../src/vpc/drivers/overlay.ts";
+import { gatewayOf, type HostNetwork, type LocalPort, type OverlayDriver, TRANSIT_CIDR, type Underlay, type VpcNetwork } from "../../../src/vpc/index.ts";
+
+export const VXLAN_PORT = 4_789;
+export const UNDERLAY_MTU = 1_500;
+
+const newId = (): string => base32(systemRandom.bytes(13)).slice(0, 20);
+export const newVpc = (): VpcId => `n${newId()}` as VpcId;
+export const newContainer = (): ContainerId => `c${newId()}` as ContainerId;
+
+export function ip(text: string): Ip {
+  const parsed = parseIp(text);
+  if (parsed === undefined) throw new TypeError(`${text} is no address`);
+  return parsed;
+}
+
+export type TestVpc = Pick<VpcNetwork, "id" | "vni" | "cidr" | "gateway">;
+
+let vnis = 100;
+export function makeVpc(cidrText = "10.0.0.0/16"): TestVpc {
+  const cidr = parseCidr(cidrText);
+  if (!cidr.ok) throw new TypeError(cidr.message);
+  vnis += 1;
+  return { id: newVpc(), vni: vnis, cidr: cidr.value, gateway: gatewayOf(cidr.value) };
+}
+
+/** A network namespace that stands for a host, with one leg on the wire. */
+export class TestHost {
+  readonly name: string;
+  readonly netns: string;
+  readonly runDir: string;
+  address: Ip;
+  readonly #raw: ShellHelper;
+  /** As a peer has it: in the host's network namespace. */
+  readonly shell: ShellHelper;
+  readonly local = new Map<VpcId, LocalPort[]>();
+  driver: OverlayDriver | undefined;
+
+  constructor(name: string, folder: string, address: Ip, raw: ShellHelper) {
+    this.name = name;
+    this.netns = join(folder, `net-${name}`);
+    this.runDir = join(folder, `run-${name}`);
+    this.address = address;
+    this.#raw = raw;
+    this.shell = { run: (script, options) => raw.run(`nsenter --net=${shellQuote(this.netns)} sh -c ${shellQuote(script)}`, options), close: () => raw.close() };
+  }
+
+  /** The driver of a new peer; the one before is not asked. */
+  async open(shell = this.shell): Promise<OverlayDriver> {
+    this.driver = await openOverlay({ shell }, { runDir: this.runDir, transit: TRANSIT_CIDR });
+    return this.driver;
+  }
+
+  get overlay(): OverlayDriver {
+    if (this.driver === undefined) throw new TypeError(`${this.name} has no driver`);
+    return this.driver;
+  }
+
+  /** Runs a script here; its output. Throws when it fails. */
+  async run(script: string): Promise<string> {
+    return expectDone(await this.shell.run(script), script);
+  }
+
+  async inVpc(vpc: VpcId, script: string): Promise<string> {
+    const path = join(this.runDir, "vpc", vpc, "net");
+    return expectDone(await this.#raw.run(`nsenter --net=${shellQuote(path)} sh -c ${shellQuote(script)}`), script);
+  }
+
+  /** Names of everything in its folder of pins. */
+  async pins(): Promise<readonly string[]> {
+    return (await readdir(join(this.runDir, "vpc"))).filter((name) => !name.startsWith("."));
+  }
+}
+
+const expectDone = ({ exitCode, stdout }: { readonly exitCode: number; readonly stdout: string }, script: string): string => {
+  if (exitCode !== 0) throw new Error(`${script}: ${stdout}`);
+  return stdout;
+};
+
+export type TestContainer = {
+  readonly id: ContainerId;
+  readonly vpc: TestVpc;
+  readonly address: Ip;
+  readonly host: TestHost;
+  readonly namespacePath: string;
+  /** Runs a script in its network namespace. */
+  readonly run: (script: string) => Promise<{ readonly exitCode: number; readonly stdout: string }>;
+};
+
+/** Hosts on one wire, and their containers; all of it in namespaces of its own. */
+export class Scene {
+  readonly folder: string;
+  readonly hosts: readonly TestHost[];
+  readonly #shell: ShellHelper;
+  readonly #userNamespace: string;
+  readonly #containers: TestContainer[] = [];
+
+  constructor(folder: string, hosts: readonly TestHost[], shell: ShellHelper, userNamespace: string) {
+    this.folder = folder;
+    this.hosts = hosts;
+    this.#shell = shell;
+    this.#userNamespace = userNamespace;
+  }
+
+  static async open(names: readonly string[]): Promise<Scene> {
+    const folder = await mkdtemp(join(tmpdir(), "cc-vpc-"));
+    const shell = createShellHelper();
+    const pin = createUserNamespacePin({ runDir: join(folder, "pin"), commands: createCommandRunner() });
+    const hosts = names.map((name, at) => new TestHost(name, folder, ip(`172.31.0.${at + 1}`), shell));
+    const scene = new Scene(folder, hosts, shell, pin.path);
+    try {
+      await pin.ready();
+      const wire = join(folder, "net-wire");
+      for (const path of [wire, ...hosts.map(({ netns }) => netns)]) await writeFile(path, "");
+      await scene.run(
+        [
+          `unshare --net=${wire} sh -ec 'ip link add wire mtu 9000 type bridge mcast_snooping 0 stp_state 0 forward_delay 0; ip link set wire up; echo 0 >/proc/sys/net/bridge/bridge-nf-call-iptables'`,
+          ...hosts.map(({ netns }) => `unshare --net=${netns} ip link set lo up`),
+          ...hosts.map(({ name, netns, address }) =>
+            [
+              `nsenter --net=${wire} sh -ec 'ip link add ${name} type veth peer name eth0 netns ${netns}; ip link set ${name} master wire up'`,
+              `nsenter --net=${netns} sh -ec 'ip addr add ${formatIp(address)}/24 dev eth0; ip link set eth0 up; ip route add default via 172.31.0.254'`,
+            ].join("\n"),
+          ),
+        ].join("\n"),
+      );
+      for (const host of hosts) await host.open();
+    } catch (error) {
+      await scene.close();
+      throw error;
+    }
+    return scene;
+  }
+
+  async run(script: string): Promise<string> {
+    return expectDone(await this.#shell.run(`set -e\n${script}`), script);
+  }
+
+  host(at: number): TestHost {
+    const host = this.hosts[at];
+    if (host === undefined) throw new TypeError(`there is no host ${at}`);
+    return host;
+  }
+
+  /** A container's network namespace, which state names from now on, and which has no port yet. */
+  async makeContainer(host: TestHost, vpc: TestVpc, address: string): Promise<TestContainer> {
+    const id = newContainer();
+    const namespacePath = join(this.folder, id);
+    await writeFile(namespacePath, "");
+    await this.run(networkScript(this.#userNamespace, namespacePath));
+    const run: TestContainer["run"] = (script) => this.#shell.run(`nsenter --net=${namespacePath} sh -c ${shellQuote(script)}`);
+    const container = { id, vpc, address: ip(address), host, namespacePath, run };
+    host.local.set(vpc.id, [...(host.local.get(vpc.id) ?? []), { container: id, address: container.address }]);
+    this.#containers.push(container);
+    return container;
+  }
+
+  async attach(container: TestContainer): Promise<void> {
+    const { host, vpc, id, address, namespacePath } = container;
+    await host.overlay.attach({ underlay: this.underlay(host), vpc: this.vpcAt(host, vpc), port: { container: id, address }, namespacePath });
+  }
+
+  async start(host: TestHost, vpc: TestVpc, address: string): Promise<TestContainer> {
+    const container = await this.makeContainer(host, vpc, address);
+    await this.attach(container);
+    return container;
+  }
+
+  /** State does not name it any more. */
+  drop({ host, vpc, id }: TestContainer): void {
+    const left = (host.local.get(vpc.id) ?? []).filter(({ container }) => container !== id);
+    if (left.length > 0) host.local.set(vpc.id, left);
+    else host.local.delete(vpc.id);
+    this.#containers.splice(
+      this.#containers.findIndex((other) => other.id === id),
+      1,
+    );
+  }
+
+  underlay(host: TestHost): Underlay {
+    return { mtu: UNDERLAY_MTU, vxlanPort: VXLAN_PORT, neighbours: this.hosts.filter((other) => other !== host).map(({ address }) => address) };
+  }
+
+  vpcAt(host: TestHost, vpc: TestVpc): VpcNetwork {
+    const others = this.hosts.filter((other) => other !== host);
+    return {
+      ...vpc,
+      local: host.local.get(vpc.id) ?? [],
+      remote: others.flatMap((other) =>
+        (other.local.get(vpc.id) ?? []).map(({ address }) => ({ address, host: other.address, peer: other.name as PeerId })),
+      ),
+    };
+  }
+
+  /** What state says to a host. */
+  network(host: TestHost): HostNetwork {
+    const vpcs = new Map(this.#containers.map(({ vpc }) => [vpc.id, vpc]));
+    return { underlay: this.underlay(host), vpcs: [...host.local.keys()].flatMap((id) => [vpcs.get(id)].flatMap((vpc) => (vpc ? [this.vpcAt(host, vpc)] : []))) };
+  }
+
+  /** Every host hears what the others have. */
+  async followAll(): Promise<void> {
+    for (const host of this.hosts) await host.overlay.follow(() => this.network(host));
+  }
+
+  async close(): Promise<void> {
+    for (const { path } of (await mountsIn(this.folder)).toReversed()) await this.#shell.run(`umount -l ${shellQuote(path)}`);
+    await this.#shell.close();
+    await rm(this.folder, { recursive: true });
+  }
+}
+
+/** Whether a packet of `bytes` inside gets there and its answer back. */
+export async function ping(from: TestContainer, to: Ip, bytes = 56): Promise<boolean> {
+  return (await from.run(`busybox ping -c 1 -W 1 -s ${bytes} ${formatIp(to)} >/dev/null`)).exitCode === 0;
+}
