@@ -7,6 +7,7 @@ export type { LinkModel, SideModel, VpcModel } from "./overlay-model.ts";
 export { BRIDGE, CONTAINER_DEVICE, hostEndOf, portName, transitName, UPLINK, VXLAN } from "./overlay-names.ts";
 export type { OverlaySeen } from "./overlay-seen.ts";
 export type { VpcParts } from "./parts.ts";
+export * from "./underlay.ts";
 export * from "./vni.ts";
 export { VpcAddresses } from "./vpc-addresses.ts";
 export * from "./vpc-cidr.ts";

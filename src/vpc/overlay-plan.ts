@@ -202,11 +202,11 @@ export const flagWords = (flags: Readonly<Record<string, boolean>>): string =>
     .map(([flag, isOn]) => `${flag} ${isOn ? "on" : "off"}`)
     .join(" ");
 
-/** What is too much goes first: the kernel drops an address with an earlier one of its subnet. So all are said again after it. */
+/** What is too much goes first, the last before the others: the kernel drops an address with an earlier one of its subnet. So all are said again after it. */
 function addressLines(device: string, have: readonly string[], want: readonly string[]): string[] {
   const strays = have.filter((address) => !want.includes(address));
   const missing = strays.length > 0 ? want : want.filter((address) => !have.includes(address));
-  return [...strays.map((address) => `addr del ${address} dev ${device}`), ...missing.map((address) => `addr replace ${address} dev ${device}`)];
+  return [...strays.toReversed().map((address) => `addr del ${address} dev ${device}`), ...missing.map((address) => `addr replace ${address} dev ${device}`)];
 }
 
 /** What the kernel does not know (its IPv6 is off) is passed over. */

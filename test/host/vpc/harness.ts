@@ -1,11 +1,31 @@
 import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { base32, type ContainerId, formatIp, type Ip, type PeerId, parseCidr, parseIp, type ShellHelper, shellQuote, type VpcId } from "../../../src/base/index.ts";
+import {
+  base32,
+  type ContainerId,
+  formatIp,
+  type Ip,
+  type PeerId,
+  parseCidr,
+  parseIp,
+  type ShellHelper,
+  shellQuote,
+  type VpcId,
+} from "../../../src/base/index.ts";
 import { networkScript } from "../../../src/containers/drivers/crun-conmon/scripts.ts";
 import { createCommandRunner, createShellHelper, createUserNamespacePin, mountsIn, systemRandom } from "../../../src/host/index.ts";
 import { openOverlay } from "../../../src/vpc/drivers/overlay.ts";
-import { gatewayOf, type HostNetwork, type LocalPort, type OverlayDriver, TRANSIT_CIDR, type Underlay, type VpcNetwork } from "../../../src/vpc/index.ts";
+import {
+  gatewayOf,
+  type HostNetwork,
+  type LocalPort,
+  macOf,
+  type OverlayDriver,
+  TRANSIT_CIDR,
+  type Underlay,
+  type VpcNetwork,
+} from "../../../src/vpc/index.ts";
 
 export const VXLAN_PORT = 4_789;
 export const UNDERLAY_MTU = 1_500;
@@ -36,6 +56,8 @@ export class TestHost {
   readonly netns: string;
   readonly runDir: string;
   address: Ip;
+  /** Its end of a tunnel to the others, where there is one. */
+  tunnel: Ip | undefined;
   readonly #raw: ShellHelper;
   /** As a peer has it: in the host's network namespace. */
   readonly shell: ShellHelper;
@@ -48,7 +70,10 @@ export class TestHost {
     this.runDir = join(folder, `run-${name}`);
     this.address = address;
     this.#raw = raw;
-    this.shell = { run: (script, options) => raw.run(`nsenter --net=${shellQuote(this.netns)} sh -c ${shellQuote(script)}`, options), close: () => raw.close() };
+    this.shell = {
+      run: (script, options) => raw.run(`nsenter --net=${shellQuote(this.netns)} sh -c ${shellQuote(script)}`, options),
+      close: () => raw.close(),
+    };
   }
 
   /** The driver of a new peer; the one before is not asked. */
@@ -184,7 +209,8 @@ export class Scene {
   }
 
   underlay(host: TestHost): Underlay {
-    return { mtu: UNDERLAY_MTU, vxlanPort: VXLAN_PORT, neighbours: this.hosts.filter((other) => other !== host).map(({ address }) => address) };
+    const neighbours = this.hosts.filter((other) => other !== host).map(({ address, tunnel }) => tunnel ?? address);
+    return { mtu: UNDERLAY_MTU, vxlanPort: VXLAN_PORT, neighbours, ...(host.tunnel === undefined ? {} : { local: host.tunnel }) };
   }
 
   vpcAt(host: TestHost, vpc: TestVpc): VpcNetwork {
@@ -193,7 +219,7 @@ export class Scene {
       ...vpc,
       local: host.local.get(vpc.id) ?? [],
       remote: others.flatMap((other) =>
-        (other.local.get(vpc.id) ?? []).map(({ address }) => ({ address, host: other.address, peer: other.name as PeerId })),
+        (other.local.get(vpc.id) ?? []).map(({ address }) => ({ address, host: other.tunnel ?? other.address, peer: other.name as PeerId })),
       ),
     };
   }
@@ -201,7 +227,10 @@ export class Scene {
   /** What state says to a host. */
   network(host: TestHost): HostNetwork {
     const vpcs = new Map(this.#containers.map(({ vpc }) => [vpc.id, vpc]));
-    return { underlay: this.underlay(host), vpcs: [...host.local.keys()].flatMap((id) => [vpcs.get(id)].flatMap((vpc) => (vpc ? [this.vpcAt(host, vpc)] : []))) };
+    return {
+      underlay: this.underlay(host),
+      vpcs: [...host.local.keys()].flatMap((id) => [vpcs.get(id)].flatMap((vpc) => (vpc ? [this.vpcAt(host, vpc)] : []))),
+    };
   }
 
   /** Every host hears what the others have. */
@@ -216,7 +245,69 @@ export class Scene {
   }
 }
 
-/** Whether a packet of `bytes` inside gets there and its answer back. */
-export async function ping(from: TestContainer, to: Ip, bytes = 56): Promise<boolean> {
-  return (await from.run(`busybox ping -c 1 -W 1 -s ${bytes} ${formatIp(to)} >/dev/null`)).exitCode === 0;
+/**
+ * Echo requests of so many bytes (IP header and all) that no router may take apart, sent to all at once; what became of those that were not
+ * answered within 2 s: `refused` by the sender's own device, or `lost`.
+ */
+const PROBE = String.raw`use Socket;
+my ($bytes, @to) = @ARGV;
+socket(S, PF_INET, SOCK_RAW, 1) or die "socket: $!";
+setsockopt(S, 0, 10, pack("i", 2)) or die "df: $!";
+my %left = map { inet_aton($_) => $_ } @to;
+for my $to (@to) {
+  my $packet = pack("C2 n3 a*", 8, 0, 0, $$ & 0xffff, 1, "x" x ($bytes - 28));
+  my $sum = 0;
+  $sum += $_ for unpack("n*", length($packet) % 2 ? $packet . "\0" : $packet);
+  $sum = ($sum & 0xffff) + ($sum >> 16) while $sum >> 16;
+  substr($packet, 2, 2) = pack("n", ~$sum & 0xffff);
+  next if send(S, $packet, 0, sockaddr_in(0, inet_aton($to)));
+  print "refused $to\n";
+  delete $left{inet_aton($to)};
+}
+my $end = time + 3;
+while (%left and time < $end) {
+  my $ready = "";
+  vec($ready, fileno(S), 1) = 1;
+  next unless select($ready, undef, undef, 0.2) > 0;
+  recv(S, my $answer, 65535, 0);
+  my ($type, $id) = (unpack("x20 C", $answer), unpack("x24 n", $answer));
+  delete $left{substr($answer, 12, 4)} if $type == 0 and $id == ($$ & 0xffff);
+}
+print "lost $_\n" for sort values %left;
+`;
+
+/** What was not answered; empty: all of them were. */
+export async function probe(from: TestContainer, to: readonly Ip[], bytes = 84): Promise<readonly string[]> {
+  const { exitCode, stdout } = await from.run(`perl -e ${shellQuote(PROBE)} ${bytes} ${to.map(formatIp).join(" ")}`);
+  if (exitCode !== 0) throw new Error(stdout);
+  return stdout.split("\n").filter((line) => line !== "");
+}
+
+/** Counts VXLAN packets that a host sends. */
+export async function countVxlan(host: TestHost): Promise<void> {
+  await host.run(
+    `nft 'table inet probe { counter to_hosts { }; chain out { type filter hook output priority 0; udp dport ${VXLAN_PORT} counter name to_hosts; }; }'`,
+  );
+}
+
+export const vxlanSent = async (host: TestHost): Promise<number> => counterIn(await host.run("nft list table inet probe"), "to_hosts");
+
+function counterIn(listing: string, name: string): number {
+  const found = new RegExp(`counter ${name} \\{\\s*packets (\\d+)`).exec(listing)?.[1];
+  if (found === undefined) throw new Error(`there is no counter ${name}: ${listing}`);
+  return Number(found);
+}
+
+/** From now on counts what its device receives: IPv4 packets, and frames of anybody but its own VPC's addresses. */
+export async function watch(container: TestContainer, own: readonly Ip[]): Promise<void> {
+  const { id, gateway } = container.vpc;
+  const macs = [gateway, ...own].map((address) => macOf(id, address));
+  const chain = `chain in { type filter hook ingress device eth0 priority 0; ether saddr != { ${macs.join(", ")} } counter name from_strangers; ether type ip counter name of_ip; }`;
+  const { exitCode, stdout } = await container.run(`nft 'table netdev probe { counter from_strangers { }; counter of_ip { }; ${chain}; }'`);
+  if (exitCode !== 0) throw new Error(stdout);
+}
+
+export async function received(container: TestContainer): Promise<{ readonly ip: number; readonly strange: number }> {
+  const { stdout } = await container.run("nft list table netdev probe");
+  return { ip: counterIn(stdout, "of_ip"), strange: counterIn(stdout, "from_strangers") };
 }

@@ -1,26 +1,135 @@
 import t from "tap";
 import { formatIp } from "../../../src/base/index.ts";
-import { makeVpc, ping, Scene } from "./harness.ts";
+import { findUnderlay } from "../../../src/vpc/drivers/underlay.ts";
+import { gatewayMac } from "../../../src/vpc/index.ts";
+import { countVxlan, ip, makeVpc, probe, received, Scene, type TestContainer, UNDERLAY_MTU, vxlanSent, watch } from "./harness.ts";
 
+const VPC_MTU = UNDERLAY_MTU - 50;
 let scene: Scene;
 t.before(async () => {
   scene = await Scene.open(["one", "two", "three"]);
+  for (const host of scene.hosts) await countVxlan(host);
 });
 t.teardown(() => scene.close());
 
-t.test("every pair of containers, both ways, on three hosts", async (t) => {
-  const vpc = makeVpc();
-  const containers = [];
+/** One or two containers on each host, the same addresses whatever the VPC. */
+async function fill(vpc: ReturnType<typeof makeVpc>, perHost: number): Promise<readonly TestContainer[]> {
+  const containers: TestContainer[] = [];
   for (const [at, host] of scene.hosts.entries()) {
-    containers.push(await scene.start(host, vpc, `10.0.${at}.10`), await scene.start(host, vpc, `10.0.${at}.11`));
+    for (let n = 0; n < perHost; n += 1) containers.push(await scene.start(host, vpc, `10.0.${at}.${10 + n}`));
   }
   await scene.followAll();
+  return containers;
+}
+
+const addresses = (containers: readonly TestContainer[]) => containers.map(({ address }) => address);
+
+const vpc = makeVpc();
+let containers: readonly TestContainer[] = [];
+
+t.test("every pair of containers on three hosts, both ways, with packets as large as they may be", async (t) => {
+  containers = await fill(vpc, 2);
+  for (const container of containers) await watch(container, addresses(containers));
   for (const from of containers) {
-    for (const to of containers) t.ok(await ping(from, to.address), `${from.host.name} ${formatIp(from.address)} to ${to.host.name} ${formatIp(to.address)}`);
-    t.ok(await ping(from, vpc.gateway), "the gateway");
+    t.same(await probe(from, [...addresses(containers), vpc.gateway]), [], `all from ${formatIp(from.address)}`);
+    t.same(await probe(from, addresses(containers), VPC_MTU), []);
+    t.match((await from.run("ip neigh show 10.0.0.1")).stdout, gatewayMac(vpc), "one gateway everywhere");
+  }
+  const [from, ...others] = containers;
+  if (from === undefined) throw new TypeError("no container");
+  const tooLarge = await probe(from, addresses(others), VPC_MTU + 1);
+  t.same(
+    tooLarge,
+    others.map(({ address }) => `refused ${formatIp(address)}`),
+  );
+  for (const host of scene.hosts)
+    t.same(await host.overlay.converge(() => scene.network(host)), { changed: [], missing: [], failed: [] }, "nothing is left to do");
+});
+
+t.test("what nobody has is sent to nobody", async (t) => {
+  const [from] = containers;
+  if (from === undefined) throw new TypeError("no container");
+  const before = await Promise.all(scene.hosts.map(vxlanSent));
+  const neighbours = await Promise.all(containers.slice(1, 2).map(received));
+  t.same(await probe(from, [ip("10.0.7.7")]), ["lost 10.0.7.7"]);
+  await from.run("ip neigh replace 10.0.7.8 lladdr 02:00:00:00:07:08 dev eth0; ip route add 224.0.0.0/4 dev eth0");
+  t.same(await probe(from, [ip("10.0.7.8"), ip("224.0.0.251"), ip("239.1.2.3")]), ["lost 10.0.7.8", "lost 224.0.0.251", "lost 239.1.2.3"]);
+  await from.run(
+    `perl -e 'use Socket; socket(S, PF_INET, SOCK_DGRAM, 17); setsockopt(S, SOL_SOCKET, SO_BROADCAST, 1); send(S, "x", 0, sockaddr_in(67, INADDR_BROADCAST)) or die'`,
+  );
+  t.same(await Promise.all(scene.hosts.map(vxlanSent)), before, "no packet left a host");
+  t.same(await Promise.all(containers.slice(1, 2).map(received)), neighbours, "none reached a container beside it");
+});
+
+t.test("two VPCs of the same addresses on the same hosts never meet", async (t) => {
+  const twin = makeVpc();
+  const twins = await fill(twin, 2);
+  for (const container of twins) await watch(container, addresses(twins));
+  for (const from of containers) t.same(await probe(from, addresses(containers)), []);
+  for (const container of twins) t.same(await received(container), { ip: 0, strange: 0 }, "no packet came across");
+  const mine = await Promise.all(containers.map(received));
+  for (const from of twins) t.same(await probe(from, addresses(twins)), []);
+  t.same(await Promise.all(containers.map(received)), mine, "nor the other way");
+  t.ok(mine.every(({ ip: packets, strange }) => packets > 0 && strange === 0));
+  const [host] = scene.hosts;
+  t.not(formatIp(host?.overlay.transitOf(vpc.id) ?? ip("::")), formatIp(host?.overlay.transitOf(twin.id) ?? ip("::")), "the host tells them apart");
+  for (const container of twins) {
+    scene.drop(container);
+    await container.host.overlay.detach(container.id);
+  }
+  t.same(await probe(containers[0] as TestContainer, addresses(containers)), [], "the others go on");
+});
+
+t.test("a VPC reaches its host by its transit, and the world by it", async (t) => {
+  for (const host of scene.hosts) {
+    t.equal(host.overlay.transits().size, 1);
+    const own = host.overlay.transitOf(vpc.id) ?? ip("::");
+    t.match(await host.run(`busybox ping -c 1 -W 2 ${formatIp(own)}`), / 0% packet loss/);
+    t.match(await host.inVpc(vpc.id, "busybox ping -c 1 -W 2 100.127.240.1"), / 0% packet loss/);
+    // Without a firewall nothing translates addresses: only the way there shows.
+    t.match(await host.inVpc(vpc.id, "ip route get 192.0.2.1 from 10.0.0.10 iif br0"), /via 100.127.240.1 dev up0/);
+  }
+});
+
+t.test("a host has another address: found by its ways, and followed by the others", async (t) => {
+  const [one, two, three] = scene.hosts;
+  if (one === undefined || two === undefined || three === undefined) throw new TypeError("no hosts");
+  const before = await findUnderlay(two.shell, [one.address, three.address]);
+  t.same(before, { address: ip("172.31.0.2"), mtu: UNDERLAY_MTU, devices: ["eth0"], others: [] });
+  t.equal((await findUnderlay(two.shell, [ip("172.31.0.1"), ip("fd00::9")]))?.mtu, UNDERLAY_MTU, "a way that is not there says nothing");
+  await two.run(
+    "ip addr add 172.31.0.22/24 dev eth0; ip addr del 172.31.0.2/24 dev eth0; ip addr replace 172.31.0.22/24 dev eth0; ip route replace default via 172.31.0.254",
+  );
+  t.match(await findUnderlay(two.shell, []), { address: ip("172.31.0.22") }, "without others by the way to the world");
+  two.address = ip("172.31.0.22");
+  await scene.followAll();
+  for (const from of containers) t.same(await probe(from, addresses(containers)), []);
+});
+
+t.test("over IPv6, as a tunnel between hosts has it", async (t) => {
+  for (const [at, host] of scene.hosts.entries()) {
+    await host.run(`ip addr add fd00::${at + 1}/64 dev eth0 nodad`);
+    host.tunnel = ip(`fd00::${at + 1}`);
   }
   for (const host of scene.hosts) {
-    const outcome = await host.overlay.converge(() => scene.network(host));
-    t.same(outcome, { changed: [], missing: [], failed: [] }, "nothing is left to do");
+    const { missing, failed } = await host.overlay.follow(() => scene.network(host));
+    t.same([missing.length, failed], [2, []], "ports have another MTU");
+  }
+  for (const container of containers) await scene.attach(container);
+  for (const from of containers) t.same(await probe(from, addresses(containers), UNDERLAY_MTU - 70), []);
+  t.same(await probe(containers[0] as TestContainer, addresses(containers.slice(1, 2)), UNDERLAY_MTU - 69), ["refused 10.0.0.11"]);
+  for (const host of scene.hosts) t.same(await host.overlay.converge(() => scene.network(host)), { changed: [], missing: [], failed: [] });
+});
+
+t.test("with its last container a VPC is gone", async (t) => {
+  for (const container of containers) {
+    scene.drop(container);
+    await container.host.overlay.detach(container.id);
+    t.notMatch((await container.run("ip -br link")).stdout, /eth0/);
+  }
+  for (const host of scene.hosts) {
+    t.same(await host.pins(), []);
+    t.notMatch(await host.run("ip -br link"), /cc-|vx0|br0/);
+    t.equal(host.overlay.transitOf(vpc.id), undefined);
   }
 });
