@@ -1,4 +1,4 @@
-import type { Ip, Random } from "../base/index.ts";
+import type { Random } from "../base/index.ts";
 import { findName, type NameIndex } from "./names.ts";
 import {
   answerBytesMax,
@@ -9,7 +9,6 @@ import {
   type Query,
   RCODE,
   type Reply,
-  type ReplyRecord,
   soaData,
   type Transport,
   TYPE,
@@ -56,31 +55,30 @@ function replyTo(index: NameIndex, query: Query, via: Transport, random: Random)
   const rcode = found.kind === "absent" ? RCODE.NXDOMAIN : RCODE.NOERROR;
   const isAsked = (type: number): boolean => question.type === type || question.type === TYPE.ANY;
   if (found.kind === "addresses") {
-    const asked = found.addresses.filter(({ family }) => isAsked(family === 4 ? TYPE.A : TYPE.AAAA));
-    const picked = shuffled(random, asked, via === "udp" ? GROUP_ADDRESSES_UDP : GROUP_ADDRESSES_MAX);
-    return { rcode, records: picked.map(addressRecord), zoneLabels };
+    const { v4, v6 } = found.addresses;
+    const asked = isAsked(TYPE.A) ? (isAsked(TYPE.AAAA) ? [...v4, ...v6] : v4) : isAsked(TYPE.AAAA) ? v6 : [];
+    return { rcode, records: shuffled(random, asked, via === "udp" ? GROUP_ADDRESSES_UDP : GROUP_ADDRESSES_MAX), zoneLabels };
   }
   if (found.kind === "host" && isAsked(TYPE.PTR)) return { rcode, records: [{ type: TYPE.PTR, data: nameBytes(found.labels) }], zoneLabels };
   if (found.kind === "zone" && isAsked(TYPE.SOA)) return { rcode, records: [{ type: TYPE.SOA, data: soaData(question, zoneLabels) }], zoneLabels };
   return { rcode, records: [], zoneLabels };
 }
 
-function addressRecord({ family, value }: Ip): ReplyRecord {
-  if (family === 4) return { type: TYPE.A, data: Buffer.from([24n, 16n, 8n, 0n].map((shift) => Number((value >> shift) & 0xffn))) };
-  return { type: TYPE.AAAA, data: Buffer.from(value.toString(16).padStart(32, "0"), "hex") };
-}
-
-/** At most `count` of the items, each as likely in each place. `sample` in base moves the rest at each draw, which thousands of times a second is too slow. */
+/**
+ * At most `count` of the items, each as likely in each place: a shuffle that only makes the first places, and remembers of the others which
+ * were changed. `sample` in base moves all that is left at each draw, which is too slow for thousands of questions a second.
+ */
 function shuffled<T>(random: Random, items: readonly T[], count: number): readonly T[] {
   if (items.length < 2) return items;
-  const pool = [...items];
-  const end = Math.min(count, pool.length);
-  for (let at = 0; at < end; at += 1) {
-    const other = at + random.below(pool.length - at);
-    const [mine, theirs] = [pool[at], pool[other]];
-    if (mine === undefined || theirs === undefined) continue;
-    pool[at] = theirs;
-    pool[other] = mine;
+  const moved = new Map<number, T>();
+  const at = (place: number): T | undefined => moved.get(place) ?? items[place];
+  const picked: T[] = [];
+  for (let place = 0; place < count && place < items.length; place += 1) {
+    const other = place + random.below(items.length - place);
+    const [mine, theirs] = [at(place), at(other)];
+    if (mine === undefined || theirs === undefined) break;
+    picked.push(theirs);
+    moved.set(other, mine);
   }
-  return pool.slice(0, end);
+  return picked;
 }

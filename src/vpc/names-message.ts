@@ -163,41 +163,42 @@ const OPT_BYTES = 11;
 /** As many records as `bytesMax` has room for; where not all fit, the answer says that it is cut. Without records the zone's SOA tells how long that holds. */
 export function encodeReply(query: Query, reply: Reply, bytesMax: number): Buffer {
   const { question, edns } = query;
-  const soa = reply.records.length > 0 || reply.zoneLabels === undefined ? undefined : soaData(question, reply.zoneLabels);
-  let room = bytesMax - HEADER_BYTES - question.bytes.length - (edns === undefined ? 0 : OPT_BYTES);
-  const fitting = reply.records.filter(({ data }) => {
-    room -= RECORD_BYTES + data.length;
-    return room >= 0;
-  });
-  const header = Buffer.alloc(HEADER_BYTES);
-  const flags =
-    FLAG.response |
-    FLAG.recursionAvailable |
-    (query.flags & COPIED_MASK) |
-    (reply.zoneLabels === undefined ? 0 : FLAG.authoritative) |
-    (fitting.length < reply.records.length ? FLAG.truncated : 0);
-  header.writeUInt16BE(query.id, 0);
-  header.writeUInt16BE(flags | (reply.rcode & 0xf), 2);
-  header.writeUInt16BE(1, 4);
-  header.writeUInt16BE(fitting.length, 6);
-  header.writeUInt16BE(soa === undefined ? 0 : 1, 8);
-  header.writeUInt16BE(edns === undefined ? 0 : 1, 10);
-  const parts = [header, question.bytes];
-  for (const { type, data } of fitting) parts.push(recordBytes(HEADER_BYTES, type, ANSWER_TTL_S, data));
-  if (soa !== undefined && reply.zoneLabels !== undefined) parts.push(recordBytes(zoneOffset(question, reply.zoneLabels), TYPE.SOA, NEGATIVE_TTL_S, soa));
-  if (edns !== undefined) parts.push(optBytes(reply.rcode >> 4, edns.dnssecOk));
-  return Buffer.concat(parts);
+  const { records, zoneLabels } = reply;
+  const soa = records.length > 0 || zoneLabels === undefined ? undefined : soaData(question, zoneLabels);
+  let bytes = HEADER_BYTES + question.bytes.length + (edns === undefined ? 0 : OPT_BYTES);
+  let fitting = 0;
+  for (const { data } of records) {
+    if (bytes + RECORD_BYTES + data.length > bytesMax) break;
+    bytes += RECORD_BYTES + data.length;
+    fitting += 1;
+  }
+  if (soa !== undefined) bytes += RECORD_BYTES + soa.length;
+  const packet = Buffer.allocUnsafe(bytes);
+  const authority = zoneLabels === undefined ? 0 : FLAG.authoritative;
+  const cut = fitting < records.length ? FLAG.truncated : 0;
+  packet.writeUInt16BE(query.id, 0);
+  packet.writeUInt16BE(FLAG.response | FLAG.recursionAvailable | (query.flags & COPIED_MASK) | authority | cut | (reply.rcode & 0xf), 2);
+  packet.writeUInt16BE(1, 4);
+  packet.writeUInt16BE(fitting, 6);
+  packet.writeUInt16BE(soa === undefined ? 0 : 1, 8);
+  packet.writeUInt16BE(edns === undefined ? 0 : 1, 10);
+  let at = HEADER_BYTES + question.bytes.copy(packet, HEADER_BYTES);
+  for (let record = 0; record < fitting; record += 1) at = writeRecord(packet, at, HEADER_BYTES, records[record], ANSWER_TTL_S);
+  if (soa !== undefined && zoneLabels !== undefined)
+    at = writeRecord(packet, at, zoneOffset(question, zoneLabels), { type: TYPE.SOA, data: soa }, NEGATIVE_TTL_S);
+  if (edns !== undefined) optBytes(reply.rcode >> 4, edns.dnssecOk).copy(packet, at);
+  return packet;
 }
 
-function recordBytes(nameAt: number, type: number, ttlS: number, data: Buffer): Buffer {
-  const record = Buffer.allocUnsafe(RECORD_BYTES + data.length);
-  record.writeUInt16BE(0xc000 | nameAt, 0);
-  record.writeUInt16BE(type, 2);
-  record.writeUInt16BE(CLASS_IN, 4);
-  record.writeUInt32BE(ttlS, 6);
-  record.writeUInt16BE(data.length, 10);
-  data.copy(record, RECORD_BYTES);
-  return record;
+/** A record whose name stands at `nameAt`; where the next one begins. */
+function writeRecord(packet: Buffer, at: number, nameAt: number, record: ReplyRecord | undefined, ttlS: number): number {
+  if (record === undefined) return at;
+  packet.writeUInt16BE(0xc000 | nameAt, at);
+  packet.writeUInt16BE(record.type, at + 2);
+  packet.writeUInt16BE(CLASS_IN, at + 4);
+  packet.writeUInt32BE(ttlS, at + 6);
+  packet.writeUInt16BE(record.data.length, at + 10);
+  return at + RECORD_BYTES + record.data.copy(packet, at + RECORD_BYTES);
 }
 
 /** Says how much we take by UDP, and nothing that the other side's options asked for. */

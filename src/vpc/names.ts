@@ -32,8 +32,8 @@
  * questions in flight are asked once; a second cache would be one more place where an answer can be stale or planted); the same view in
  * every VPC, with other VPCs' names in it; ndots:2 for containers, which would send each name with one dot to the VPC first.
  */
-import { type Cidr, type ContainerId, containsIp, formatIp, type Ip, type VpcId } from "../base/index.ts";
-import { lowerCase } from "./names-message.ts";
+import { type Cidr, type ContainerId, containsIp, type Ip, type VpcId } from "../base/index.ts";
+import { lowerCase, type ReplyRecord, TYPE } from "./names-message.ts";
 
 /** What this host knows of the names of one VPC. Data only. */
 export type NameTable = {
@@ -56,23 +56,27 @@ export type NamedContainer = {
   readonly healthy: boolean;
 };
 
+/** The records of a name, by the type that is asked for. */
+export type Addresses = { readonly v4: readonly ReplyRecord[]; readonly v6: readonly ReplyRecord[] };
+
 /** A table made ready for questions. */
 export type NameIndex = {
-  readonly table: NameTable;
+  readonly cidr: Cidr;
   /** Lower-case labels of the VPC's own domain. */
   readonly domain: readonly string[];
-  readonly containers: ReadonlyMap<string, Ip>;
+  readonly gateway: Addresses;
+  readonly containers: ReadonlyMap<string, Addresses>;
   /** By `value.key`; empty when none is healthy. */
-  readonly groups: ReadonlyMap<string, readonly Ip[]>;
+  readonly groups: ReadonlyMap<string, Addresses>;
   /** What stands above groups: exists, but has no records. */
   readonly above: ReadonlySet<string>;
-  /** By address, the label under the VPC's domain. */
-  readonly hosts: ReadonlyMap<string, string>;
+  /** By the value of an IPv4 address, the label under the VPC's domain. */
+  readonly hosts: ReadonlyMap<number, string>;
 };
 
 /** `zoneLabels`: as in `Reply`. */
 export type Finding =
-  | { readonly kind: "addresses"; readonly addresses: readonly Ip[]; readonly zoneLabels: number }
+  | { readonly kind: "addresses"; readonly addresses: Addresses; readonly zoneLabels: number }
   | { readonly kind: "host"; readonly labels: readonly string[]; readonly zoneLabels: number }
   /** The zone itself. */
   | { readonly kind: "zone"; readonly zoneLabels: number }
@@ -94,31 +98,65 @@ export function groupName(key: string, value: string): string | undefined {
   return parts.every((part) => LABEL.test(part)) ? lowerCase(parts.join(".")) : undefined;
 }
 
-export function indexNames(table: NameTable): NameIndex {
-  const containers = new Map<string, Ip>();
-  const groups = new Map<string, Ip[]>();
-  const hosts = new Map<string, string>();
+export function indexNames({ name, cidr, gateway, containers: given }: NameTable): NameIndex {
+  const containers = new Map<string, Addresses>();
+  const groups = new Map<string, Growing>();
+  const hosts = new Map<number, string>();
+  const groupOf = groupFinder(groups);
   // Ids first: a container that is called like another's id does not get its traffic.
-  for (const { id, address } of table.containers) containers.set(id, address);
-  for (const { id, name, labels, address, healthy } of table.containers) {
-    const own = lowerCase(name);
+  for (const { id, address } of given) containers.set(id, addressesOf(address));
+  for (const { id, name: ownName, labels, address, healthy } of given) {
+    const own = lowerCase(ownName);
+    const addresses = containers.get(id) ?? addressesOf(address);
     const isNamed = !containers.has(own);
-    if (isNamed) containers.set(own, address);
-    const text = formatIp(address);
-    if (!hosts.has(text)) hosts.set(text, isNamed ? own : id);
-    for (const [key, value] of Object.entries(labels)) {
-      const group = groupName(key, value);
-      if (group === undefined) continue;
-      const members = groups.get(group) ?? [];
-      if (members.length === 0) groups.set(group, members);
-      // Of `tier=Web` and `Tier=web` both are in one group, and it is one container.
-      if (healthy && members.at(-1) !== address) members.push(address);
+    if (isNamed) containers.set(own, addresses);
+    const value = address.family === 4 ? Number(address.value) : undefined;
+    if (value !== undefined && !hosts.has(value)) hosts.set(value, isNamed ? own : id);
+    for (const key of Object.keys(labels)) {
+      const group = groupOf(key, labels[key] ?? "");
+      if (group !== undefined && healthy) join(group, addresses);
     }
   }
+  if (gateway.family === 4) hosts.set(Number(gateway.value), containers.has(GATEWAY) ? GATEWAY_ALWAYS : GATEWAY);
+  return { cidr, domain: [lowerCase(name), ...ZONE], gateway: addressesOf(gateway), containers, groups, above: namesAbove(groups.keys()), hosts };
+}
+
+type Growing = { readonly v4: ReplyRecord[]; readonly v6: ReplyRecord[] };
+
+/** The group of a label, made when it is first met. Thousands of containers have few labels: each is looked at once. */
+function groupFinder(groups: Map<string, Growing>): (key: string, value: string) => Growing | undefined {
+  const met = new Map<string, Growing | undefined>();
+  return (key, value) => {
+    // No key has a space.
+    const label = `${key} ${value}`;
+    if (met.has(label)) return met.get(label);
+    const name = groupName(key, value);
+    const group = name === undefined ? undefined : (groups.get(name) ?? { v4: [], v6: [] });
+    if (name !== undefined && group !== undefined) groups.set(name, group);
+    met.set(label, group);
+    return group;
+  };
+}
+
+/** Of `tier=Web` and `Tier=web` both are one group, and a container that has both is in it once. */
+function join(group: Growing, { v4, v6 }: Addresses): void {
+  for (const record of v4) if (group.v4.at(-1) !== record) group.v4.push(record);
+  for (const record of v6) if (group.v6.at(-1) !== record) group.v6.push(record);
+}
+
+function addressesOf(ip: Ip): Addresses {
+  if (ip.family === 4) {
+    const data = Buffer.allocUnsafe(4);
+    data.writeUInt32BE(Number(ip.value));
+    return { v4: [{ type: TYPE.A, data }], v6: [] };
+  }
+  return { v4: [], v6: [{ type: TYPE.AAAA, data: Buffer.from(ip.value.toString(16).padStart(32, "0"), "hex") }] };
+}
+
+function namesAbove(groups: Iterable<string>): ReadonlySet<string> {
   const above = new Set<string>();
-  for (const group of groups.keys()) for (let dot = group.indexOf("."); dot >= 0; dot = group.indexOf(".", dot + 1)) above.add(group.slice(dot + 1));
-  hosts.set(formatIp(table.gateway), containers.has(GATEWAY) ? GATEWAY_ALWAYS : GATEWAY);
-  return { table, domain: [lowerCase(table.name), ...ZONE], containers, groups, above, hosts };
+  for (const group of groups) for (let dot = group.indexOf("."); dot >= 0; dot = group.indexOf(".", dot + 1)) above.add(group.slice(dot + 1));
+  return above;
 }
 
 /** What the labels of a name (lower case) mean in this VPC. */
@@ -128,7 +166,7 @@ export function findName(index: NameIndex, labels: readonly string[]): Finding {
   // A bare name is a zone of its own: no part of it that we do not know is ours to speak for.
   const zoneLabels = labels.length;
   const name = labels.join(".");
-  const addresses = zoneLabels === 1 ? one(index.containers.get(name)) : zoneLabels === 2 ? index.groups.get(name) : undefined;
+  const addresses = zoneLabels === 1 ? index.containers.get(name) : zoneLabels === 2 ? index.groups.get(name) : undefined;
   return addresses === undefined ? { kind: "elsewhere" } : { kind: "addresses", addresses, zoneLabels };
 }
 
@@ -137,15 +175,15 @@ function findInZone(index: NameIndex, labels: readonly string[]): Finding {
   if (labels.length === zoneLabels) return { kind: "zone", zoneLabels };
   if (!endsWith(labels, index.domain)) return { kind: "absent", zoneLabels };
   const name = labels.slice(0, -index.domain.length).join(".");
-  const gateway = name === GATEWAY || name === GATEWAY_ALWAYS ? index.table.gateway : undefined;
-  const addresses = one(index.containers.get(name) ?? gateway) ?? index.groups.get(name);
+  const gateway = name === GATEWAY || name === GATEWAY_ALWAYS ? index.gateway : undefined;
+  const addresses = index.containers.get(name) ?? gateway ?? index.groups.get(name);
   if (addresses !== undefined) return { kind: "addresses", addresses, zoneLabels };
   return name === "" || index.above.has(name) ? { kind: "bare", zoneLabels } : { kind: "absent", zoneLabels };
 }
 
 /** Reverse names whose numbers lie in the VPC's CIDR are ours, whether or not an address is in use. */
 function findReverse(index: NameIndex, labels: readonly string[]): Finding {
-  const { cidr } = index.table;
+  const { cidr } = index;
   if (cidr.base.family !== 4) return { kind: "elsewhere" };
   const numbers = labels.slice(0, -REVERSE.length).toReversed();
   const odd = numbers.findIndex((number) => !/^(0|[1-9]\d{0,2})$/.test(number) || Number(number) > 255);
@@ -158,7 +196,7 @@ function findReverse(index: NameIndex, labels: readonly string[]): Finding {
   if (numbers.length > octets.length) return { kind: "absent", zoneLabels };
   if (labels.length === zoneLabels) return { kind: "zone", zoneLabels };
   if (octets.length < 4) return { kind: "bare", zoneLabels };
-  const host = index.hosts.get(formatIp(range.base));
+  const host = index.hosts.get(Number(range.base.value));
   return host === undefined ? { kind: "absent", zoneLabels } : { kind: "host", labels: [host, ...index.domain], zoneLabels };
 }
 
@@ -169,5 +207,3 @@ function ipOf(octets: readonly number[]): Ip {
 function endsWith(labels: readonly string[], end: readonly string[]): boolean {
   return labels.length >= end.length && end.every((label, at) => labels[labels.length - end.length + at] === label);
 }
-
-const one = (address: Ip | undefined): readonly Ip[] | undefined => (address === undefined ? undefined : [address]);

@@ -5,6 +5,7 @@
 import { randomBytes, randomInt } from "node:crypto";
 import { setTimeout as wait } from "node:timers/promises";
 import { type Clock, parseIp, type Random } from "../../base/index.ts";
+import type { NameTable } from "../names.ts";
 import { Answering } from "./name-server/answering.ts";
 import { Forwarder } from "./name-server/forwarder.ts";
 import { listenTcp } from "./name-server/listen-tcp.ts";
@@ -50,8 +51,15 @@ async function onceAddressIsThere(listen: () => Promise<void>): Promise<void> {
   }
 }
 
+/** The table that comes in pieces; one after another. */
+let coming: NameTable | undefined;
+
 function take(message: ToNameServer): void {
-  if (message.kind === "table") answering.set(message.table);
+  if (message.kind === "table") {
+    coming = { ...message.table, containers: [...(message.isFirst ? [] : (coming?.containers ?? [])), ...message.table.containers] };
+    if (message.isLast) answering.set(coming);
+    if (message.isLast) coming = undefined;
+  }
   if (message.kind === "remove") answering.remove(message.vpc);
   if (message.kind === "nameservers") forwarder.setServers(message.addresses);
   tell({ kind: "taken", number: message.number });

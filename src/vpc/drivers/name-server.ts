@@ -1,7 +1,7 @@
 import { type Clock, formatIp, type Ip, type Logger, type Random, type VpcId } from "../../base/index.ts";
 import { type NameServer, restartDelayMs } from "../name-server.ts";
 import type { NameTable } from "../names.ts";
-import { fitTable, TABLE_BYTES_MAX, TABLES_BYTES_MAX } from "../names-fit.ts";
+import { TABLE_BYTES_MAX, TABLES_BYTES_MAX, type TablePart, tableParts } from "../names-fit.ts";
 import { NameServerChild } from "./name-server/child.ts";
 import type { NameServerNotice } from "./name-server/messages.ts";
 
@@ -30,6 +30,8 @@ export function createNameServer(parts: NameServerParts): NameServer {
   return new KeptNameServer(parts);
 }
 
+/** `rest`: of a table, what is still to come after what was sent. */
+type Sending = { readonly number: number; readonly what: VpcId | "nameservers" | "ping"; readonly rest?: Iterator<TablePart, void> };
 type Waiter = { readonly vpc: VpcId; readonly resolve: () => void };
 
 /** Keeps the process running and its tables those that were set: one message at a time, so of many changes of a table only the last is sent. */
@@ -43,7 +45,7 @@ class KeptNameServer implements NameServer {
   readonly #waiters = new Set<Waiter>();
   #child: NameServerChild | undefined;
   #readyAtMs: number | undefined;
-  #sending: { readonly number: number; readonly what: VpcId | "nameservers" | "ping" } | undefined;
+  #sending: Sending | undefined;
   #lastNumber = 0;
   #failures = 0;
   #isWarm = false;
@@ -162,7 +164,7 @@ class KeptNameServer implements NameServer {
       { program, address: formatIp(address), port },
       {
         onReady: () => this.#onReady(),
-        onTaken: (number) => this.#onTaken(number),
+        onTaken: (number) => this.#onTaken(child, number),
         onNotice: (notice) => this.#onNotice(notice),
         onEnd: (why) => this.#onEnd(why),
       },
@@ -192,29 +194,46 @@ class KeptNameServer implements NameServer {
     this.#send(child, what);
   }
 
-  #send(child: NameServerChild, what: VpcId | "nameservers" | "ping"): void {
-    this.#lastNumber += 1;
-    const number = this.#lastNumber;
-    this.#sending = { number, what };
-    // A process that hangs is as good as one that is gone.
-    this.#cancelLimit = this.#parts.clock.after(TAKE_MS, () => child.kill());
+  #send(child: NameServerChild, what: Sending["what"]): void {
+    const table = what === "nameservers" || what === "ping" ? undefined : this.#tables.get(what);
+    if (table !== undefined) {
+      this.#sentBytes.delete(table.vpc);
+      const others = [...this.#sentBytes.values()].reduce((sum, bytes) => sum + bytes, 0);
+      this.#sendPart(child, table.vpc, tableParts(table, Math.min(TABLE_BYTES_MAX, TABLES_BYTES_MAX - others)));
+      return;
+    }
+    const number = this.#begin(child, { what });
     if (what === "ping") return child.send({ number, kind: "ping" });
     if (what === "nameservers") return child.send({ number, kind: "nameservers", addresses: this.#servers });
-    const table = this.#tables.get(what);
     this.#sentBytes.delete(what);
-    if (table === undefined) return child.send({ number, kind: "remove", vpc: what });
-    const others = [...this.#sentBytes.values()].reduce((sum, bytes) => sum + bytes, 0);
-    const fitted = fitTable(table, Math.min(TABLE_BYTES_MAX, TABLES_BYTES_MAX - others));
-    if (fitted.leftOut > 0)
-      this.#parts.log.warn({ vpc: what, leftOut: fitted.leftOut }, "too many names: the youngest containers of the VPC have none on this host");
-    this.#sentBytes.set(what, fitted.bytes);
-    child.send({ number, kind: "table", table: fitted.table });
+    child.send({ number, kind: "remove", vpc: what });
   }
 
-  #onTaken(number: number): void {
+  /** The next piece of a table; false: there is none. */
+  #sendPart(child: NameServerChild, vpc: VpcId, rest: Iterator<TablePart, void>): boolean {
+    const { done, value: part } = rest.next();
+    if (done === true || part === undefined) return false;
+    const { table, isFirst, isLast, bytes, leftOut } = part;
+    if (leftOut > 0) this.#parts.log.warn({ vpc, leftOut }, "too many names: the youngest containers of the VPC have none on this host");
+    this.#sentBytes.set(vpc, bytes);
+    child.send({ number: this.#begin(child, { what: vpc, rest }), kind: "table", table, isFirst, isLast });
+    return true;
+  }
+
+  #begin(child: NameServerChild, sending: Omit<Sending, "number">): number {
+    this.#lastNumber += 1;
+    this.#sending = { number: this.#lastNumber, ...sending };
+    // A process that hangs is as good as one that is gone.
+    this.#cancelLimit = this.#parts.clock.after(TAKE_MS, () => child.kill());
+    return this.#lastNumber;
+  }
+
+  #onTaken(child: NameServerChild, number: number): void {
     if (this.#sending?.number !== number) return;
-    this.#sending = undefined;
+    const { what, rest } = this.#sending;
     this.#cancelLimit?.();
+    if (rest !== undefined && what !== "nameservers" && what !== "ping" && this.#sendPart(child, what, rest)) return;
+    this.#sending = undefined;
     this.#settleWaiters();
     this.#pump();
   }

@@ -4,7 +4,7 @@ import t, { type Test } from "tap";
 import { formatIp } from "../../../src/base/index.ts";
 import { indexNames, type NameTable } from "../../../src/vpc/names.ts";
 import { answer, GROUP_ADDRESSES_MAX } from "../../../src/vpc/names-answer.ts";
-import { fitTable } from "../../../src/vpc/names-fit.ts";
+import { tableParts } from "../../../src/vpc/names-fit.ts";
 import type { Transport } from "../../../src/vpc/names-message.ts";
 import { seededRandom } from "../mesh/small-world.ts";
 import { type Asked, containerId, type Given, ip, queryFor, type Read, readReply, tableOf } from "./dns-client.ts";
@@ -115,7 +115,7 @@ t.test("large groups: as many as fit, cut only where more are needed, all over T
     const room = Math.floor((bytesMax - 12 - 11 - (asked.payloadBytes === undefined ? 0 : 11)) / 16);
     for (const count of [room, room + 1, 500]) {
       const outcome = askRaw(crowd(count), queryFor("w.app", "A", asked));
-      if (typeof outcome === "string") return t.fail(outcome);
+      if (typeof outcome === "string") throw new Error(outcome);
       t.ok(outcome.bytes.length <= bytesMax, `${outcome.bytes.length} of ${bytesMax}`);
       t.equal(outcome.read.data.length, Math.min(room, count));
       t.equal(new Set(outcome.read.data).size, Math.min(room, count), "different ones");
@@ -248,13 +248,21 @@ t.test("what is not for us is refused as servers do", async (t) => {
   t.equal(rcodeOf(queryFor("web").subarray(0, 11)), "none", "less than a header");
 });
 
-t.test("a table that is too large loses its youngest", async (t) => {
-  const table = crowd(100);
-  const whole = fitTable(table, 1_000_000);
-  t.equal(whole.table, table);
-  t.equal(whole.leftOut, 0);
-  const half = fitTable(table, whole.bytes / 2);
-  t.ok(half.leftOut >= 49 && half.leftOut <= 51, `${half.leftOut} left out`);
-  t.same(half.table.containers, table.containers.slice(0, 100 - half.leftOut));
-  t.ok(half.bytes <= whole.bytes / 2);
+t.test("a table goes in pieces of some size, and one that is too large loses its youngest", async (t) => {
+  const partsOf = (table: NameTable, bytesMax: number) => [...tableParts(table, bytesMax)];
+  const containersOf = (parts: ReturnType<typeof partsOf>) => parts.flatMap(({ table }) => table.containers);
+  const table = crowd(5_000);
+  const whole = partsOf(table, 10_000_000);
+  t.same(containersOf(whole), table.containers);
+  t.ok(whole.length > 3 && whole.every((part, at) => part.isFirst === (at === 0) && part.isLast === (at === whole.length - 1) && part.leftOut === 0));
+  t.ok(whole.every(({ bytes }, at) => bytes - (whole[at - 1]?.bytes ?? 0) < 140_000));
+  const bytes = whole.at(-1)?.bytes ?? 0;
+  const half = partsOf(table, bytes / 2);
+  const kept = containersOf(half);
+  t.ok(Math.abs(kept.length - 2_500) <= 50, `${kept.length} kept`);
+  t.same(kept, table.containers.slice(0, kept.length));
+  t.equal(half.at(-1)?.leftOut, 5_000 - kept.length);
+  t.ok((half.at(-1)?.bytes ?? 0) <= bytes / 2);
+  t.match(partsOf(crowd(0), 1_000), [{ isFirst: true, isLast: true, leftOut: 0, bytes: 0 }], "an empty one is one piece");
+  t.match(partsOf(crowd(2), 0), [{ isFirst: true, isLast: true, leftOut: 2 }], "no room for any");
 });
