@@ -22,6 +22,7 @@ const upstreams = [FIRST, SECOND].map(
       if (name.startsWith("absent.")) return { rcode: 3 };
       if (name.startsWith("slow.")) return { delayMs: 300, answers: [{ type: "A", name, data: "198.51.100.1" }] };
       if (name.startsWith("quiet.") && at === 0) return { silent: true };
+      if (name.endsWith(".void.example.com")) return { silent: true };
       if (name.startsWith("broken.") && at === 0) return { rcode: 2 };
       if (name.startsWith("hopeless.")) return { rcode: 2 };
       return { answers: [{ type: "A", name, ttl: 60, data: `198.51.100.${at + 1}` }] };
@@ -128,6 +129,22 @@ t.test("a resolver that fails or is silent: the next one is asked", async (t) =>
   t.equal(first.countOf("hopeless.example.com") + second.countOf("hopeless.example.com"), 2, "each once");
   t.match(await lookUp(PROD, HOST, queryFor("quiet.example.com")), { data: ["198.51.100.2"] });
   t.match(await lookUp(PROD, HOST, queryFor("after.example.com")), { data: ["198.51.100.2"] }, "who was silent comes last for a while");
+});
+
+t.test("so many questions of a VPC wait for resolvers; others' are asked meanwhile", async (t) => {
+  const socket = createSocket("udp4");
+  const bound = once(socket, "listening");
+  socket.bind({ address: PROD, port: 0 });
+  await bound;
+  const rcodes: number[] = [];
+  socket.on("message", (reply) => void rcodes.push(readReply(reply).rcode));
+  for (let at = 0; at < 300; at += 1) socket.send(queryFor(`n${at}.void.example.com`), 53, HOST);
+  t.ok(await becomes(() => rcodes.length >= 44, 5_000), "what is too much is said to have failed, at once");
+  t.match(await lookUp(TEST, HOST, queryFor("meanwhile.example.com")), { rcode: 0 });
+  t.match(await lookUp(PROD, HOST, queryFor("web")), { rcode: 0 });
+  t.ok(await becomes(() => rcodes.length === 300, 15_000), `${rcodes.length} of 300 had an answer in the end`);
+  t.ok(rcodes.every((rcode) => rcode === 2));
+  socket.close();
 });
 
 t.test("resolvers that are gone, and others in their place", async (t) => {
@@ -297,23 +314,20 @@ t.test("a VPC that asks too much loses answers itself, and nobody else does", as
   const beganMs = performance.now();
   let sent = 0;
   let others = 0;
-  for (let round = 0; round < 40; round += 1) {
+  for (let round = 0; round < 15; round += 1) {
     for (let at = 0; at < 1_000; at += 1) flood.send(query, 53, HOST);
     sent += 1_000;
     // As many at once as the kernel keeps for the server, so that the rate is what is looked at.
-    for (let again = 0; again < 3; again += 1)
-      if ((await askUdp(TEST, HOST, query, 1_000)) === undefined) continue;
-      else {
-        others += 1;
-        break;
-      }
+    let isAnswered = false;
+    for (let again = 0; again < 3 && !isAnswered; again += 1) isAnswered = (await askUdp(TEST, HOST, query, 1_000)) !== undefined;
+    if (isAnswered) others += 1;
   }
   const tookMs = performance.now() - beganMs;
   await wait(300);
   flood.close();
   t.comment(`${came} of ${sent} answered in ${Math.round(tookMs)} ms`);
   t.ok(came <= 5_000 + (10_000 * (tookMs + 300)) / 1_000, "no more than its rate");
-  t.equal(others, 40);
+  t.equal(others, 15);
   t.same((await lookUp(TEST, HOST, queryFor("web")))?.data, ["10.7.0.77"]);
 });
 

@@ -1,4 +1,4 @@
-/** What becomes of names when something ends. Run by names.test.ts. */
+/** What becomes of names when something ends. Run by failures.test.ts. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createServer } from "node:net";

@@ -2,7 +2,7 @@
 import { execFile } from "node:child_process";
 import { createSocket, type Socket as UdpSocket } from "node:dgram";
 import { once } from "node:events";
-import { readdir, readFile, readlink } from "node:fs/promises";
+import { readFile, readlink } from "node:fs/promises";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { setTimeout as wait } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -157,16 +157,12 @@ export async function startRelay(address: string, from: string, to: string): Pro
 
 /** Name server processes that a process has started. */
 export async function serversOf(parent: number): Promise<readonly number[]> {
+  const children = await readFile(`/proc/${parent}/task/${parent}/children`, "utf8");
   const found: number[] = [];
-  for (const name of await readdir("/proc")) {
-    if (!/^\d+$/.test(name)) continue;
-    try {
-      const stat = await readFile(`/proc/${name}/stat`, "utf8");
-      const [state, ppid] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-      if (Number(ppid) === parent && state !== "Z" && (await readFile(`/proc/${name}/cmdline`, "utf8")).includes(PROGRAM)) found.push(Number(name));
-    } catch {
-      // It ended while it was looked at.
-    }
+  for (const pid of children.split(" ").filter((word) => word !== "")) {
+    // One that ended while it was looked at has none, a zombie has an empty one.
+    const words = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
+    if (words.includes(PROGRAM)) found.push(Number(pid));
   }
   return found;
 }

@@ -21,7 +21,7 @@ export const test: NameTable = tableOf("test", { web: { address: "10.7.0.77" } }
 
 /** Everything that is on a host's devices, on the loopback of a namespace that must be the test's own. */
 export async function makeNetwork(): Promise<void> {
-  if ((await networkOf("self")) === (await networkOf(process.ppid))) throw new Error("run this by names.test.ts: it needs a network namespace of its own");
+  if ((await networkOf("self")) === (await networkOf(process.ppid))) throw new Error("run this by its .test.ts: it needs a network namespace of its own");
   await ip("link", "set", "lo", "up");
   for (const address of [HOST, PROD, TEST, STRANGER, ...RESOLVERS]) await ip("address", "add", `${address}/32`, "dev", "lo");
 }
