@@ -1,0 +1,66 @@
+import { shellQuote as q } from "../../../base/index.ts";
+import { type Place, placeName } from "../../rulesets.ts";
+import { type SetPlan, TABLE_NAME, type TablePlan } from "../../table.ts";
+
+/** Runs what follows in a namespace; without a path in the shell's own. */
+const inside = (path: string | undefined): string => (path === undefined ? "" : `nsenter --net=${q(path)} `);
+
+const TABLE = `inet ${TABLE_NAME}`;
+/** No line of ours begins like this. */
+const END = "CC_END_OF_RULES";
+export const ABSENT = "absent";
+
+export type ApplyScript = {
+  readonly path: string | undefined;
+  readonly text: string;
+  /** First says `absent` where our table is not there yet. */
+  readonly saysAbsent: boolean;
+  /** At last lists the table without its elements. */
+  readonly lists: boolean;
+};
+
+/** One transaction. By a here-document: nft refuses the sockets that Node gives to children. */
+export function applyScript({ path, text, saysAbsent, lists }: ApplyScript): string {
+  const enter = inside(path);
+  return [
+    ...(saysAbsent ? [`${enter}nft -t list table ${TABLE} >/dev/null 2>&1 || echo ${ABSENT}`] : []),
+    `${enter}nft -f - <<'${END}' || exit 1`,
+    `${text}${END}`,
+    ...(lists ? [`${enter}nft -j -t list table ${TABLE}`] : []),
+  ].join("\n");
+}
+
+export const listScript = (path: string | undefined): string => `${inside(path)}nft -j list table ${TABLE}`;
+export const countersScript = (path: string | undefined): string => `${inside(path)}nft -j list counters`;
+
+/**
+ * Forgets what the kernel decided about UDP to these ports. A client that sent before a port was published, or since it went elsewhere,
+ * would be led wrong as long as it goes on sending: it is a connection that has been decided on.
+ */
+export function forgetUdpScript(path: string | undefined, ports: readonly number[]): string {
+  const enter = inside(path);
+  // Exit code 1: there was none.
+  const lines = ports.map((port) => `${enter}conntrack -D -p udp --orig-port-dst ${port} >/dev/null 2>&1`);
+  return ["command -v conntrack >/dev/null || exit 127", ...lines, "exit 0"].join("\n");
+}
+
+/** UDP ports that are led somewhere else after a change of tables. */
+export function changedUdpPorts(before: readonly TablePlan[], after: readonly TablePlan[]): readonly number[] {
+  const [old, fresh] = [udpTargets(before), udpTargets(after)];
+  const keys = [...new Set([...old.keys(), ...fresh.keys()])].filter((key) => old.get(key) !== fresh.get(key));
+  return [...new Set(keys.map((key) => Number(/(\d+)$/.exec(key)?.[1])))];
+}
+
+function udpTargets(tables: readonly TablePlan[]): ReadonlyMap<string, string> {
+  const maps: readonly SetPlan[] = tables.flatMap(({ sets }) => sets.filter(({ kind }) => kind === "map"));
+  return new Map(
+    maps.flatMap(({ name, elements }) => [...elements].filter(([key]) => / ?udp \. \d+$/.test(key)).map(([key, value]) => [`${name} ${key}`, value] as const)),
+  );
+}
+
+/** Families of tables that may be in a place from before, whether state wants them or not. */
+export function familiesIn(place: Place): readonly TablePlan["family"][] {
+  return place.kind === "vpc" ? ["inet", "bridge"] : ["inet"];
+}
+
+export const describePlace = (place: Place): string => (place.kind === "host" ? "the host" : placeName(place));

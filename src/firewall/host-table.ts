@@ -1,0 +1,131 @@
+import { formatCidr, formatIp, type Ip } from "../base/index.ts";
+import { type HandedPort, handedPorts } from "./published.ts";
+import type { FirewallState } from "./state.ts";
+import { type ChainPlan, elementsOf, type SetPlan, setElements, type TablePlan } from "./table.ts";
+
+/** Names of devices between host and VPCs; nobody else's may begin like this. What is not known yet is closed, not open. */
+const FROM_VPC = 'iifname "cc-*"';
+const TO_VPC = 'oifname "cc-*"';
+
+/** Never the destination of a container, whatever the host's routes say: this host's own, links (metadata services), multicast, reserved. */
+const CLOSED_ALWAYS = ["0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3"];
+
+export const HOST_COUNTERS = ["vpc_wrong_source", "vpc_invalid", "vpc_to_closed", "vpc_to_host", "forwarded_to_vpc", "vxlan_from_stranger"] as const;
+
+/** The table in the host's own namespace: none where no VPC is. */
+export function hostTables(state: FirewallState): readonly TablePlan[] {
+  if (state.vpcs.length === 0) return [];
+  return [{ family: "inet", counters: HOST_COUNTERS, sets: hostSets(state), chains: hostChains(state) }];
+}
+
+const ofFamily = (addresses: readonly Ip[], family: 4 | 6): ReadonlyMap<string, string> =>
+  setElements(addresses.filter((ip) => ip.family === family).map(formatIp));
+
+function hostSets({ transit, underlay, vpcs, published }: FirewallState): readonly SetPlan[] {
+  const ports = handedPorts({ vpcs, published });
+  const transitOf = new Map(vpcs.map((vpc) => [vpc.id, formatIp(vpc.transit)]));
+  const target = ({ vpc, transitPort }: HandedPort): string => `${transitOf.get(vpc)} . ${transitPort}`;
+  const onAll = ports.filter(({ at }) => at === undefined).map((port) => [`${port.protocol} . ${port.hostPort}`, target(port)] as const);
+  const onOne = ports.flatMap((port) => (port.at === undefined ? [] : [[`${formatIp(port.at)} . ${port.protocol} . ${port.hostPort}`, target(port)] as const]));
+  return [
+    {
+      name: "transit",
+      kind: "set",
+      spec: ["type ifname . ipv4_addr"],
+      elements: setElements(vpcs.map((vpc) => `"${vpc.hostDevice}" . ${formatIp(vpc.transit)}`)),
+    },
+    { name: "closed", kind: "set", spec: ["type ipv4_addr", "flags interval"], elements: setElements([...CLOSED_ALWAYS, formatCidr(transit.range)]) },
+    { name: "hosts", kind: "set", spec: ["type ipv4_addr"], elements: ofFamily(underlay.hosts, 4) },
+    { name: "neighbours", kind: "set", spec: ["type ipv4_addr"], elements: ofFamily(underlay.neighbours, 4) },
+    { name: "neighbours6", kind: "set", spec: ["type ipv6_addr"], elements: ofFamily(underlay.neighbours, 6) },
+    { name: "published", kind: "map", spec: ["type inet_proto . inet_service : ipv4_addr . inet_service"], elements: elementsOf(onAll) },
+    { name: "published_at", kind: "map", spec: ["type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service"], elements: elementsOf(onOne) },
+  ];
+}
+
+/**
+ * Priorities, between those of others: conntrack is at -200, DNAT of the owner's ruleset and Docker's at -100, their filters at 0,
+ * their masquerading at 100. What comes from a VPC is looked at before anybody else's DNAT; of everything else theirs comes first.
+ */
+function hostChains({ transit, underlay }: FirewallState): readonly ChainPlan[] {
+  const host = formatIp(transit.host);
+  const range = formatCidr(transit.range);
+  const vxlan = `udp dport ${underlay.vxlanPort}`;
+  return [
+    // VXLAN's source ports are hashes: tracked, each flow inside would take entries of the host's table, and no answer ever fits one.
+    {
+      name: "untracked_in",
+      hook: "type filter hook prerouting priority -300; policy accept;",
+      rules: [`ip saddr @neighbours ${vxlan} notrack`, `ip6 saddr @neighbours6 ${vxlan} notrack`],
+    },
+    {
+      name: "untracked_out",
+      hook: "type filter hook output priority -300; policy accept;",
+      rules: [`ip daddr @neighbours ${vxlan} notrack`, `ip6 daddr @neighbours6 ${vxlan} notrack`],
+    },
+    { name: "from_vpc", hook: "type filter hook prerouting priority -151; policy accept;", rules: [`${FROM_VPC} goto from_vpc_device`] },
+    { name: "from_vpc_device", rules: ["iifname . ip saddr @transit goto from_vpc_address", 'counter name "vpc_wrong_source" drop'] },
+    {
+      name: "from_vpc_address",
+      rules: [
+        "ct state established,related accept",
+        'ct state invalid counter name "vpc_invalid" drop',
+        // Decided by vpc_to_host, which knows what is published.
+        "fib daddr type local accept",
+        'ip daddr @closed counter name "vpc_to_closed" drop',
+        'ip daddr @hosts counter name "vpc_to_closed" drop',
+      ],
+    },
+    // A chain of type nat sees the first packet of each connection only, and what it drops never becomes one. It must be here, and
+    // not in the input hook: another's DNAT (Docker's published ports) would have turned the packet away before.
+    { name: "vpc_to_host", hook: "type nat hook prerouting priority -101; policy accept;", rules: [`${FROM_VPC} fib daddr type local goto host_service`] },
+    {
+      name: "host_service",
+      rules: [`ip daddr ${host} meta l4proto { tcp, udp } th dport 53 accept`, "jump published_port", 'counter name "vpc_to_host" drop'],
+    },
+    {
+      name: "published_port",
+      rules: ["dnat ip to ip daddr . meta l4proto . th dport map @published_at", "dnat ip to meta l4proto . th dport map @published"],
+    },
+    {
+      name: "prerouting",
+      hook: "type nat hook prerouting priority -99; policy accept;",
+      rules: [`${FROM_VPC} accept`, "fib daddr type local goto published_port"],
+    },
+    { name: "output", hook: "type nat hook output priority -99; policy accept;", rules: ["fib daddr type local goto published_port"] },
+    {
+      name: "input",
+      hook: "type filter hook input priority -1; policy accept;",
+      rules: [`${vxlan} goto vxlan`, `${FROM_VPC} goto input_from_vpc`],
+    },
+    {
+      name: "vxlan",
+      rules: ["ip saddr @neighbours accept", "ip6 saddr @neighbours6 accept", 'counter name "vxlan_from_stranger" drop'],
+    },
+    {
+      // Once more, for what is not tracked and so passes no chain of type nat.
+      name: "input_from_vpc",
+      rules: ["ct state established,related accept", `ip daddr ${host} meta l4proto { tcp, udp } th dport 53 accept`, 'counter name "vpc_to_host" drop'],
+    },
+    {
+      name: "forward",
+      hook: "type filter hook forward priority -1; policy accept;",
+      rules: [`${TO_VPC} goto forward_to_vpc`],
+    },
+    {
+      // Whoever knows a transit address and sends to it directly has passed by what is published at which address.
+      name: "forward_to_vpc",
+      rules: ["ct state established,related accept", "ct status dnat accept", 'counter name "forwarded_to_vpc" drop'],
+    },
+    {
+      name: "postrouting",
+      hook: "type nat hook postrouting priority 101; policy accept;",
+      rules: [
+        // Answers to loopback, and to a VPC that called this host's address and was handed back to itself, must come back this way.
+        `${TO_VPC} ip saddr { 127.0.0.0/8, ${range} } masquerade`,
+        `${TO_VPC} accept`,
+        `ip saddr ${range} masquerade`,
+      ],
+    },
+  ];
+}

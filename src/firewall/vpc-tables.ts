@@ -1,0 +1,137 @@
+import { formatIp } from "../base/index.ts";
+import { macOf } from "../vpc/index.ts";
+import type { HandedPort } from "./published.ts";
+import type { FirewallState, VpcFirewall } from "./state.ts";
+import { type ChainPlan, elementsOf, setElements, type TablePlan } from "./table.ts";
+
+export const VPC_COUNTERS = ["invalid_state", "not_forwarded", "gateway_service"] as const;
+export const BRIDGE_COUNTERS = ["false_mac", "false_address", "false_arp", "sent_dhcp", "sent_broadcast", "sent_ipv6", "other_ethertype", "overlay_not_ip"] as const;
+
+type Surroundings = Pick<FirewallState, "transit" | "underlay">;
+
+/** The tables in a VPC's namespace; `handed` are its published ports. */
+export function vpcTables(vpc: VpcFirewall, handed: readonly HandedPort[], surroundings: Surroundings): readonly TablePlan[] {
+  const here = new Set(vpc.ports.map(({ address }) => formatIp(address)));
+  const passesOn = handed.some(({ address }) => !here.has(formatIp(address)));
+  return [
+    {
+      family: "inet",
+      counters: VPC_COUNTERS,
+      sets: [
+        { name: "here", kind: "set", spec: ["type ipv4_addr"], elements: setElements(here) },
+        {
+          name: "published",
+          kind: "map",
+          spec: ["type inet_proto . inet_service : ipv4_addr . inet_service"],
+          elements: elementsOf(
+            handed.map(({ protocol, transitPort, address, port }) => [`${protocol} . ${transitPort}`, `${formatIp(address)} . ${port}`] as const),
+          ),
+        },
+      ],
+      chains: routedChains(vpc, surroundings),
+    },
+    {
+      family: "bridge",
+      counters: BRIDGE_COUNTERS,
+      sets: [
+        {
+          name: "ports",
+          kind: "set",
+          spec: ["type ifname . ether_addr . ipv4_addr"],
+          elements: setElements(vpc.ports.map(({ device, mac, address }) => `"${device}" . ${mac} . ${formatIp(address)}`)),
+        },
+        // Only says why a frame is dropped.
+        {
+          name: "macs",
+          kind: "set",
+          spec: ["type ifname . ether_addr"],
+          elements: setElements(vpc.ports.map(({ device, mac }) => `"${device}" . ${mac}`)),
+        },
+      ],
+      chains: bridgedChains(vpc, passesOn, surroundings),
+    },
+  ];
+}
+
+function routedChains({ gateway }: VpcFirewall, { transit, underlay }: Surroundings): readonly ChainPlan[] {
+  const dnsAtHost = `${formatIp(transit.host)}:53`;
+  return [
+    {
+      name: "prerouting",
+      hook: "type nat hook prerouting priority -100; policy accept;",
+      rules: [
+        'iifname "up0" dnat ip to meta l4proto . th dport map @published',
+        `iifname "br0" ip daddr ${formatIp(gateway)} meta l4proto { tcp, udp } th dport 53 dnat ip to ${dnsAtHost}`,
+      ],
+    },
+    {
+      name: "postrouting",
+      hook: "type nat hook postrouting priority 100; policy accept;",
+      rules: [
+        'oifname "up0" masquerade',
+        // Passed on to a container of another host: its answer must find the way back to this one, and its own gateway has this one's
+        // address. A host's underlay address is in no VPC, and every host has a route to it in the VPC's namespace.
+        ...(underlay.own.family === 4 ? [`oifname "br0" ct status dnat ip daddr != @here snat ip to ${formatIp(underlay.own)}`] : []),
+      ],
+    },
+    {
+      name: "forward",
+      hook: "type filter hook forward priority 0; policy drop;",
+      rules: [
+        "ct state established,related accept",
+        // Answers to a host that passed a port on: their questions came by the bridge and were not seen here, so before `invalid`.
+        'iifname "br0" oifname "br0" ip saddr @here accept',
+        // Else they would leave as they are: no translation applies to what is not tracked.
+        'ct state invalid counter name "invalid_state" drop',
+        'iifname "br0" oifname "up0" ip saddr @here accept',
+        'iifname "up0" oifname "br0" ct status dnat accept',
+        'counter name "not_forwarded" drop',
+      ],
+    },
+    {
+      name: "input",
+      hook: "type filter hook input priority 0; policy drop;",
+      rules: [
+        "ct state established,related accept",
+        `iifname "br0" ip daddr ${formatIp(gateway)} icmp type echo-request accept`,
+        'counter name "gateway_service" drop',
+      ],
+    },
+  ];
+}
+
+/** Stateless: this family has no conntrack. */
+function bridgedChains(vpc: VpcFirewall, passesOn: boolean, { underlay }: Surroundings): readonly ChainPlan[] {
+  const gatewayMac = macOf(vpc.id, vpc.gateway);
+  // To other hosts this one's underlay address is a container like any; here its frames are for the bridge itself.
+  const answers = `ether daddr ${macOf(vpc.id, underlay.own)} ether daddr set ${gatewayMac} meta pkttype set host accept`;
+  return [
+    {
+      name: "prerouting",
+      hook: "type filter hook prerouting priority -300; policy accept;",
+      rules: ['iifname "vx0" goto from_overlay', "ether type ip goto from_container", "goto not_ip"],
+    },
+    // Other hosts filter what their containers send. ARP is answered on each host and never crosses, so what comes is a lie.
+    { name: "from_overlay", rules: ['ether type != ip counter name "overlay_not_ip" drop', ...(passesOn ? [answers] : [])] },
+    {
+      name: "from_container",
+      rules: [
+        'udp dport { 67, 68 } counter name "sent_dhcp" drop',
+        'meta pkttype { broadcast, multicast } counter name "sent_broadcast" drop',
+        "iifname . ether saddr . ip saddr @ports accept",
+        'iifname . ether saddr != @macs counter name "false_mac" drop',
+        'counter name "false_address" drop',
+      ],
+    },
+    {
+      name: "not_ip",
+      rules: [
+        "ether type arp arp htype 1 arp ptype ip iifname . ether saddr . arp saddr ip @ports iifname . arp saddr ether . arp saddr ip @ports accept",
+        'iifname . ether saddr != @macs counter name "false_mac" drop',
+        'ether type arp counter name "false_arp" drop',
+        'ether type ip6 counter name "sent_ipv6" drop',
+        'counter name "other_ethertype" drop',
+      ],
+    },
+  ];
+}

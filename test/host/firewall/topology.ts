@@ -1,0 +1,297 @@
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { type ContainerId, formatIp, type Ip, silentLogger } from "../../../src/base/index.ts";
+import { createNftFirewall } from "../../../src/firewall/drivers/nft.ts";
+import type { FirewallDriver } from "../../../src/firewall/index.ts";
+import { createShellHelper } from "../../../src/host/index.ts";
+import { CONTAINERS, type ContainerName, containersOf, GATEWAY, HOST_TRANSIT, HOSTS, type HostName, hostDevice, macAt, macOfGateway, OUTSIDE, portDevice, SPREAD, VPCS, type VpcName, VXLAN_PORT, WORLD } from "./scene.ts";
+
+const ANSWER_S_MAX = 5;
+/** A datagram has no end: so long an answer is waited for in any case. */
+const UDP_ANSWER_S_MAX = 2;
+
+export type Namespace = "out" | HostName | ContainerName | `${VpcName}@${HostName}`;
+
+/** The scene as network namespaces of this machine. */
+export class Topology {
+  /** Unique on the machine, and short enough to be the name of a namespace. */
+  readonly #prefix = `ccfw${process.pid}-`;
+  readonly #made: string[] = [];
+  readonly #children: ChildProcess[] = [];
+  readonly #shells: ReturnType<typeof createShellHelper>[] = [];
+
+  path = (namespace: Namespace): string => `/run/netns/${this.#name(namespace)}`;
+  #name = (namespace: string): string => `${this.#prefix}${namespace}`;
+
+  static async make(): Promise<Topology> {
+    const topology = new Topology();
+    try {
+      await topology.#build();
+    } catch (error) {
+      await topology.close();
+      throw error;
+    }
+    return topology;
+  }
+
+  /** A driver of its own, as a peer that has just started has it. */
+  driver(host: HostName = "h1", logger = silentLogger): FirewallDriver {
+    const shell = createShellHelper();
+    this.#shells.push(shell);
+    const nameOf = (container: ContainerId): ContainerName =>
+      (Object.keys(CONTAINERS) as ContainerName[]).find((name) => CONTAINERS[name].id === container) ?? "web";
+    return createNftFirewall(
+      { logger, shell },
+      {
+        host: this.path(host),
+        vpc: (vpc) => this.path(`${vpc === VPCS.one.id ? "one" : "two"}@${host}`),
+        container: (container) => this.path(nameOf(container)),
+      },
+    );
+  }
+
+  /** Runs a program in a namespace to its end. */
+  async run(
+    namespace: Namespace,
+    argv: readonly string[],
+    input: string | Uint8Array = "",
+  ): Promise<{ readonly code: number; readonly stdout: string; readonly stderr: string }> {
+    return runProgram(["nsenter", `--net=${this.path(namespace)}`, ...argv], input);
+  }
+
+  /** Standard output of a program that must succeed. */
+  async must(namespace: Namespace, ...argv: readonly string[]): Promise<string> {
+    const { code, stdout, stderr } = await this.run(namespace, argv);
+    if (code !== 0) throw new Error(`${argv.join(" ")} in ${namespace}: ${stderr}`);
+    return stdout;
+  }
+
+  nft(namespace: Namespace, text: string): Promise<{ readonly code: number; readonly stderr: string }> {
+    return this.run(namespace, ["nft", "-f", "-"], text);
+  }
+
+  /** Answers each caller with its own name and the caller's address. */
+  async serve(namespace: Namespace, protocol: "tcp" | "udp", port: number, name: string = namespace): Promise<void> {
+    const listen = protocol === "tcp" ? `TCP-LISTEN:${port},fork,reuseaddr` : `UDP-RECVFROM:${port},fork,reuseaddr`;
+    const argv = ["--pdeathsig", "KILL", "nsenter", `--net=${this.path(namespace)}`, "socat", listen, `SYSTEM:echo ${name} $SOCAT_PEERADDR`];
+    const child = spawn("setpriv", argv, { stdio: "ignore" });
+    this.#children.push(child);
+    const hex = port.toString(16).toUpperCase().padStart(4, "0");
+    for (let tries = 0; tries < 800; tries += 1) {
+      const isSocat = (await readFile(`/proc/${child.pid}/comm`, "utf8")).trim() === "socat";
+      if (isSocat && (await readFile(`/proc/${child.pid}/net/${protocol}`, "utf8")).includes(`:${hex} 00000000:0000`)) return;
+      await delay(25);
+    }
+    throw new Error(`${protocol} ${port} in ${namespace} is not served`);
+  }
+
+  /** What the service at this address answers; `(refused)`, `(unreachable)` or `(no answer)`. */
+  async call(namespace: Namespace, address: string, port: number, protocol: "tcp" | "udp" = "tcp"): Promise<string> {
+    // Long for an answer that comes, since machines are busy; what gets none is asked beside others.
+    const target = protocol === "tcp" ? `TCP4:${address}:${port},connect-timeout=${ANSWER_S_MAX}` : `UDP4:${address}:${port}`;
+    const once = protocol === "udp" ? ["-T", String(ANSWER_S_MAX), "-t", String(UDP_ANSWER_S_MAX)] : ["-T", String(ANSWER_S_MAX), "-t", String(ANSWER_S_MAX)];
+    const { stdout, stderr } = await this.run(namespace, ["socat", ...once, "-", target], protocol === "udp" ? "hello\n" : "");
+    if (stdout !== "") return stdout.trim();
+    if (stderr.includes("refused")) return "(refused)";
+    return /unreachable|No route|not permitted/.test(stderr) ? "(unreachable)" : "(no answer)";
+  }
+
+  /** Each of the calls, at once. */
+  calls(list: readonly (readonly [from: Namespace, address: string, port: number, protocol?: "tcp" | "udp"])[]): Promise<readonly string[]> {
+    return Promise.all(list.map(([from, address, port, protocol]) => this.call(from, address, port, protocol)));
+  }
+
+  /** `true` when the address answers a ping. */
+  async ping(namespace: Namespace, address: string): Promise<boolean> {
+    return (await this.run(namespace, ["busybox", "ping", "-c", "1", "-W", "3", address])).code === 0;
+  }
+
+  /** Sends frames as they are given, but for zeros behind them: all have one length, so that one program sends them all. */
+  async sendFrames(namespace: Namespace, frames: readonly Uint8Array[]): Promise<void> {
+    const bytes = Math.max(...frames.map(({ length }) => length));
+    const all = Buffer.concat(frames.map((frame) => Buffer.concat([frame, Buffer.alloc(bytes - frame.length)])));
+    const file = join(await mkdtemp(join(tmpdir(), "cc-frames-")), "frames");
+    await writeFile(file, all);
+    try {
+      await this.must(namespace, "socat", "-u", "-b", String(bytes), `OPEN:${file},rdonly`, "INTERFACE:eth0");
+    } finally {
+      await rm(dirname(file), { recursive: true });
+    }
+  }
+
+  /** Packets that came in by a device. */
+  async received(namespace: Namespace, device = "eth0"): Promise<number> {
+    const line = (await this.must(namespace, "cat", "/proc/net/dev")).split("\n").find((text) => text.trim().startsWith(`${device}:`));
+    return Number(line?.split(":")[1]?.trim().split(/\s+/)[1]);
+  }
+
+  async stopServing(): Promise<void> {
+    for (const child of this.#children.splice(0)) {
+      if (child.exitCode !== null || child.signalCode !== null) continue;
+      const ended = once(child, "exit");
+      child.kill("SIGKILL");
+      await ended;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.stopServing();
+    await Promise.all(this.#shells.map((shell) => shell.close()));
+    for (const name of this.#made.splice(0)) await runProgram(["ip", "netns", "del", name]);
+  }
+
+  async #build(): Promise<void> {
+    const namespaces: readonly Namespace[] = [
+      "out",
+      ...HOST_NAMES,
+      ...SPREAD.map(([vpc, host]): Namespace => `${vpc}@${host}`),
+      ...(Object.keys(CONTAINERS) as ContainerName[]),
+    ];
+    this.#made.push(...namespaces.map(this.#name));
+    await this.#script(batch("ip", undefined, this.#made.map((name) => `netns add ${name}`)));
+    await this.#script(namespaces.map((namespace) => this.#sysctls(namespace)).join("\n"));
+    await this.#script(
+      [
+        this.#batch("ip", "out", this.#outside()),
+        ...HOST_NAMES.map((host) => this.#batch("ip", host, this.#host(host))),
+        ...SPREAD.flatMap(([vpc, host]) => [
+          this.#sysctl(host, [`net/ipv4/conf/${hostDevice(vpc)}/route_localnet=1`]),
+          this.#batch("ip", `${vpc}@${host}`, this.#vpc(vpc, host)),
+          this.#batch("bridge", `${vpc}@${host}`, forwarding(vpc, host)),
+        ]),
+        ...(Object.keys(CONTAINERS) as ContainerName[]).map((name) => this.#batch("ip", name, inContainer(name))),
+      ].join("\n"),
+    );
+  }
+
+  async #script(text: string): Promise<void> {
+    const { code, stderr } = await runProgram(["sh", "-e"], text, 120_000);
+    if (code !== 0) throw new Error(`the namespaces cannot be made: ${stderr}`);
+  }
+
+  #batch = (tool: "ip" | "bridge", namespace: Namespace, lines: readonly string[]): string => batch(tool, this.#name(namespace), lines);
+
+  #sysctls(namespace: Namespace): string {
+    const isRouter = namespace.includes("@") || namespace in HOSTS;
+    return this.#sysctl(namespace, [
+      "net/ipv6/conf/all/disable_ipv6=1",
+      "net/ipv6/conf/default/disable_ipv6=1",
+      ...(isRouter ? ["net/ipv4/ip_forward=1"] : []),
+      ...(namespace.includes("@") ? ["net/bridge/bridge-nf-call-iptables=0", "net/ipv4/conf/all/send_redirects=0", "net/ipv4/conf/default/send_redirects=0"] : []),
+    ]);
+  }
+
+  #sysctl(namespace: Namespace, settings: readonly string[]): string {
+    const writes = settings.map((setting) => `echo ${setting.split("=")[1]} >/proc/sys/${setting.split("=")[0]}`).join(" && ");
+    return `nsenter --net=${this.path(namespace)} sh -c '${writes}'`;
+  }
+
+  #outside(): readonly string[] {
+    return [
+      "link set lo up",
+      "link add lan0 type bridge",
+      `addr add ${OUTSIDE}/24 dev lan0`,
+      `addr add ${WORLD}/32 dev lo`,
+      "link set lan0 up",
+      ...HOST_NAMES.flatMap((host) => [`link add u-${host} type veth peer name eth0 netns ${this.#name(host)}`, `link set u-${host} master lan0 up`]),
+    ];
+  }
+
+  #host(host: HostName): readonly string[] {
+    const own = formatIp(HOSTS[host]);
+    return [
+      "link set lo up",
+      `addr add ${own}/24 dev eth0`,
+      "link set eth0 up",
+      `route add default via ${OUTSIDE}`,
+      ...SPREAD.filter(([, where]) => where === host).flatMap(([vpc]) => {
+        const v = this.#name(`${vpc}@${host}`);
+        return [
+          `link add ${hostDevice(vpc)} type veth peer name up0 netns ${v}`,
+          `addr add ${formatIp(HOST_TRANSIT)} peer ${formatIp(VPCS[vpc].transit[host])}/32 dev ${hostDevice(vpc)}`,
+          `link set ${hostDevice(vpc)} up`,
+          // Its socket stays in the host's namespace.
+          `link add vx0 netns ${v} type vxlan id ${VPCS[vpc].vni} local ${own} dev eth0 dstport ${VXLAN_PORT} nolearning`,
+        ];
+      }),
+    ];
+  }
+
+  #vpc(vpc: VpcName, host: HostName): readonly string[] {
+    const hostEnd = formatIp(HOST_TRANSIT);
+    return [
+      "link set lo up",
+      `addr add ${formatIp(VPCS[vpc].transit[host])} peer ${hostEnd}/32 dev up0`,
+      "link set up0 up",
+      `route add default via ${hostEnd} dev up0`,
+      "link add br0 type bridge mcast_snooping 0 stp_state 0 forward_delay 0",
+      `link set br0 address ${macOfGateway(vpc)} mtu 1450`,
+      "link set vx0 mtu 1450 master br0",
+      `link set vx0 type bridge_slave ${QUIET} neigh_suppress on`,
+      "link set vx0 up",
+      "link set br0 up",
+      `addr add ${formatIp(GATEWAY)}/24 dev br0`,
+      ...containersOf(vpc, host).flatMap(({ name, address }) => [
+        `link add ${portDevice(name)} mtu 1450 type veth peer name eth0 address ${macAt(vpc, address)} mtu 1450 netns ${this.#name(name)}`,
+        `link set ${portDevice(name)} master br0`,
+        `link set ${portDevice(name)} type bridge_slave ${QUIET}`,
+        `link set ${portDevice(name)} up`,
+      ]),
+      ...[...containersOf(vpc).map(({ address }) => address), ...otherHosts(vpc, host)].map(
+        (address) => `neigh replace ${formatIp(address)} lladdr ${macAt(vpc, address)} dev br0 nud permanent`,
+      ),
+      // Other hosts pass published ports on with their own address.
+      ...otherHosts(vpc, host).map((address) => `route add ${formatIp(address)}/32 dev br0`),
+    ];
+  }
+}
+
+const HOST_NAMES = Object.keys(HOSTS) as HostName[];
+const QUIET = "learning off flood off mcast_flood off";
+const otherHosts = (vpc: VpcName, host: HostName): readonly Ip[] => SPREAD.filter(([other, where]) => other === vpc && where !== host).map(([, where]) => HOSTS[where]);
+
+function forwarding(vpc: VpcName, host: HostName): readonly string[] {
+  const remote = [
+    ...containersOf(vpc)
+      .filter((container) => container.host !== host)
+      .map((container) => ({ address: container.address, at: HOSTS[container.host] })),
+    ...otherHosts(vpc, host).map((address) => ({ address, at: address })),
+  ];
+  return [
+    ...containersOf(vpc, host).map(({ name, address }) => `fdb replace ${macAt(vpc, address)} dev ${portDevice(name)} master static`),
+    ...remote.flatMap(({ address, at }) => [
+      `fdb replace ${macAt(vpc, address)} dev vx0 master static`,
+      `fdb replace ${macAt(vpc, address)} dev vx0 self permanent dst ${formatIp(at)}`,
+    ]),
+  ];
+}
+
+const inContainer = (name: ContainerName): readonly string[] => [
+  "link set lo up",
+  `addr add ${formatIp(CONTAINERS[name].address)}/24 dev eth0`,
+  "link set eth0 up",
+  `route add default via ${formatIp(GATEWAY)}`,
+];
+
+const batch = (tool: "ip" | "bridge", name: string | undefined, lines: readonly string[]): string =>
+  `${tool} ${name === undefined ? "" : `-n ${name} `}-batch - <<'END'\n${lines.join("\n")}\nEND`;
+
+function runProgram(
+  argv: readonly string[],
+  input: string | Uint8Array = "",
+  timeoutMs = 60_000,
+): Promise<{ readonly code: number; readonly stdout: string; readonly stderr: string }> {
+  const [program = "", ...words] = argv;
+  return new Promise((resolve, reject) => {
+    const child = execFile(program, words, { timeout: timeoutMs, maxBuffer: 16 * 1024 ** 2 }, (error, stdout, stderr) => {
+      if (error !== null && typeof error.code !== "number") reject(error);
+      else resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr });
+    });
+    child.stdin?.on("error", () => undefined); // A program that reads nothing.
+    child.stdin?.end(input);
+  });
+}
