@@ -2,7 +2,13 @@ import { ok, parseSize, type Result, refuse } from "../../src/base/index.ts";
 import { HOSTS_MAX, zonesOf } from "./layout.ts";
 
 export type LabCommand =
-  | { readonly command: "up"; readonly zones: readonly string[]; readonly memoryBytes: number | undefined; readonly diskBytes: number | undefined }
+  | {
+      readonly command: "up";
+      readonly zones: readonly string[];
+      readonly home: number;
+      readonly memoryBytes: number | undefined;
+      readonly diskBytes: number | undefined;
+    }
   | { readonly command: "env"; readonly host: number }
   | { readonly command: "image"; readonly image: string; readonly from: string | undefined; readonly withPassword: boolean }
   | { readonly command: "exec"; readonly host: number; readonly argv: readonly string[] }
@@ -10,6 +16,9 @@ export type LabCommand =
   | { readonly command: "cut"; readonly host: number; readonly other: number | undefined; readonly oneWay: boolean }
   | { readonly command: "heal" }
   | { readonly command: "registry"; readonly action: "stop" | "start" }
+  | { readonly command: "router"; readonly action: "stop" }
+  | { readonly command: "router"; readonly action: "start" | "restart"; readonly only: "pcp" | "upnp" | undefined }
+  | { readonly command: "router"; readonly action: "mappings"; readonly json: boolean }
   | { readonly command: "logs"; readonly host: number; readonly follow: boolean }
   | { readonly command: "status"; readonly json: boolean }
   | { readonly command: "down"; readonly which: "this" | "tests" | "all" };
@@ -18,8 +27,10 @@ export type LabCall = { readonly lab: string; readonly command: LabCommand };
 
 export const USAGE = `Several hosts on one machine, for trying and testing.
 
-  scripts/lab up [--hosts 3] [--zones a,a,b] [--memory SIZE] [--disk SIZE] [--no-build]
-                                     registry, hosts and peers; returns when all know all. SIZE is each host's capacity
+  scripts/lab up [--hosts 3] [--zones a,a,b] [--home N] [--memory SIZE] [--disk SIZE] [--no-build]
+                                     registry, hosts and peers; returns when all know all. SIZE is each host's capacity.
+                                     With --home the last N hosts are behind a home router (NAT, UPnP and PCP), in a zone
+                                     "home" if no zones are given: they reach the others, which reach only what it maps
   eval "$(scripts/lab env [--host K])"
                                      settings of cc for host K's peer, and cc and cc-peer first on PATH
   scripts/lab image NAME [--from oci:DIR:tag] [--with-password]
@@ -32,6 +43,10 @@ export const USAGE = `Several hosts on one machine, for trying and testing.
   scripts/lab cut K [L] [--one-way]  host K loses the network, or host L; one way: only what K sends is lost
   scripts/lab heal                   all cuts end
   scripts/lab registry stop|start
+  scripts/lab router stop|start|restart [--only pcp|upnp]
+                                     the home router loses power, or comes back without the mappings that it had
+  scripts/lab router mappings [--json]
+                                     which ports it forwards, and to whom
   scripts/lab logs K [-f]
   scripts/lab status [--json]
   scripts/lab down [--all]
@@ -91,15 +106,21 @@ const FLAGS: Readonly<Record<string, readonly string[]>> = {
   cut: ["--one-way"],
   logs: ["-f", "--follow"],
   status: ["--json"],
+  router: ["--json"],
   down: ["--all", "--tests"],
 };
-const VALUES: Readonly<Record<string, readonly string[]>> = { up: ["--hosts", "--zones", "--memory", "--disk"], env: ["--host"], image: ["--from"] };
+const VALUES: Readonly<Record<string, readonly string[]>> = {
+  up: ["--hosts", "--zones", "--home", "--memory", "--disk"],
+  router: ["--only"],
+  env: ["--host"],
+  image: ["--from"],
+};
 
 function parseCommand(name: string, words: readonly string[]): Result<LabCommand> {
   const sorted = sort(words, FLAGS[name] ?? [], VALUES[name] ?? []);
   if (!sorted.ok) return sorted;
   const { positional, options, rest } = sorted.value;
-  const most = name === "cut" ? 2 : ["image", "exec", "kill", "start", "restart", "registry", "logs"].includes(name) ? 1 : 0;
+  const most = name === "cut" ? 2 : ["image", "exec", "kill", "start", "restart", "registry", "router", "logs"].includes(name) ? 1 : 0;
   if (positional.length > most && name !== "") return refuse("BAD_USAGE", `"${positional[most]}" is too much for ${name}`);
   if (rest.length > 0 && name !== "exec") return refuse("BAD_USAGE", `${name} takes no command`);
   switch (name) {
@@ -134,6 +155,8 @@ function parseCommand(name: string, words: readonly string[]): Result<LabCommand
       const action = positional[0];
       return action === "stop" || action === "start" ? ok({ command: "registry", action }) : refuse("BAD_USAGE", "registry stop or registry start?");
     }
+    case "router":
+      return parseRouter(positional[0], options);
     case "logs": {
       const host = hostNumber(positional[0]);
       return host.ok ? ok({ command: "logs", host: host.value, follow: options.has("-f") || options.has("--follow") }) : host;
@@ -148,16 +171,33 @@ function parseCommand(name: string, words: readonly string[]): Result<LabCommand
 }
 
 function parseUp(options: ReadonlyMap<string, string>): Result<LabCommand> {
-  const zoneText = options.get("--zones") ?? "a";
-  const count = Number(options.get("--hosts") ?? (options.has("--zones") ? Math.max(3, zoneText.split(",").length) : 3));
+  const home = Number(options.get("--home") ?? 0);
+  const given = options.get("--zones")?.split(",").length ?? 0;
+  const count = Number(options.get("--hosts") ?? Math.max(3, given, home + 1));
   if (!Number.isInteger(count) || count < 1 || count > HOSTS_MAX) return refuse("BAD_USAGE", `--hosts takes a number from 1 to ${HOSTS_MAX}`);
-  const zones = zonesOf(zoneText, count);
+  if (!Number.isInteger(home) || home < 0 || home >= count)
+    return refuse("BAD_USAGE", "--home takes how many hosts are behind the router; at least one is not");
+  // A zone is one fast network, and what is behind a router is not on the others'.
+  const outside = zonesOf(options.get("--zones") ?? "a", options.has("--zones") ? count : count - home);
+  const zones = outside.ok && !options.has("--zones") ? ok([...outside.value, ...new Array<string>(home).fill("home")]) : outside;
   const memory = optionalSize(options.get("--memory"));
   const disk = optionalSize(options.get("--disk"));
   if (!zones.ok) return zones;
   if (!memory.ok) return memory;
   if (!disk.ok) return disk;
-  return ok({ command: "up", zones: zones.value, memoryBytes: memory.value, diskBytes: disk.value });
+  return ok({ command: "up", zones: zones.value, home, memoryBytes: memory.value, diskBytes: disk.value });
+}
+
+function parseRouter(action: string | undefined, options: ReadonlyMap<string, string>): Result<LabCommand> {
+  const only = options.get("--only");
+  if (only !== undefined && only !== "pcp" && only !== "upnp") return refuse("BAD_USAGE", "--only takes pcp or upnp");
+  if (action === "start" || action === "restart") {
+    return options.has("--json") ? refuse("BAD_USAGE", `router ${action} prints nothing`) : ok({ command: "router", action, only });
+  }
+  if (only !== undefined) return refuse("BAD_USAGE", "--only goes with router start and router restart");
+  if (action === "mappings") return ok({ command: "router", action, json: options.has("--json") });
+  if (action === "stop" && !options.has("--json")) return ok({ command: "router", action });
+  return refuse("BAD_USAGE", "router stop, router start, router restart or router mappings?");
 }
 
 function parseCut(positional: readonly string[], oneWay: boolean): Result<LabCommand> {

@@ -52,7 +52,7 @@ export function peerConfig(host: HostPlan, state: HostState, subnet: string, cpu
 export async function makeHost(context: HostContext, host: HostPlan): Promise<void> {
   const { layout, signal } = context;
   makeGroup(`${host.cgroup}/peer`);
-  await runScript(hostLegScript(layout, host), signal);
+  await runScript(hostLegScript(layout, host, context.subnet), signal);
   await runScript(hostNamespacesScript(layout, host), signal);
   const inside = ["nsenter", `--mount=${mountFile(layout, host)}`, `--uts=${utsFile(layout, host)}`, `--net=${netFile(layout, host.name)}`];
   const mounts = parseMountInfo((await run([...inside, "cat", "/proc/self/mountinfo"], { signal })).stdout);

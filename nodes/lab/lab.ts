@@ -4,11 +4,12 @@ import { join } from "node:path";
 import { CcError, shellQuote } from "../../src/base/index.ts";
 import { ccEnvironment } from "./cloud.ts";
 import { destroyHost, destroyLab, endpointOf, type HostContext, makeHost, startPeer } from "./hosts.ts";
-import { type HostPlan, hostOf, type LabLayout, layoutOf, TEST_LAB_PREFIX } from "./layout.ts";
+import { type HostPlan, hostOf, type LabLayout, layoutOf, routerInside, routerOutside, TEST_LAB_PREFIX } from "./layout.ts";
 import { readCgroupRoots, run } from "./machine.ts";
 import { endProcess, isAlive, processesInGroups, processOf } from "./processes.ts";
 import { findPrograms } from "./programs.ts";
 import { registryName, startRegistries } from "./registry.ts";
+import { routerLog, switchRouterOff, switchRouterOn } from "./router.ts";
 import { enterHost, type Fault, faultRuleset, netFile, WIRE } from "./scripts.ts";
 import { type HostState, type LabState, requireState, withHost, writeState } from "./state-file.ts";
 
@@ -24,7 +25,7 @@ const contextOf = (layout: LabLayout, state: LabState, signal: AbortSignal): Hos
 function findHost(layout: LabLayout, state: LabState, number: number): { readonly host: HostState; readonly plan: HostPlan } {
   const host = state.hosts.find((candidate) => candidate.number === number);
   if (host === undefined) throw new CcError("BAD_USAGE", `there is no host ${number}; this lab has ${state.hosts.length}`);
-  return { host, plan: hostOf(layout, state.subnet, number, host.zone) };
+  return { host, plan: hostOf(layout, state.subnet, number, host.zone, host.home) };
 }
 
 const peerRuns = (host: HostState): boolean => host.peer !== undefined && isAlive(host.peer);
@@ -76,17 +77,32 @@ export async function setFaults(
   cut?: { readonly host: number; readonly other: number | undefined; readonly oneWay: boolean },
 ): Promise<void> {
   const state = requireState(layout.stateFile);
-  const name = (number: number): string => findHost(layout, state, number).plan.name;
-  const fault: Fault | undefined = cut && { from: name(cut.host), oneWay: cut.oneWay, ...(cut.other === undefined ? {} : { to: name(cut.other) }) };
+  const fault =
+    cut && faultBetween(findHost(layout, state, cut.host).plan, cut.other === undefined ? undefined : findHost(layout, state, cut.other).plan, cut.oneWay);
   const faults = fault === undefined ? [] : [...state.faults, fault];
   await run(["nsenter", `--net=${netFile(layout, WIRE)}`, "nft", "-f", "-"], { input: faultRuleset(faults) });
   writeState(layout.stateFile, { ...state, faults });
+}
+
+function faultBetween(from: HostPlan, to: HostPlan | undefined, oneWay: boolean): Fault {
+  if (to === undefined) return { from: from.name, oneWay };
+  const addresses = from.home === to.home ? {} : { addresses: { from: from.address, to: to.address } };
+  return { from: from.name, to: to.name, oneWay, ...addresses };
 }
 
 export async function switchRegistry(layout: LabLayout, action: "stop" | "start"): Promise<void> {
   const state = requireState(layout.stateFile);
   for (const registry of state.registries) await endProcess(registry, STOP_GRACE_MS);
   writeState(layout.stateFile, { ...state, registries: action === "stop" ? [] : await startRegistries(layout, state.subnet) });
+}
+
+/** A lab's home router; what it had mapped is lost either way. */
+export async function switchRouter(layout: LabLayout, action: "stop" | "start" | "restart", only: "pcp" | "upnp" | undefined): Promise<void> {
+  const state = requireState(layout.stateFile);
+  if (state.router === undefined) throw new CcError("CONFLICT", "this lab has no home router: scripts/lab down, then scripts/lab up --home 1");
+  if (action === "start" && state.router.process !== undefined && isAlive(state.router.process) && state.router.only === only) return;
+  if (action === "stop") await switchRouterOff(layout);
+  writeState(layout.stateFile, { ...state, router: action === "stop" ? {} : await switchRouterOn(layout, state.subnet, { only }) });
 }
 
 /** Lines for a shell to evaluate. */
@@ -116,6 +132,7 @@ export type HostReport = {
   readonly number: number;
   readonly name: string;
   readonly zone: string;
+  readonly home: boolean;
   readonly address: string;
   readonly endpoint: string;
   readonly state: "running" | "peer dead" | "dead";
@@ -124,6 +141,16 @@ export type HostReport = {
   readonly processes: number;
   readonly cgroup: string;
   readonly folder: string;
+  readonly log: string;
+};
+
+export type RouterReport = {
+  /** As the world sees the home; where mapped ports are reached. */
+  readonly address: string;
+  /** As the home sees the router. */
+  readonly gateway: string;
+  readonly runs: boolean;
+  readonly only: "pcp" | "upnp" | undefined;
   readonly log: string;
 };
 
@@ -136,6 +163,8 @@ export type LabReport = {
   readonly privateRegistry: string;
   readonly registryRuns: boolean;
   readonly mesh: string | undefined;
+  /** Where some hosts are behind one. */
+  readonly router: RouterReport | undefined;
   readonly hosts: readonly HostReport[];
   readonly faults: readonly Fault[];
 };
@@ -143,8 +172,8 @@ export type LabReport = {
 export function reportOf(layout: LabLayout): LabReport {
   const state = requireState(layout.stateFile);
   const hosts = state.hosts.map((host): HostReport => {
-    const plan = hostOf(layout, state.subnet, host.number, host.zone);
-    const { number, name, zone, address, folder, log } = plan;
+    const plan = hostOf(layout, state.subnet, host.number, host.zone, host.home);
+    const { number, name, zone, home, address, folder, log } = plan;
     const cgroup = `/${plan.cgroup}`;
     const runs = peerRuns(host);
     const processes = processesInGroups(readCgroupRoots().map((root) => `${root}${cgroup}`)).size;
@@ -153,6 +182,7 @@ export function reportOf(layout: LabLayout): LabReport {
       number,
       name,
       zone,
+      home,
       address,
       endpoint: endpointOf(plan),
       state: hostState,
@@ -173,6 +203,13 @@ export function reportOf(layout: LabLayout): LabReport {
     privateRegistry: registryName(state.subnet, true),
     registryRuns: state.registries.length > 0 && state.registries.every(isAlive),
     mesh: state.admin?.meshId,
+    router: state.router && {
+      address: routerOutside(state.subnet),
+      gateway: routerInside(state.subnet),
+      runs: state.router.process !== undefined && isAlive(state.router.process),
+      only: state.router.only,
+      log: routerLog(layout),
+    },
     hosts,
     faults: state.faults,
   };

@@ -23,6 +23,8 @@ export type HostPlan = {
   readonly number: number;
   readonly name: string;
   readonly zone: string;
+  /** Behind the home router; its address is one of that network. */
+  readonly home: boolean;
   readonly address: string;
   readonly cgroup: string;
   readonly folder: string;
@@ -62,15 +64,23 @@ export function layoutOf(top: string, name: string): Result<LabLayout> {
 export const machineAddress = (subnet: string): string => `${subnet}.1`;
 export const registryAddress = (subnet: string): string => `${subnet}.2`;
 
+/** The network behind the home router, beside the underlay `10.231.N`. */
+export const homeSubnet = (subnet: string): string => subnet.replace(/^10\.231\./, "10.232.");
+/** What a provider would give to the router: it has to look public, or routers refuse to map ports. Nothing of it leaves the lab. */
+export const outsideSubnet = (subnet: string): string => subnet.replace(/^10\.231\./, "11.231.");
+export const routerOutside = (subnet: string): string => `${outsideSubnet(subnet)}.3`;
+export const routerInside = (subnet: string): string => `${homeSubnet(subnet)}.1`;
+
 /** `subnet` is the first three numbers of a /24. `.3` to `.10` are kept for a router and the like. */
-export function hostOf(layout: LabLayout, subnet: string, number: number, zone: string): HostPlan {
+export function hostOf(layout: LabLayout, subnet: string, number: number, zone: string, home = false): HostPlan {
   const name = `h${number}`;
   const folder = join(layout.folder, "hosts", name);
   return {
     number,
     name,
     zone,
-    address: `${subnet}.${10 + number}`,
+    home,
+    address: `${home ? homeSubnet(subnet) : subnet}.${10 + number}`,
     cgroup: `${layout.cgroup}/${name}`,
     folder,
     config: join(folder, "peer.json"),
@@ -81,15 +91,16 @@ export function hostOf(layout: LabLayout, subnet: string, number: number, zone: 
 
 /**
  * The first /24 of 10.231.0.0/16 that overlaps nothing in `taken` (addresses or CIDRs of the machine's routes), searched
- * from a place that follows from the tag, so that two labs seldom want the same one.
+ * from a place that follows from the tag, so that two labs seldom want the same one. With `home` also the networks behind the
+ * router and on its outside have to be free.
  */
-export function chooseSubnet(tag: string, taken: readonly string[]): Result<string> {
+export function chooseSubnet(tag: string, taken: readonly string[], home = false): Result<string> {
   const used = taken.map(parseRange).filter((range) => range !== undefined);
   const start = createHash("sha256").update(tag).digest().readUInt8(0);
   for (let step = 0; step < 256; step += 1) {
     const subnet = `10.231.${(start + step) % 256}`;
-    const wanted = parseRange(`${subnet}.0/24`);
-    if (wanted !== undefined && !used.some((range) => range.first <= wanted.last && wanted.first <= range.last)) return ok(subnet);
+    const wanted = [subnet, ...(home ? [homeSubnet(subnet), outsideSubnet(subnet)] : [])].map((network) => parseRange(`${network}.0/24`));
+    if (!wanted.some((network) => network === undefined || used.some((range) => range.first <= network.last && network.first <= range.last))) return ok(subnet);
   }
   return refuse("NO_ROOM", "every network of 10.231.0.0/16 is in use on this machine: take other labs down first");
 }

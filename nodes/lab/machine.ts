@@ -147,5 +147,11 @@ export function registryProgram(top: string): string {
   return existsSync(own) ? own : "docker-registry";
 }
 
+/** The home router's program, the same way. */
+export function routerProgram(top: string): string {
+  const own = join(top, ".tools/miniupnpd-nftables/usr/sbin/miniupnpd");
+  return existsSync(own) ? own : "miniupnpd";
+}
+
 /** `net:[4026531840]` of this process: never a namespace of the lab's, whatever a file may be bound to. */
 export const ownNamespace = (kind: "net" | "mnt" | "uts"): string => readlinkSync(`/proc/self/ns/${kind}`);

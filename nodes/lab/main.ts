@@ -2,11 +2,12 @@
  * The lab: several hosts on one machine, for trying and testing. A host is a network, mount and host name namespace with
  * cgroups, a /run of its own, and a real peer; hosts are joined by a bridge that stands in a namespace of its own, so that
  * no firewall of the machine sees their frames, and faults are rules of that bridge. A registry hangs on the same bridge,
- * and the machine has one leg there.
+ * and the machine has one leg there. With `--home` some hosts hang on a second bridge behind a router: a namespace that
+ * translates addresses, and the daemon that home routers have for UPnP and PCP.
  *
  * What is made follows from the lab's folder (`.lab/NAME`): names, cgroups, namespace files. So `down` works with any half
  * of it there, after any crash, and may itself be cut off and run again. Nothing is made outside that folder but one
- * interface and the cgroups.
+ * interface, with a route or two over it, and the cgroups.
  *
  * Rejected: containers as hosts (a peer needs mounts, loop devices and cgroups as on a real host), virtual machines (no
  * KVM on many machines, and minutes instead of seconds), `ip netns` (it makes /run/netns a mount of the machine's, and
@@ -18,9 +19,22 @@ import { asCcError, assertNever, CcError } from "../../src/base/index.ts";
 import { type LabCommand, parseArguments, USAGE } from "./arguments.ts";
 import { destroyLab } from "./hosts.ts";
 import { pushImage } from "./image.ts";
-import { environmentOf, execOnHost, killHost, type LabReport, reportOf, restartPeer, setFaults, startHost, switchRegistry, takeDown } from "./lab.ts";
+import {
+  environmentOf,
+  execOnHost,
+  killHost,
+  type LabReport,
+  reportOf,
+  restartPeer,
+  setFaults,
+  startHost,
+  switchRegistry,
+  switchRouter,
+  takeDown,
+} from "./lab.ts";
 import { hostOf, type LabLayout, layoutOf } from "./layout.ts";
 import { whatIsMissing, withLock } from "./machine.ts";
+import { routerMappings } from "./router.ts";
 import { requireState } from "./state-file.ts";
 import { makeLab, type UpOptions } from "./up.ts";
 
@@ -81,6 +95,10 @@ async function perform(layout: LabLayout, command: LabCommand): Promise<number> 
     case "registry":
       await locked(() => switchRegistry(layout, command.action));
       return 0;
+    case "router":
+      if (command.action === "mappings") await showMappings(layout, command.json);
+      else await locked(() => switchRouter(layout, command.action, command.action === "stop" ? undefined : command.only));
+      return 0;
     case "logs":
       return showLog(layout, command.host, command.follow);
     case "status":
@@ -105,6 +123,12 @@ function showLog(layout: LabLayout, number: number, follow: boolean): Promise<nu
   });
 }
 
+async function showMappings(layout: LabLayout, json: boolean): Promise<void> {
+  const mappings = await routerMappings(layout);
+  if (json) console.log(JSON.stringify(mappings, null, 2));
+  else for (const { protocol, externalPort, address, port } of mappings) console.log(`${externalPort}/${protocol} -> ${address}:${port}`);
+}
+
 function showStatus(report: LabReport, json: boolean): void {
   if (json) {
     console.log(JSON.stringify(report, null, 2));
@@ -121,6 +145,11 @@ function showStatus(report: LabReport, json: boolean): void {
         .trimEnd(),
     );
   console.log(`registry ${report.registry}${report.registryRuns ? "" : " (stopped)"}, with password ${report.privateRegistry}`);
+  if (report.router !== undefined) {
+    const { address, gateway, runs, only } = report.router;
+    const behind = report.hosts.filter((host) => host.home).map((host) => host.name);
+    console.log(`home router ${address}${runs ? "" : " (stopped)"}${only === undefined ? "" : `, only ${only}`}; behind it (${gateway}) ${behind.join(", ")}`);
+  }
   for (const fault of report.faults) console.log(`cut: ${fault.from} ${fault.oneWay ? "->" : "<->"} ${fault.to ?? "all"}`);
 }
 

@@ -6,7 +6,7 @@ import { CcError } from "../../src/base/index.ts";
 import { type LabLayout, PRIVATE_REGISTRY_PORT, REGISTRY_PORT, registryAddress } from "./layout.ts";
 import { makeGroup, readCgroupRoots, registryProgram, startProgram } from "./machine.ts";
 import type { ProcessRef } from "./processes.ts";
-import { enterRegistry, REGISTRY } from "./scripts.ts";
+import { enterPart, REGISTRY } from "./scripts.ts";
 
 /** bcrypt (cost 5) of the password that the private registry asks for, which is no secret: `lab`, of user `lab`. */
 const HTPASSWD = "lab:$2b$05$pl3d5Pe8ewVUMYSTSsrkV.3u1dK5zxf6rH86yO/hOeikrquwrxqB2\n";
@@ -43,7 +43,7 @@ export async function startRegistries(layout: LabLayout, subnet: string): Promis
     const file = join(folder, `${name}.yml`);
     writeFileSync(file, configuration(join(folder, name), registryName(subnet, withPassword), withPassword ? passwordFile : undefined));
     const log = join(folder, `${name}.log`);
-    const argv = enterRegistry(layout, readCgroupRoots(), [registryProgram(layout.top), "serve", file]);
+    const argv = enterPart(layout, REGISTRY, readCgroupRoots(), [registryProgram(layout.top), "serve", file]);
     refs.push(startProgram(argv, { stdout: log, stderr: log, cwd: folder }).ref);
   }
   for (const port of [REGISTRY_PORT, PRIVATE_REGISTRY_PORT]) await waitForPort(registryAddress(subnet), port);

@@ -1,5 +1,5 @@
 import { shellQuote } from "../../src/base/index.ts";
-import { type HostPlan, type LabLayout, machineAddress, registryAddress } from "./layout.ts";
+import { type HostPlan, type LabLayout, machineAddress, outsideSubnet, registryAddress, routerInside } from "./layout.ts";
 
 /**
  * Everything that the lab does to the machine, as POSIX shell text (run with -e). Written so that a script that was cut
@@ -13,9 +13,12 @@ export const REGISTRY = "registry";
 /** The machine's port on the underlay bridge; a host's port has the host's name. */
 const MACHINE_PORT = "machine";
 
-const inNet = (file: string, script: string): string => `nsenter --net=${shellQuote(file)} sh -ec ${shellQuote(script)}`;
+/** The bridge of the network behind the home router; in the same namespace as the underlay's, so that faults cover both. */
+export const HOME = "home";
 
-function makeNet(file: string): string {
+export const inNet = (file: string, script: string): string => `nsenter --net=${shellQuote(file)} sh -ec ${shellQuote(script)}`;
+
+export function makeNet(file: string): string {
   const quoted = shellQuote(file);
   return `touch ${quoted}
 mountpoint -q ${quoted} || unshare --net=${quoted} true`;
@@ -43,8 +46,8 @@ ip link set ${layout.machineLink} up
 ${inNet(wire, `ip link set ${MACHINE_PORT} master ${WIRE} up`)}`;
 }
 
-/** A network namespace with one leg, `eth0`, on the underlay; its port on the bridge is called `port`. */
-function legScript(layout: LabLayout, port: string, address: string): string {
+/** A network namespace with one leg, `eth0`, on a bridge; its port there is called `port`. `way`: how it reaches what is not on the bridge. */
+function legScript(layout: LabLayout, port: string, address: string, bridge: string, way: string): string {
   const wire = netFile(layout, WIRE);
   const net = netFile(layout, port);
   return `${makeNet(net)}
@@ -52,22 +55,27 @@ ${inNet(
   wire,
   `if ip link show ${port} >/dev/null 2>&1; then ip link del ${port}; fi
 ip link add ${port} type veth peer name eth0 netns ${shellQuote(net)}
-ip link set ${port} master ${WIRE} up`,
+ip link set ${port} master ${bridge} up`,
 )}
 ${inNet(
   net,
   `ip link set lo up
 ip addr add ${address}/24 dev eth0
-ip link set eth0 up`,
+ip link set eth0 up
+${way}`,
 )}`;
 }
 
-export function hostLegScript(layout: LabLayout, host: HostPlan): string {
-  return legScript(layout, host.name, host.address);
+/** Outside addresses of home routers are on the underlay's wire. */
+const toRouters = (subnet: string): string => `ip route add ${outsideSubnet(subnet)}.0/24 dev eth0`;
+
+export function hostLegScript(layout: LabLayout, host: HostPlan, subnet: string): string {
+  if (host.home) return legScript(layout, host.name, host.address, HOME, `ip route add default via ${routerInside(subnet)}`);
+  return legScript(layout, host.name, host.address, WIRE, toRouters(subnet));
 }
 
 export function registryLegScript(layout: LabLayout, subnet: string): string {
-  return legScript(layout, REGISTRY, registryAddress(subnet));
+  return legScript(layout, REGISTRY, registryAddress(subnet), WIRE, toRouters(subnet));
 }
 
 /** The host's mount and host name namespaces, still a copy of the machine's. */
@@ -107,21 +115,36 @@ export function enterHost(layout: LabLayout, host: HostPlan, cgroups: readonly s
   return ["sh", "-ec", `${join}; ${nsenter} sh -c 'cd "$1" && shift && exec "$@"' sh "$@"`, "sh", cwd, ...argv];
 }
 
-/** Runs `argv` in the registry's network and cgroup. */
-export function enterRegistry(layout: LabLayout, cgroups: readonly string[], argv: readonly string[]): string[] {
-  const join = cgroups.map((root) => `echo $$ >${shellQuote(`${root}/${layout.cgroup}/${REGISTRY}/cgroup.procs`)}`).join("; ");
-  return ["sh", "-ec", `${join}; exec nsenter --net=${shellQuote(netFile(layout, REGISTRY))} "$@"`, "sh", ...argv];
+/** Runs `argv` in the network and cgroup of a part of the lab that is no host: the registry, the router. */
+export function enterPart(layout: LabLayout, part: string, cgroups: readonly string[], argv: readonly string[]): string[] {
+  const join = cgroups.map((root) => `echo $$ >${shellQuote(`${root}/${layout.cgroup}/${part}/cgroup.procs`)}`).join("; ");
+  return ["sh", "-ec", `${join}; exec nsenter --net=${shellQuote(netFile(layout, part))} "$@"`, "sh", ...argv];
 }
 
-/** One fault on the underlay. `to` left out: everybody. One way: only frames that `from` sends are lost. */
-export type Fault = { readonly from: string; readonly to?: string; readonly oneWay: boolean };
+/**
+ * One fault on the underlay. `to` left out: everybody. One way: only frames that `from` sends are lost. `addresses`: one of the two is behind
+ * the home router and the other is not, so no frame goes from port to port, and packets are told by their addresses on the home's side.
+ */
+export type Fault = {
+  readonly from: string;
+  readonly to?: string;
+  readonly oneWay: boolean;
+  readonly addresses?: { readonly from: string; readonly to: string };
+};
+
+function ruleBetween(from: string, to: string, addresses: Fault["addresses"]): string[] {
+  if (addresses === undefined) return [`iifname "${from}" oifname "${to}" drop`];
+  return [`iifname "${from}" ip daddr ${addresses.to} drop`, `oifname "${to}" ip saddr ${addresses.from} drop`];
+}
 
 /** The whole fault table, as one transaction: what is not in `faults` is healed by it. */
 export function faultRuleset(faults: readonly Fault[]): string {
   const rules = faults.flatMap((fault) => {
-    const forth = fault.to === undefined ? `iifname "${fault.from}" drop` : `iifname "${fault.from}" oifname "${fault.to}" drop`;
-    const back = fault.to === undefined ? `oifname "${fault.from}" drop` : `iifname "${fault.to}" oifname "${fault.from}" drop`;
-    return fault.oneWay ? [forth] : [forth, back];
+    const { from, to, addresses } = fault;
+    const turned = addresses && { from: addresses.to, to: addresses.from };
+    const forth = to === undefined ? [`iifname "${from}" drop`] : ruleBetween(from, to, addresses);
+    const back = to === undefined ? [`oifname "${from}" drop`] : ruleBetween(to, from, turned);
+    return fault.oneWay ? forth : [...forth, ...back];
   });
   return `add table bridge fault
 delete table bridge fault

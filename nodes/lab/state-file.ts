@@ -15,13 +15,24 @@ export type LabState = {
   readonly subnet: string;
   readonly hosts: readonly HostState[];
   readonly registries: readonly ProcessRef[];
+  /** Where some hosts are behind a home router. */
+  readonly router?: RouterState;
   readonly faults: readonly Fault[];
   readonly admin: AdminSettings | undefined;
+};
+
+export type RouterState = {
+  /** Left out while it is switched off. */
+  readonly process?: ProcessRef;
+  /** Left out: it maps ports by both. */
+  readonly only?: "pcp" | "upnp";
 };
 
 export type HostState = {
   readonly number: number;
   readonly zone: string;
+  /** Behind the home router. */
+  readonly home?: true;
   readonly memoryBytes: number;
   readonly diskBytes: number;
   /** Left out while the host is dead. */

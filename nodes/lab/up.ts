@@ -9,10 +9,17 @@ import { run, runScript, withLock } from "./machine.ts";
 import { isAlive, type ProcessRef } from "./processes.ts";
 import { findPrograms } from "./programs.ts";
 import { startRegistries } from "./registry.ts";
+import { switchRouterOn } from "./router.ts";
+import { homeWireScript } from "./router-scripts.ts";
 import { registryLegScript, wireScript } from "./scripts.ts";
 import { type AdminSettings, type HostState, type LabState, newState, readState, withHost, writeState } from "./state-file.ts";
 
-export type UpOptions = { readonly zones: readonly string[]; readonly memoryBytes: number | undefined; readonly diskBytes: number | undefined };
+export type UpOptions = {
+  readonly zones: readonly string[];
+  readonly home: number;
+  readonly memoryBytes: number | undefined;
+  readonly diskBytes: number | undefined;
+};
 
 const MIB = 1024 ** 2;
 /** Part of the machine's free memory and disk that all hosts together declare. */
@@ -23,8 +30,9 @@ export async function makeLab(layout: LabLayout, options: UpOptions, signal: Abo
   const before = readState(layout.stateFile);
   if (before?.phase === "up" && before.hosts.some((host) => host.peer !== undefined && isAlive(host.peer))) {
     const zones = before.hosts.map((host) => host.zone).join(",");
-    if (zones === options.zones.join(",")) return false;
-    throw new CcError("CONFLICT", `a lab of other hosts (${zones}) is up already: scripts/lab down`);
+    const home = before.hosts.filter((host) => host.home).length;
+    if (zones === options.zones.join(",") && home === options.home) return false;
+    throw new CcError("CONFLICT", `a lab of other hosts (${zones}${home > 0 ? `, ${home} of them at home` : ""}) is up already: scripts/lab down`);
   }
   if (existsSync(layout.folder)) {
     say("taking down what is left of an earlier lab");
@@ -33,24 +41,31 @@ export async function makeLab(layout: LabLayout, options: UpOptions, signal: Abo
   const programs = findPrograms(layout.top);
   mkdirSync(layout.folder, { recursive: true });
   say("underlay and registry");
-  const subnet = await withLock("subnet", () => makeWire(layout, signal));
+  const subnet = await withLock("subnet", () => makeWire(layout, options, signal));
   const hosts = declareHosts(layout, options);
   let state = newState(subnet, hosts);
   writeState(layout.stateFile, state);
   await runScript(registryLegScript(layout, subnet), signal);
   state = { ...state, registries: await startRegistries(layout, subnet) };
   writeState(layout.stateFile, state);
+  if (options.home > 0) {
+    say("home router");
+    await runScript(homeWireScript(layout), signal);
+    state = { ...state, router: await switchRouterOn(layout, subnet, {}, signal) };
+    writeState(layout.stateFile, state);
+  }
   state = await makeMesh({ layout, programs, subnet, signal }, state, say);
   writeState(layout.stateFile, { ...state, phase: "up" });
   return true;
 }
 
 /** Under the machine-wide lock: the subnet is taken once the machine's leg has its address. */
-async function makeWire(layout: LabLayout, signal: AbortSignal): Promise<string> {
+async function makeWire(layout: LabLayout, options: UpOptions, signal: AbortSignal): Promise<string> {
   const routes: readonly { readonly dst?: string }[] = JSON.parse((await run(["ip", "-j", "-4", "route", "show", "table", "all"], { signal })).stdout);
   const subnet = chooseSubnet(
     layout.tag,
     routes.map((route) => route.dst ?? ""),
+    options.home > 0,
   );
   if (!subnet.ok) throw new CcError(subnet.code, subnet.message);
   await runScript(wireScript(layout, subnet.value), signal);
@@ -63,12 +78,13 @@ function declareHosts(layout: LabLayout, options: UpOptions): HostState[] {
   const whole = (bytes: number): number => Math.floor((bytes * SHARE) / count / MIB) * MIB;
   const memoryBytes = options.memoryBytes ?? whole(freemem());
   const diskBytes = options.diskBytes ?? whole(disk.bavail * disk.bsize);
-  return options.zones.map((zone, index) => ({ number: index + 1, zone, memoryBytes, diskBytes }));
+  const outside = count - options.home;
+  return options.zones.map((zone, index) => ({ number: index + 1, zone, ...(index >= outside ? { home: true } : {}), memoryBytes, diskBytes }));
 }
 
 async function makeMesh(context: HostContext, state: LabState, say: (line: string) => void): Promise<LabState> {
   const { layout, subnet } = context;
-  const plans = state.hosts.map((host) => hostOf(layout, subnet, host.number, host.zone));
+  const plans = state.hosts.map((host) => hostOf(layout, subnet, host.number, host.zone, host.home));
   for (const [index, plan] of plans.entries()) {
     const host = state.hosts[index];
     if (host === undefined) continue;
