@@ -96,15 +96,20 @@ export function planMappings(situation: MappingSituation): MappingPlan {
   for (const mapping of situation.wanted) if (!wanted.has(keyOf(mapping))) wanted.set(keyOf(mapping), mapping);
   const held = new Map(situation.held.map((mapping) => [keyOf(mapping), mapping]));
   const due: Due[] = [];
+  const kept: HeldMapping[] = [];
   for (const [key, mapping] of held) {
     const want = wanted.get(key);
-    if (want === undefined || want.externalPort !== mapping.preferredPort) due.push(removalOf(key, mapping, situation));
-    else due.push(renewalOf(key, mapping, want, situation));
+    if (want === undefined || want.externalPort !== mapping.preferredPort) {
+      due.push(removalOf(key, mapping, situation));
+      continue;
+    }
+    due.push(renewalOf(key, mapping, want, situation));
+    kept.push(mapping);
   }
   for (const [key, want] of wanted) {
     if (!held.has(key)) due.push({ action: { kind: "ask", key, wanted: want, held: undefined }, atMs: notBefore(situation, key, "map"), rank: 2 });
   }
-  due.push(...looksAt(situation.held, situation));
+  due.push(...looksAt(kept, situation));
   const now = due.filter(({ atMs }) => atMs <= situation.nowMs).toSorted((a, b) => a.rank - b.rank || a.atMs - b.atMs);
   const later = due.filter(({ atMs }) => atMs > situation.nowMs).map(({ atMs }) => atMs);
   return { actions: now.map(({ action }) => action), nextMs: Math.min(Number.POSITIVE_INFINITY, ...later) };

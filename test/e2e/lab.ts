@@ -178,7 +178,7 @@ function execute(
   });
 }
 
-export type LabOptions = { readonly hosts?: number; readonly zones?: string; readonly memory?: string; readonly disk?: string };
+export type LabOptions = { readonly hosts?: number; readonly zones?: string; readonly home?: number; readonly memory?: string; readonly disk?: string };
 
 /**
  * One lab for a test: made before `body`, taken down after it, also when it fails or is interrupted; then nothing of it may
