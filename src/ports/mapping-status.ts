@@ -91,7 +91,7 @@ export function statusOfForward(forward: RouterForward, parts: StatusParts): Map
   const { protocol, port, externalPort } = forward;
   const base = { protocol, port, externalPort };
   const failed = (reason: string, againMs?: number): MappingStatus => {
-    return { ...base, state: "failed", reason, againAtMs: againMs === undefined ? undefined : againMs + parts.wallOffsetMs };
+    return { ...base, state: "failed", reason, againAtMs: againMs === undefined ? undefined : Math.round(againMs + parts.wallOffsetMs) };
   };
   const impossible = parts.sorted.impossible.get(forward);
   if (impossible !== undefined) return failed(impossible);
@@ -101,7 +101,7 @@ export function statusOfForward(forward: RouterForward, parts: StatusParts): Map
   const retry = parts.retries.get(key);
   if (held?.externalAddress !== undefined && !held.lost && held.preferredPort === externalPort && expiresMs(held) > parts.nowMs) {
     const { externalAddress, externalPort: mappedPort, via } = held;
-    const untilMs = held.leaseSeconds === 0 ? undefined : expiresMs(held) + parts.wallOffsetMs;
+    const untilMs = held.leaseSeconds === 0 ? undefined : Math.round(expiresMs(held) + parts.wallOffsetMs);
     return { ...base, state: "mapped", via, externalAddress, mappedPort, untilMs, note: noteOn(held, retry, parts.silent.get(via)) };
   }
   return retry?.of === "map" ? failed(retry.reason, retry.againMs) : { ...base, state: "asking" };

@@ -1,6 +1,6 @@
 import { asCcError, assertNever, type Clock, formatIp, isSameIp, type Logger } from "../base/index.ts";
 import { expiresMs, type HeldMapping, isSameRoute, keyOf, type MappingAction, type Retry, retryAtMs, type WantedMapping } from "./plan-mappings.ts";
-import type { BookedMapping, MapGrant, MappingBook, RouterRoute, RouterTrouble, RouterVia } from "./router-driver.ts";
+import type { BookedMapping, MapGrant, MappingBook, RouterAnswer, RouterRoute, RouterSession, RouterTrouble, RouterVia } from "./router-driver.ts";
 import type { RouterSessions } from "./router-sessions.ts";
 
 export type MappingWorkDeps = { readonly sessions: RouterSessions; readonly book: MappingBook; readonly clock: Clock; readonly logger: Logger };
@@ -70,6 +70,12 @@ export class MappingWork {
     await this.#saveBook(route);
   }
 
+  async #open(via: RouterVia, route: RouterRoute, signal: AbortSignal): Promise<RouterAnswer<RouterSession>> {
+    const found = await this.#deps.sessions.open(via, route, signal);
+    if (found.restarted) this.#lose(via);
+    return found;
+  }
+
   /** The router may have it: it is asked for or removed, and counts as held until then. */
   #perhaps(mapping: Omit<BookedMapping, "gateway">): void {
     const nowMs = this.#deps.clock.monotonicMs();
@@ -98,7 +104,7 @@ export class MappingWork {
     const reasons: string[] = [];
     let refusal: RouterTrouble | undefined;
     for (const via of sessions.order(held?.via)) {
-      const found = await sessions.open(via, route, signal);
+      const found = await this.#open(via, route, signal);
       if (!found.ok) {
         reasons.push(`${WORD[via]}: ${found.trouble.reason}`);
         continue;
@@ -139,7 +145,7 @@ export class MappingWork {
 
   async #remove(key: string, held: HeldMapping, route: RouterRoute, signal: AbortSignal): Promise<void> {
     const { sessions, logger } = this.#deps;
-    const found = await sessions.open(held.via, route, signal);
+    const found = await this.#open(held.via, route, signal);
     const answer = found.ok ? await found.value.unmap(held, signal) : found;
     if (answer.restarted) this.#lose(held.via);
     if (answer.ok) {
@@ -158,7 +164,7 @@ export class MappingWork {
     this.#held.set(key, { ...held, lookedMs: clock.monotonicMs() });
     // Twice: a router that has restarted may answer at another port, where it has to be found first.
     for (let tries = 0; tries < 2; tries += 1) {
-      const found = await sessions.open(via, route, signal);
+      const found = await this.#open(via, route, signal);
       if (!found.ok) return;
       const answer = await found.value.look(held, signal);
       if (answer.restarted || (answer.ok && !answer.value.kept)) return this.#lose(via);

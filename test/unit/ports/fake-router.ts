@@ -35,6 +35,7 @@ export class FakeRouter {
   trouble: RouterTrouble | undefined;
   permanentOnly = false;
   #starts = 0;
+  #seen: number | undefined;
 
   constructor(clock: Clock, via: RouterVia = "pcp") {
     this.clock = clock;
@@ -56,18 +57,23 @@ export class FakeRouter {
       via: this.via,
       find: async () => {
         this.asked.push("find");
-        return this.trouble === undefined ? answered(this.#session()) : troubled(this.trouble);
+        return this.trouble === undefined ? answered(this.#session(), this.#seesRestart()) : troubled(this.trouble);
       },
     };
   }
 
+  /** As PCP's epoch shows it to who has asked before. */
+  #seesRestart(): boolean {
+    const before = this.#seen;
+    this.#seen = this.#starts;
+    return before !== undefined && before !== this.#starts;
+  }
+
   #session(): RouterSession {
-    let seen = this.#starts;
     const say = <T>(what: string, work: () => T): RouterAnswer<T> => {
       this.asked.push(`${what} @${Math.round(this.clock.monotonicMs() / 1_000)}`);
       if (this.trouble?.kind === "silent") return troubled(this.trouble);
-      const restarted = seen !== this.#starts;
-      seen = this.#starts;
+      const restarted = this.#seesRestart();
       return this.trouble === undefined ? answered(work(), restarted) : troubled(this.trouble, restarted);
     };
     return {

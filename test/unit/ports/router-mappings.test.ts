@@ -101,6 +101,20 @@ t.test("one that is away for minutes is found again, and says so meanwhile", asy
   await s.mappings.stop();
 });
 
+t.test("one that restarts and is not there when it is looked at gets all of them as soon as it is", async (t) => {
+  const s = scene();
+  s.other.trouble = { kind: "silent", reason: "no UPnP here" };
+  s.mappings.want([forward(80), forward(81)]);
+  await s.time.pass(15_000);
+  s.router.restart();
+  s.router.trouble = { kind: "silent", reason: "it does not answer" };
+  await s.time.pass(10_000);
+  s.router.trouble = undefined;
+  await s.time.pass(20_000);
+  t.same(s.router.mapped(), ["80/tcp -> 80", "81/tcp -> 81"]);
+  await s.mappings.stop();
+});
+
 t.test("UPnP where PCP is not spoken, or says no for itself; where the router says no, it means it", async (t) => {
   for (const [kind, expected] of [
     ["cannot", "80 by upnp"],
@@ -130,7 +144,7 @@ t.test("a refusal is asked again later and later, as late as the router asks", a
   t.same(maps, ["map 81 @0", "map 81 @60", "map 81 @120", "map 81 @180"]);
   t.match(s.mappings.status()[0], { state: "failed", reason: "PCP: no room", againAtMs: 1_700_000_000_000 + 260_000 });
   s.router.trouble = undefined;
-  await s.time.pass(60_000);
+  await s.time.pass(61_000);
   t.same(words(s), ["81 by pcp"]);
   await s.mappings.stop();
 });

@@ -54,25 +54,41 @@ const RESULTS: Readonly<Record<number, { readonly kind: "cannot" | "refused"; re
 
 export function createPcpDriver(deps: PcpDeps, settings: Partial<PcpSettings> = {}): RouterDriver {
   const all = { ...DEFAULTS, ...settings };
+  const epochs = new Epochs();
   return {
     via: "pcp",
     async find(route, signal) {
-      const session = new PcpSession(deps, all, route);
+      const session = new PcpSession(deps, all, route, epochs);
       const answer = await session.announce(signal);
       // Whatever it says to that: it has an epoch, so it speaks PCP.
       if (!answer.ok && answer.trouble.kind !== "refused") return answer;
-      return answered(session);
+      return answered(session, answer.restarted);
     },
   };
+}
+
+/** The last epoch heard of a router. It outlives sessions: a router that was silent for a while is the one that has restarted. */
+class Epochs {
+  #gateway = "";
+  #last: Epoch | undefined;
+
+  /** Whether the router has lost its mappings since its last answer. */
+  heard(gateway: string, now: Epoch): boolean {
+    const before = gateway === this.#gateway ? this.#last : undefined;
+    this.#gateway = gateway;
+    this.#last = now;
+    return before !== undefined && !epochGoesOn(before, now);
+  }
 }
 
 class PcpSession implements RouterSession {
   readonly #deps: PcpDeps;
   readonly #settings: PcpSettings;
   readonly #route: RouterRoute;
-  #epoch: Epoch | undefined;
+  readonly #epochs: Epochs;
 
-  constructor(deps: PcpDeps, settings: PcpSettings, route: RouterRoute) {
+  constructor(deps: PcpDeps, settings: PcpSettings, route: RouterRoute, epochs: Epochs) {
+    this.#epochs = epochs;
     this.#deps = deps;
     this.#settings = settings;
     this.#route = route;
@@ -133,17 +149,10 @@ class PcpSession implements RouterSession {
     if (outcome.kind === "closed") return troubled({ kind: "silent", reason: `nothing at ${gateway} speaks it (${outcome.reason})` });
     const { answer } = outcome;
     if (answer.kind === "nat-pmp") return troubled({ kind: "cannot", reason: `${gateway} speaks only its predecessor NAT-PMP` });
-    const restarted = this.#heard({ serverSeconds: answer.epochSeconds, heardMs: this.#deps.clock.monotonicMs() });
+    const restarted = this.#epochs.heard(gateway, { serverSeconds: answer.epochSeconds, heardMs: this.#deps.clock.monotonicMs() });
     if (answer.result === 0) return answered(answer, restarted);
     const known = RESULTS[answer.result] ?? { kind: "refused", reason: `the router refused with an unknown result, ${answer.result}` };
     const trouble: RouterTrouble = { ...known, waitSeconds: answer.lifetimeSeconds };
     return { ...troubled(trouble, restarted), result: answer.result };
-  }
-
-  /** Whether the router has lost its mappings since the last answer. */
-  #heard(now: Epoch): boolean {
-    const before = this.#epoch;
-    this.#epoch = now;
-    return before !== undefined && !epochGoesOn(before, now);
   }
 }

@@ -1,0 +1,3 @@
+import { describeMappings } from "./mapping-contract.ts";
+
+describeMappings("upnp");
