@@ -71,9 +71,9 @@ const pairs = (map: Readonly<Record<string, string>>): string =>
     .map(([name, value]) => `${name}=${value}`)
     .join(",");
 
-/** For a table. */
-export const ruleColumns = {
-  containers: ({ rule }: FirewallRuleState): string => pairs(rule.target) || "all",
-  ports: ({ rule }: FirewallRuleState): string => (rule.protocol === "any" ? "any" : `${rule.protocol}${rule.ports.length > 0 ? ` ${rule.ports.join(",")}` : ""}`),
-  other: ({ rule }: FirewallRuleState): string => rule.cidr || pairs(rule.labels) || "anybody",
-} as const;
+/** The texts of a rule for a table. */
+export function ruleWords({ rule }: FirewallRuleState) {
+  const { action = "", direction = "", protocol = "", ports = [], target = {}, cidr = "", labels = {}, log = false } = rule ?? {};
+  const portText = ports.length > 0 ? ` ${ports.join(",")}` : "";
+  return { action, direction, log, containers: pairs(target) || "all", ports: `${protocol}${portText}`, other: cidr || pairs(labels) || "anybody" };
+}

@@ -46,6 +46,10 @@ export default class Status extends CloudCommand {
       ["Zone", state.zone],
       ["VPC", state.vpcName === "" ? state.vpc : `${state.vpcName} (${state.vpc})`],
       ["Address", state.address],
+      ...state.ports.map(
+        ({ hostAddress, hostPort, port, protocol, everywhere }) =>
+          ["Published", `${hostAddress === "" ? "" : `${hostAddress}:`}${hostPort}/${protocol} of ${everywhere ? "every host of the zone" : "its host"} to ${port}`] as const,
+      ),
       ["Exit code", state.exitCode === undefined ? "" : String(state.exitCode)],
       ["Reason", state.reason],
       ["Restarts", `${state.restarts} (${promise(state)})`],

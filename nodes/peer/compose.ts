@@ -13,6 +13,7 @@ import { createImageStore } from "../../src/images/index.ts";
 import { openAddressFile } from "../../src/mesh/drivers/address-file.ts";
 import { createLibp2pMesh, type Libp2pMesh } from "../../src/mesh/drivers/libp2p.ts";
 import type { DeclaredCapacity } from "../../src/placement/index.ts";
+import { listeningPorts } from "../../src/ports/drivers/listening.ts";
 import { createIdentityFile } from "../../src/state/drivers/identity-file.ts";
 import { createLevelSlot } from "../../src/state/drivers/level.ts";
 import { createRecordFiles } from "../../src/state/drivers/record-files.ts";
@@ -121,6 +122,7 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
       ensureReady: (id, sizeBytes) => volumes.ensureReady(id, sizeBytes),
     },
     dialer,
+    listening: listeningPorts,
     mesh: async (members) => {
       network = await createLibp2pMesh({
         seed: identity.seed,

@@ -123,6 +123,7 @@ export class SimulatedHost {
       runtime: this.machine.runtime(clock),
       images: async () => this.machine.images(clock),
       volumes: this.machine.volumes(clock),
+      listening: () => [],
       // Simulated containers have no programs that listen.
       dialer: { connect: async () => Promise.reject(new CcError("CONNECTION_REFUSED", "nothing listens")), release: () => undefined },
       mesh: async (members) => {

@@ -139,6 +139,7 @@ const CONTAINER: ContainerState = {
   epoch: 0,
   vpc: "",
   vpcName: "",
+  ports: [{ hostAddress: "", hostPort: 0, port: 0, protocol: "", everywhere: false, external: "", note: "" }],
 };
 const CAPACITY = { memoryBytes: 0, diskBytes: 0, cpuShares: 0, containersMax: 0 };
 const HOST: HostState = {

@@ -28,6 +28,7 @@
  */
 export { type BoundPort, bindHostPorts, findCollision, formatHostPort, type HostPort, type TakenPort } from "./host-ports.ts";
 export { isPublicAddress, MAPPINGS_MAX, type MappingStatus, type RouterForward } from "./mapping-status.ts";
+export * from "./port-book.ts";
 export * from "./published-port.ts";
 export * from "./router-driver.ts";
 export * from "./router-mappings.ts";

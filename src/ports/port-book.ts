@@ -1,4 +1,4 @@
-import { type ContainerId, formatIp, type PeerId, parseIp, type Random, type Result } from "../base/index.ts";
+import { type ContainerId, formatIp, ok, type PeerId, parseIp, type Random, type Result } from "../base/index.ts";
 import type { ContainerView, CountedClaim, View } from "../state/index.ts";
 import { type BoundPort, bindHostPorts, type HostPort, type TakenPort } from "./host-ports.ts";
 import { type PortProtocol, parsePublishedPorts } from "./published-port.ts";
@@ -47,6 +47,7 @@ export class PortBook {
 
   /** The ports that a container would have here; refused with whoever has one of them. */
   bind(texts: readonly string[], everywhere: boolean): Result<readonly BoundPort[]> {
+    if (texts.length === 0) return ok([]);
     const parsed = parsePublishedPorts(texts);
     return parsed.ok ? bindHostPorts(parsed.value, this.#taken(everywhere), this.#parts.random) : parsed;
   }

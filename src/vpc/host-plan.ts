@@ -12,9 +12,10 @@ export type JoinedVpc = { readonly vpc: VpcId; readonly name: string; readonly c
 export type KnownNetworks = {
   readonly self: PeerId;
   readonly vpcs: readonly VpcView[];
-  readonly containers: readonly ContainerView[];
   /** Containers with a network namespace on this host. */
   readonly joined: ReadonlyMap<ContainerId, JoinedVpc>;
+  /** VPCs that this host passes published ports on to. */
+  readonly passing: ReadonlySet<VpcId>;
   readonly underlay: Underlay;
   /** By which another host is reached; undefined: it has not said so yet. */
   readonly underlayOf: (peer: PeerId) => Ip | undefined;
@@ -52,22 +53,25 @@ function ownerOf(pieces: readonly Piece[], ip: Ip): PeerId | undefined {
   return piece !== undefined && containsIp(piece.block, ip) ? piece.owner : undefined;
 }
 
-/** What this host's kernel is to hold: the VPCs of its own containers, with everybody else in them. */
+/** What this host's kernel is to hold: the VPCs of its own containers, and those that it passes ports on to, with everybody else in them. */
 export function hostNetwork(known: KnownNetworks, members: ReadonlyMap<VpcId, readonly ActiveMember[]>): HostNetwork {
   const vnis = assignVnis(known.vpcs);
-  const byVpc = Map.groupBy(known.joined, ([, { vpc }]) => vpc);
-  const vpcs = [...byVpc]
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([id, joined]): VpcNetwork => {
-      const local = joined.map(([container, { address }]) => ({ container, address })).sort((a, b) => (a.container < b.container ? -1 : 1));
-      // A VPC whose record is lost here is as it was joined: what runs in it runs on.
-      const [, first] = joined[0] as (typeof joined)[number];
-      const own = new Set(local.map(({ address }) => address.value));
-      const remote = (members.get(id) ?? []).flatMap(({ place }): RemotePort[] => {
-        const host = place.holder === known.self || own.has(place.address.value) ? undefined : known.underlayOf(place.holder);
-        return host === undefined ? [] : [{ address: place.address, host, peer: place.holder }];
-      });
-      return { id, vni: vnis.get(id) ?? first.vni, cidr: first.cidr, gateway: gatewayOf(first.cidr), local, remote };
+  const views = new Map(known.vpcs.map((vpc) => [vpc.id, vpc]));
+  const byVpc = new Map([...known.passing].map((id): [VpcId, [ContainerId, JoinedVpc][]] => [id, []]));
+  for (const [container, joined] of known.joined) byVpc.set(joined.vpc, [...(byVpc.get(joined.vpc) ?? []), [container, joined]]);
+  const sorted = [...byVpc].sort(([a], [b]) => (a < b ? -1 : 1));
+  const vpcs = sorted.flatMap(([id, joined]): VpcNetwork[] => {
+    // A VPC whose record is lost here is as it was joined: what runs in it runs on.
+    const shape = joined[0]?.[1] ?? views.get(id);
+    if (shape === undefined) return [];
+    const { cidr } = shape;
+    const local = joined.map(([container, { address }]) => ({ container, address })).sort((a, b) => (a.container < b.container ? -1 : 1));
+    const own = new Set(local.map(({ address }) => address.value));
+    const remote = (members.get(id) ?? []).flatMap(({ place }): RemotePort[] => {
+      const host = place.holder === known.self || own.has(place.address.value) ? undefined : known.underlayOf(place.holder);
+      return host === undefined ? [] : [{ address: place.address, host, peer: place.holder }];
     });
+    return [{ id, vni: vnis.get(id) ?? shape.vni, cidr, gateway: gatewayOf(cidr), local, remote }];
+  });
   return { underlay: known.underlay, vpcs };
 }

@@ -1,6 +1,9 @@
 export * from "./blocks.ts";
 export * from "./mac.ts";
 export * from "./membership.ts";
+export * from "./host-plan.ts";
+export { type NameServer } from "./name-server.ts";
+export type { NamedContainer, NameTable } from "./names.ts";
 export * from "./network.ts";
 export * from "./overlay-driver.ts";
 export type { LinkModel, SideModel, VpcModel } from "./overlay-model.ts";

@@ -1,7 +1,7 @@
 import * as Args from "@oclif/core/args";
 import type { FirewallRuleState } from "../../../src/api/client-messages.ts";
 import { CloudCommand } from "../../cloud-command.ts";
-import { ruleColumns } from "../../firewall-rule.ts";
+import { ruleWords } from "../../firewall-rule.ts";
 
 export default class FirewallList extends CloudCommand {
   static override summary = "List firewall rules, of each VPC in the order in which they apply.";
@@ -18,13 +18,13 @@ export default class FirewallList extends CloudCommand {
         this.printTable<FirewallRuleState>(
           [
             { title: "ID", text: (row) => row.id },
-            { title: "VPC", text: (row) => row.vpcName || row.rule.vpc, shrinkTo: 8 },
-            { title: "CONTAINERS", text: ruleColumns.containers, shrinkTo: 10 },
-            { title: "ACTION", text: (row) => row.rule.action },
-            { title: "DIRECTION", text: (row) => row.rule.direction },
-            { title: "PROTOCOL", text: ruleColumns.ports, shrinkTo: 8 },
-            { title: "OTHER SIDE", text: ruleColumns.other, shrinkTo: 10 },
-            { title: "LOG", text: (row) => (row.rule.log ? "yes" : "") },
+            { title: "VPC", text: (row) => row.vpcName, shrinkTo: 8 },
+            { title: "CONTAINERS", text: (row) => ruleWords(row).containers, shrinkTo: 10 },
+            { title: "ACTION", text: (row) => ruleWords(row).action },
+            { title: "DIRECTION", text: (row) => ruleWords(row).direction },
+            { title: "PROTOCOL", text: (row) => ruleWords(row).ports, shrinkTo: 8 },
+            { title: "OTHER SIDE", text: (row) => ruleWords(row).other, shrinkTo: 10 },
+            { title: "LOG", text: (row) => (ruleWords(row).log ? "yes" : "") },
           ],
           reply.rules,
         );

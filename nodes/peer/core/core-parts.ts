@@ -5,6 +5,7 @@ import type { ActJournal, HostCertificate, InviteLedger, Signer, Verifier } from
 import type { BlobSource, SharedImages } from "../../../src/images/index.ts";
 import type { Liveness, Mesh } from "../../../src/mesh/index.ts";
 import type { DeclaredCapacity, UsedCapacity } from "../../../src/placement/index.ts";
+import type { HostPort } from "../../../src/ports/index.ts";
 import type { IdentityFile, RecordFiles, RecordStoreSlot, ReplicaService, View, VpcView } from "../../../src/state/index.ts";
 import type { ContainerDialer } from "../../../src/tunnel/index.ts";
 import type { VolumeFiles } from "../../../src/volumes/index.ts";
@@ -33,6 +34,8 @@ export type CoreParts = {
   /** Images on this host, for which other hosts are looked at before a registry is. */
   readonly images: (source: BlobSource) => Promise<SharedImages>;
   readonly volumes: VolumeFiles;
+  /** Ports that programs of the host listen on. */
+  readonly listening: () => readonly HostPort[];
   /** Connects into containers, for tunnels. */
   readonly dialer: ContainerDialer;
   /** The network, made for a host whose members are known by these two. */

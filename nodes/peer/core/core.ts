@@ -3,6 +3,7 @@ import { createSupervisor } from "../../../src/containers/index.ts";
 import { Admissions, KeptActs } from "../../../src/identity/index.ts";
 import { createObserver, type Liveness } from "../../../src/mesh/index.ts";
 import { createPlacement } from "../../../src/placement/index.ts";
+import { PortBook } from "../../../src/ports/index.ts";
 import { createAdmissionCheck, createReplica, createView, type Member, type View } from "../../../src/state/index.ts";
 import { Budget } from "../../../src/tunnel/index.ts";
 import { VolumeHolder } from "../../../src/volumes/index.ts";
@@ -30,6 +31,7 @@ import { waitHandlers } from "./handlers/wait.ts";
 import { createBlobSource } from "./images/blob-source.ts";
 import { createImageSharing } from "./images/sharing.ts";
 import { createMeshTime } from "./mesh-time.ts";
+import { networkHere } from "./network-here.ts";
 import { createOwnRecords } from "./own-records.ts";
 import { placementView } from "./placement-view.ts";
 import { withProgress } from "./pull-progress.ts";
@@ -124,6 +126,7 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
     log: log.child({ part: "volumes" }),
   });
   const addresses = new VpcAddresses({ mesh, replica, view: records, liveness: observer, signer, verifier, clock, random, log: log.child({ part: "vpcs" }) });
+  const ports = new PortBook({ self, zone, view: records, random, listening: parts.listening });
   const placement = createPlacement({
     mesh,
     liveness: observer,
@@ -146,7 +149,7 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
     },
     yielding: desired,
     volumes,
-    network: addresses,
+    network: networkHere(addresses, ports),
   });
   const supervisor = createSupervisor({ runtime: parts.runtime, images, desired, clock, logger: log.child({ part: "containers" }) });
   const admissions = new Admissions({ self, signer, rootPublicKey: certificate.rootPublicKey, ledger: parts.ledger, verifier });

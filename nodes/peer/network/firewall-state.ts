@@ -1,7 +1,8 @@
 import { addressAt, type ContainerId, type Ip, type VpcId } from "../../../src/base/index.ts";
-import type { FirewallState, VpcFirewall } from "../../../src/firewall/index.ts";
+import type { FirewallRule, FirewallState, VpcFirewall } from "../../../src/firewall/index.ts";
+import type { BoundPort } from "../../../src/ports/index.ts";
 import type { ContainerView } from "../../../src/state/index.ts";
-import { type ActiveMember, type HostNetwork, macOf, portName, TRANSIT_CIDR, transitName, type VpcNetwork } from "../../../src/vpc/index.ts";
+import { type ActiveMember, type HostNetwork, macOf, type Membership, portName, TRANSIT_CIDR, transitName, type VpcNetwork } from "../../../src/vpc/index.ts";
 
 export type KnownForRules = {
   readonly network: HostNetwork;
@@ -12,26 +13,37 @@ export type KnownForRules = {
   /** Of all hosts of the mesh. */
   readonly hosts: readonly Ip[];
   readonly containers: (id: ContainerId) => ContainerView | undefined;
+  /** Published on this host: by its own containers, and by others on every host of the zone. */
+  readonly ports: readonly (BoundPort & { readonly place: Membership })[];
+  readonly rules: readonly FirewallRule[];
 };
 
 /** Until this host knows its own address nothing is passed on under it: an address that nobody has. */
 const NOBODY: Ip = { family: 4, value: 0n };
 
 /** What this host's rules follow from. */
-export function firewallState({ network, members, transits, own, hosts, containers }: KnownForRules): FirewallState {
+export function firewallState({ network, members, transits, own, hosts, containers, ports, rules }: KnownForRules): FirewallState {
+  const published = ports.map(({ hostAddress, hostPort, protocol, containerPort, place }) => ({
+    ...(hostAddress === undefined ? {} : { at: hostAddress }),
+    hostPort,
+    protocol,
+    vpc: place.vpc,
+    address: place.address,
+    port: containerPort,
+  }));
   const vpcs = network.vpcs.flatMap((vpc) => {
     const transit = transits.get(vpc.id);
-    return transit === undefined ? [] : [vpcFirewall(vpc, transit, members.get(vpc.id) ?? [], containers)];
+    return transit === undefined ? [] : [vpcFirewall(vpc, transit, members.get(vpc.id) ?? [], { containers, rules })];
   });
   return {
     transit: { range: TRANSIT_CIDR, host: addressAt(TRANSIT_CIDR, 1n) },
     underlay: { own: own ?? NOBODY, vxlanPort: network.underlay.vxlanPort, neighbours: network.underlay.neighbours, hosts },
     vpcs,
-    published: [],
+    published,
   };
 }
 
-function vpcFirewall(vpc: VpcNetwork, transit: Ip, members: readonly ActiveMember[], containers: KnownForRules["containers"]): VpcFirewall {
+function vpcFirewall(vpc: VpcNetwork, transit: Ip, members: readonly ActiveMember[], { containers, rules }: Pick<KnownForRules, "containers" | "rules">): VpcFirewall {
   const ports = vpc.local.map(({ container, address }) => ({
     container,
     device: portName(container),
@@ -46,6 +58,6 @@ function vpcFirewall(vpc: VpcNetwork, transit: Ip, members: readonly ActiveMembe
     transit,
     ports,
     members: members.map(({ container, place }) => ({ address: place.address, labels: { ...container.spec.labels } })),
-    rules: [],
+    rules: rules.filter((rule) => rule.vpc === vpc.id),
   };
 }

@@ -2,7 +2,8 @@ import { addressAt, asCcError, CcError, type Clock, type ContainerId, formatIp, 
 import type { ContainerNetworks, JoinedNetwork } from "../../../src/containers/index.ts";
 import type { FirewallDriver } from "../../../src/firewall/index.ts";
 import type { Liveness } from "../../../src/mesh/index.ts";
-import type { Replica, View } from "../../../src/state/index.ts";
+import { standingPorts } from "../../../src/ports/index.ts";
+import type { Replica, View, VpcView } from "../../../src/state/index.ts";
 import {
   type ActiveMember,
   activeMembers,
@@ -18,6 +19,7 @@ import {
   TRANSIT_CIDR,
   type VpcNetwork,
 } from "../../../src/vpc/index.ts";
+import { ruleOf } from "../core/handlers/firewall.ts";
 import { firewallState } from "./firewall-state.ts";
 import type { JoinedFolder } from "./joined-folder.ts";
 import { nameTable } from "./name-table.ts";
@@ -101,8 +103,7 @@ export class HostNetworks implements ContainerNetworks {
     if (place === undefined) return undefined;
     const vpc = view.vpc(place.vpc);
     if (vpc === undefined) throw new CcError("NOT_FOUND", `the container's VPC ${place.vpc} is not known on this host`);
-    const known = this.#plan();
-    const joined: JoinedVpc = { vpc: vpc.id, name: vpc.name, cidr: vpc.cidr, vni: known.vnis(vpc.id), address: place.address };
+    const joined: JoinedVpc = { vpc: vpc.id, name: vpc.name, cidr: vpc.cidr, vni: vpc.vni, address: place.address };
     await this.#drivers.joined.put(id, joined);
     this.#joined.set(id, joined);
     const planned = this.#plan();
@@ -179,14 +180,20 @@ export class HostNetworks implements ContainerNetworks {
   }
 
   #plan() {
-    const { self, view } = this.#mustHaveState();
+    const { self, view, replica } = this.#mustHaveState();
     const vpcs = view.vpcs();
+    const isHere = (vpc: VpcView | undefined): boolean => vpc?.zone === replica.zone;
     const members = activeMembers(vpcs, view.containers());
-    const network = hostNetwork(
-      { self, vpcs, containers: view.containers(), joined: this.#joined, underlay: this.#underlayOf(view), underlayOf: (peer) => underlayOf(view, peer) },
-      members,
-    );
-    return { network, members, vnis: (id: VpcId): number => assignedVni(view, id) };
+    const everywhere = [...members.values()].flat().filter(({ container, place }) => isHere(view.vpc(place.vpc)) && container.spec.publishEverywhere);
+    const known = {
+      self,
+      vpcs,
+      joined: this.#joined,
+      passing: new Set(everywhere.map(({ place }) => place.vpc)),
+      underlay: this.#underlayOf(view),
+      underlayOf: (peer: PeerId) => underlayOf(view, peer),
+    };
+    return { network: hostNetwork(known, members), members };
   }
 
   #underlayOf(view: View): HostNetwork["underlay"] {
@@ -199,7 +206,27 @@ export class HostNetworks implements ContainerNetworks {
   #firewallState({ network, members }: { readonly network: HostNetwork; readonly members: ReadonlyMap<VpcId, readonly ActiveMember[]> }) {
     const { view } = this.#mustHaveState();
     const hosts = view.members().flatMap(({ peer }) => underlayOf(view, peer) ?? []);
-    return firewallState({ network, members, transits: this.#drivers.overlay.transits(), own: this.#own?.address, hosts, containers: (id) => view.container(id) });
+    return firewallState({
+      network,
+      members,
+      transits: this.#drivers.overlay.transits(),
+      own: this.#own?.address,
+      hosts,
+      containers: (id) => view.container(id),
+      ports: this.#publishedHere(members),
+      rules: view.firewallRules().flatMap((rule) => (rule.gone ? [] : (ruleOf(rule) ?? []))),
+    });
+  }
+
+  /** Of containers with a process: here, or anywhere in the zone where they are published on every host. */
+  #publishedHere(members: ReadonlyMap<VpcId, readonly ActiveMember[]>) {
+    const { self } = this.#mustHaveState();
+    const active = [...members.values()].flat();
+    const places = new Map(active.map(({ container, place }) => [container.id, place]));
+    return standingPorts(active.map(({ container }) => container)).flatMap((port) => {
+      const place = places.get(port.container.id);
+      return place !== undefined && (port.holder === self || port.everywhere) ? [{ ...port, place }] : [];
+    });
   }
 
   /** Tables that changed since they were told last. */

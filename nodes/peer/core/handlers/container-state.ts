@@ -2,6 +2,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { ContainerStateSchema } from "../../../../src/api/gen/cc/v1/cloud_pb.ts";
 import type { Role } from "../../../../src/api/index.ts";
 import { formatIp } from "../../../../src/base/index.ts";
+import { standingPorts } from "../../../../src/ports/index.ts";
 import type { ContainerView } from "../../../../src/state/index.ts";
 import { placeOf } from "../../../../src/vpc/index.ts";
 import { readRun, seesSecrets } from "../run-requests.ts";
@@ -46,6 +47,13 @@ export function containerState(parts: Pick<HandlerParts, "view" | "liveness" | "
     restart: spec?.restart ?? "no",
     epoch: container.best?.epoch ?? 0,
     vpc: place?.vpc ?? "",
+    ports: standingPorts([container]).map(({ hostAddress, hostPort, containerPort, protocol, everywhere }) => ({
+      hostAddress: hostAddress === undefined ? "" : formatIp(hostAddress),
+      hostPort,
+      port: containerPort,
+      protocol,
+      everywhere,
+    })),
     vpcName: place === undefined ? "" : (parts.view.vpc(place.vpc)?.name ?? ""),
   };
 }

@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file cc/v1/records.proto.
  */
 export const file_cc_v1_records: GenFile = /*@__PURE__*/
-  fileDesc("ChNjYy92MS9yZWNvcmRzLnByb3RvEgVjYy52MSJACgtSZWNvcmRGcmFtZRINCgVmcmFtZRgBIAEoDRIPCgdwYXlsb2FkGAIgASgMEhEKCXNpZ25hdHVyZRgDIAEoDCJ6Cg1SZWNvcmRQYXlsb2FkEgsKA2tleRgBIAEoCRIVCg12ZXJzaW9uX21ham9yGAIgASgEEhUKDXZlcnNpb25fbWlub3IYAyABKAQSDQoFZmluYWwYBCABKAgSDgoGd3JpdGVyGAUgASgJEg8KB2NvbnRlbnQYBiABKAwiSQoNU2lnbmVkUmVxdWVzdBIMCgRib2R5GAEgASgMEhcKD3NpZ25hdHVyZV9pbnB1dBgCIAEoCRIRCglzaWduYXR1cmUYAyABKAkiRgoOU3RhbXBlZFJlcXVlc3QSJQoHcmVxdWVzdBgBIAEoCzIULmNjLnYxLlNpZ25lZFJlcXVlc3QSDQoFZXh0cmEYAiABKAwiKAoRQ2VydGlmaWNhdGVSZWNvcmQSEwoLY2VydGlmaWNhdGUYASABKAwiiwIKCUhvc3RGYWN0cxIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSEQoJYWRkcmVzc2VzGAMgAygJEhEKCWVuZHBvaW50cxgEIAMoCRIhCghjYXBhY2l0eRgFIAEoCzIPLmNjLnYxLkNhcGFjaXR5EiwKBmxhYmVscxgGIAMoCzIcLmNjLnYxLkhvc3RGYWN0cy5MYWJlbHNFbnRyeRIQCghkcmFpbmluZxgHIAEoCBIVCg1zdGFydGVkX2F0X21zGAggASgBEhAKCG5ldHdvcmtzGAkgAygJGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiYAoIQ2FwYWNpdHkSFAoMbWVtb3J5X2J5dGVzGAEgASgBEhIKCmRpc2tfYnl0ZXMYAiABKAESEgoKY3B1X3NoYXJlcxgDIAEoARIWCg5jb250YWluZXJzX21heBgEIAEoDSKfAQoFQ2xhaW0SEQoJY29udGFpbmVyGAEgASgJEg0KBWVwb2NoGAIgASgNEh8KB3dhcnJhbnQYAyABKAsyDi5jYy52MS5XYXJyYW50EhUKDWNsYWltZWRfYXRfbXMYBCABKAESFAoMaW1hZ2VfZGlnZXN0GAUgASgJEiYKB25ldHdvcmsYBiABKAsyFS5jYy52MS5DbGFpbWVkTmV0d29yayIuCg5DbGFpbWVkTmV0d29yaxILCgN2cGMYASABKAkSDwoHYWRkcmVzcxgCIAEoCSIwCgdXYXJyYW50Eh0KBWF3YXJkGAEgASgLMgwuY2MudjEuQXdhcmRIAEIGCgRraW5kIk8KBUF3YXJkEg4KBnNpZ25lZBgBIAEoDBIRCglzaWduYXR1cmUYAiABKAwSIwoHcmVxdWVzdBgDIAEoCzISLmNjLnYxLlJlY29yZEZyYW1lImsKCkF3YXJkVGVybXMSEQoJY29udGFpbmVyGAEgASgJEg0KBWVwb2NoGAIgASgNEg4KBmhvbGRlchgDIAEoCRIUCgxyZXF1ZXN0X2hhc2gYBCABKAwSFQoNYXdhcmRlZF9hdF9tcxgFIAEoASLFAgoFUGhhc2USEQoJY29udGFpbmVyGAEgASgJEg0KBWVwb2NoGAIgASgNEg0KBXBoYXNlGAMgASgJEg4KBnJlYXNvbhgEIAEoCRIWCglleGl0X2NvZGUYBSABKAVIAIgBARIQCghyZXN0YXJ0cxgGIAEoDRIVCg1jaGFuZ2VkX2F0X21zGAcgASgBEhUKDXN0YXJ0ZWRfYXRfbXMYCCABKAESEwoLZW5kZWRfYXRfbXMYCSABKAESFAoMaW1hZ2VfZGlnZXN0GAogASgJEg8KB2FkZHJlc3MYCyABKAkSEQoJcnVuX3Rva2VuGAwgASgJEhQKDHdhbnRlZF9tYWpvchgNIAEoARIUCgx3YW50ZWRfbWlub3IYDiABKAESGgoSZWFybGllcl9ydW5fdG9rZW5zGA8gAygJQgwKCl9leGl0X2NvZGUiyAEKDVZvbHVtZUhvbGRpbmcSDgoGdm9sdW1lGAEgASgJEg0KBWVwb2NoGAIgASgNEiMKB3JlcXVlc3QYAyABKAsyEi5jYy52MS5SZWNvcmRGcmFtZRImCgd3YXJyYW50GAQgAygLMhUuY2MudjEuU2lnbmVkSGFuZE92ZXISDQoFc3RhdGUYBSABKAkSJQoGaGFuZGVkGAYgASgLMhUuY2MudjEuU2lnbmVkSGFuZE92ZXISFQoNY2hhbmdlZF9hdF9tcxgHIAEoASIzCg5TaWduZWRIYW5kT3ZlchIOCgZzaWduZWQYASABKAwSEQoJc2lnbmF0dXJlGAIgASgMIl4KDUhhbmRPdmVyVGVybXMSDgoGdm9sdW1lGAEgASgJEg0KBWVwb2NoGAIgASgNEgwKBGZyb20YAyABKAkSCgoCdG8YBCABKAkSFAoMaGFuZGVkX2F0X21zGAUgASgBIkcKCFZwY1N0YW1wEgsKA3ZuaRgBIAEoDRIgCgVzcGxpdBgCIAMoCzIRLmNjLnYxLkJsb2NrU2hhcmUSDAoEY2lkchgDIAEoCSIrCgpCbG9ja1NoYXJlEg0KBW93bmVyGAEgASgJEg4KBmJsb2NrcxgCIAMoCSJsCg5CbG9ja1RyYW5zZmVycxILCgN2cGMYASABKAkSJAoFZ2l2ZW4YAiADKAsyFS5jYy52MS5TaWduZWRUcmFuc2ZlchInCghyZWNlaXZlZBgDIAMoCzIVLmNjLnYxLlNpZ25lZFRyYW5zZmVyIjMKDlNpZ25lZFRyYW5zZmVyEg4KBnNpZ25lZBgBIAEoDBIRCglzaWduYXR1cmUYAiABKAwidgoNVHJhbnNmZXJUZXJtcxILCgN2cGMYASABKAkSDQoFYmxvY2sYAiABKAkSDQoFZXBvY2gYAyABKA0SDAoEZnJvbRgEIAEoCRIKCgJ0bxgFIAEoCRINCgVhdF9tcxgGIAEoARIRCglpbmhlcml0ZWQYByABKAhiBnByb3RvMw");
+  fileDesc("ChNjYy92MS9yZWNvcmRzLnByb3RvEgVjYy52MSJACgtSZWNvcmRGcmFtZRINCgVmcmFtZRgBIAEoDRIPCgdwYXlsb2FkGAIgASgMEhEKCXNpZ25hdHVyZRgDIAEoDCJ6Cg1SZWNvcmRQYXlsb2FkEgsKA2tleRgBIAEoCRIVCg12ZXJzaW9uX21ham9yGAIgASgEEhUKDXZlcnNpb25fbWlub3IYAyABKAQSDQoFZmluYWwYBCABKAgSDgoGd3JpdGVyGAUgASgJEg8KB2NvbnRlbnQYBiABKAwiSQoNU2lnbmVkUmVxdWVzdBIMCgRib2R5GAEgASgMEhcKD3NpZ25hdHVyZV9pbnB1dBgCIAEoCRIRCglzaWduYXR1cmUYAyABKAkiRgoOU3RhbXBlZFJlcXVlc3QSJQoHcmVxdWVzdBgBIAEoCzIULmNjLnYxLlNpZ25lZFJlcXVlc3QSDQoFZXh0cmEYAiABKAwiKAoRQ2VydGlmaWNhdGVSZWNvcmQSEwoLY2VydGlmaWNhdGUYASABKAwiswIKCUhvc3RGYWN0cxIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSEQoJYWRkcmVzc2VzGAMgAygJEhEKCWVuZHBvaW50cxgEIAMoCRIhCghjYXBhY2l0eRgFIAEoCzIPLmNjLnYxLkNhcGFjaXR5EiwKBmxhYmVscxgGIAMoCzIcLmNjLnYxLkhvc3RGYWN0cy5MYWJlbHNFbnRyeRIQCghkcmFpbmluZxgHIAEoCBIVCg1zdGFydGVkX2F0X21zGAggASgBEhAKCG5ldHdvcmtzGAkgAygJEhAKCHVuZGVybGF5GAogASgJEhQKDHVuZGVybGF5X210dRgLIAEoDRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBImAKCENhcGFjaXR5EhQKDG1lbW9yeV9ieXRlcxgBIAEoARISCgpkaXNrX2J5dGVzGAIgASgBEhIKCmNwdV9zaGFyZXMYAyABKAESFgoOY29udGFpbmVyc19tYXgYBCABKA0inwEKBUNsYWltEhEKCWNvbnRhaW5lchgBIAEoCRINCgVlcG9jaBgCIAEoDRIfCgd3YXJyYW50GAMgASgLMg4uY2MudjEuV2FycmFudBIVCg1jbGFpbWVkX2F0X21zGAQgASgBEhQKDGltYWdlX2RpZ2VzdBgFIAEoCRImCgduZXR3b3JrGAYgASgLMhUuY2MudjEuQ2xhaW1lZE5ldHdvcmsiUQoOQ2xhaW1lZE5ldHdvcmsSCwoDdnBjGAEgASgJEg8KB2FkZHJlc3MYAiABKAkSIQoFcG9ydHMYAyADKAsyEi5jYy52MS5DbGFpbWVkUG9ydCJWCgtDbGFpbWVkUG9ydBIUCgxob3N0X2FkZHJlc3MYASABKAkSEQoJaG9zdF9wb3J0GAIgASgNEgwKBHBvcnQYAyABKA0SEAoIcHJvdG9jb2wYBCABKAkiMAoHV2FycmFudBIdCgVhd2FyZBgBIAEoCzIMLmNjLnYxLkF3YXJkSABCBgoEa2luZCJPCgVBd2FyZBIOCgZzaWduZWQYASABKAwSEQoJc2lnbmF0dXJlGAIgASgMEiMKB3JlcXVlc3QYAyABKAsyEi5jYy52MS5SZWNvcmRGcmFtZSJrCgpBd2FyZFRlcm1zEhEKCWNvbnRhaW5lchgBIAEoCRINCgVlcG9jaBgCIAEoDRIOCgZob2xkZXIYAyABKAkSFAoMcmVxdWVzdF9oYXNoGAQgASgMEhUKDWF3YXJkZWRfYXRfbXMYBSABKAEixQIKBVBoYXNlEhEKCWNvbnRhaW5lchgBIAEoCRINCgVlcG9jaBgCIAEoDRINCgVwaGFzZRgDIAEoCRIOCgZyZWFzb24YBCABKAkSFgoJZXhpdF9jb2RlGAUgASgFSACIAQESEAoIcmVzdGFydHMYBiABKA0SFQoNY2hhbmdlZF9hdF9tcxgHIAEoARIVCg1zdGFydGVkX2F0X21zGAggASgBEhMKC2VuZGVkX2F0X21zGAkgASgBEhQKDGltYWdlX2RpZ2VzdBgKIAEoCRIPCgdhZGRyZXNzGAsgASgJEhEKCXJ1bl90b2tlbhgMIAEoCRIUCgx3YW50ZWRfbWFqb3IYDSABKAESFAoMd2FudGVkX21pbm9yGA4gASgBEhoKEmVhcmxpZXJfcnVuX3Rva2VucxgPIAMoCUIMCgpfZXhpdF9jb2RlIsgBCg1Wb2x1bWVIb2xkaW5nEg4KBnZvbHVtZRgBIAEoCRINCgVlcG9jaBgCIAEoDRIjCgdyZXF1ZXN0GAMgASgLMhIuY2MudjEuUmVjb3JkRnJhbWUSJgoHd2FycmFudBgEIAMoCzIVLmNjLnYxLlNpZ25lZEhhbmRPdmVyEg0KBXN0YXRlGAUgASgJEiUKBmhhbmRlZBgGIAEoCzIVLmNjLnYxLlNpZ25lZEhhbmRPdmVyEhUKDWNoYW5nZWRfYXRfbXMYByABKAEiMwoOU2lnbmVkSGFuZE92ZXISDgoGc2lnbmVkGAEgASgMEhEKCXNpZ25hdHVyZRgCIAEoDCJeCg1IYW5kT3ZlclRlcm1zEg4KBnZvbHVtZRgBIAEoCRINCgVlcG9jaBgCIAEoDRIMCgRmcm9tGAMgASgJEgoKAnRvGAQgASgJEhQKDGhhbmRlZF9hdF9tcxgFIAEoASJHCghWcGNTdGFtcBILCgN2bmkYASABKA0SIAoFc3BsaXQYAiADKAsyES5jYy52MS5CbG9ja1NoYXJlEgwKBGNpZHIYAyABKAkiKwoKQmxvY2tTaGFyZRINCgVvd25lchgBIAEoCRIOCgZibG9ja3MYAiADKAkibAoOQmxvY2tUcmFuc2ZlcnMSCwoDdnBjGAEgASgJEiQKBWdpdmVuGAIgAygLMhUuY2MudjEuU2lnbmVkVHJhbnNmZXISJwoIcmVjZWl2ZWQYAyADKAsyFS5jYy52MS5TaWduZWRUcmFuc2ZlciIzCg5TaWduZWRUcmFuc2ZlchIOCgZzaWduZWQYASABKAwSEQoJc2lnbmF0dXJlGAIgASgMInYKDVRyYW5zZmVyVGVybXMSCwoDdnBjGAEgASgJEg0KBWJsb2NrGAIgASgJEg0KBWVwb2NoGAMgASgNEgwKBGZyb20YBCABKAkSCgoCdG8YBSABKAkSDQoFYXRfbXMYBiABKAESEQoJaW5oZXJpdGVkGAcgASgIYgZwcm90bzM");
 
 /**
  * One replicated fact. The signature is Ed25519 by the writer host's key over "cc-record-1\n" followed by payload.
@@ -235,6 +235,20 @@ export type HostFacts = Message<"cc.v1.HostFacts"> & {
    * @generated from field: repeated string networks = 9;
    */
   networks: string[];
+
+  /**
+   * where VXLAN of the zone's other hosts reaches it
+   *
+   * @generated from field: string underlay = 10;
+   */
+  underlay: string;
+
+  /**
+   * bytes
+   *
+   * @generated from field: uint32 underlay_mtu = 11;
+   */
+  underlayMtu: number;
 };
 
 /**
@@ -339,6 +353,13 @@ export type ClaimedNetwork = Message<"cc.v1.ClaimedNetwork"> & {
    * @generated from field: string address = 2;
    */
   address: string;
+
+  /**
+   * of this host, or of every host of the zone
+   *
+   * @generated from field: repeated cc.v1.ClaimedPort ports = 3;
+   */
+  ports: ClaimedPort[];
 };
 
 /**
@@ -347,6 +368,44 @@ export type ClaimedNetwork = Message<"cc.v1.ClaimedNetwork"> & {
  */
 export const ClaimedNetworkSchema: GenMessage<ClaimedNetwork> = /*@__PURE__*/
   messageDesc(file_cc_v1_records, 8);
+
+/**
+ * @generated from message cc.v1.ClaimedPort
+ */
+export type ClaimedPort = Message<"cc.v1.ClaimedPort"> & {
+  /**
+   * empty: every address of the host
+   *
+   * @generated from field: string host_address = 1;
+   */
+  hostAddress: string;
+
+  /**
+   * @generated from field: uint32 host_port = 2;
+   */
+  hostPort: number;
+
+  /**
+   * of the container
+   *
+   * @generated from field: uint32 port = 3;
+   */
+  port: number;
+
+  /**
+   * tcp | udp
+   *
+   * @generated from field: string protocol = 4;
+   */
+  protocol: string;
+};
+
+/**
+ * Describes the message cc.v1.ClaimedPort.
+ * Use `create(ClaimedPortSchema)` to create a new message.
+ */
+export const ClaimedPortSchema: GenMessage<ClaimedPort> = /*@__PURE__*/
+  messageDesc(file_cc_v1_records, 9);
 
 /**
  * @generated from message cc.v1.Warrant
@@ -371,7 +430,7 @@ export type Warrant = Message<"cc.v1.Warrant"> & {
  * Use `create(WarrantSchema)` to create a new message.
  */
 export const WarrantSchema: GenMessage<Warrant> = /*@__PURE__*/
-  messageDesc(file_cc_v1_records, 9);
+  messageDesc(file_cc_v1_records, 10);
 
 /**
  * Signed by the stamping peer of the request that it contains, over "cc-award-1\n" followed by `signed`.
@@ -404,7 +463,7 @@ export type Award = Message<"cc.v1.Award"> & {
  * Use `create(AwardSchema)` to create a new message.
  */
 export const AwardSchema: GenMessage<Award> = /*@__PURE__*/
-  messageDesc(file_cc_v1_records, 10);
+  messageDesc(file_cc_v1_records, 11);
 
 /**
  * @generated from message cc.v1.AwardTerms
@@ -447,7 +506,7 @@ export type AwardTerms = Message<"cc.v1.AwardTerms"> & {
  * Use `create(AwardTermsSchema)` to create a new message.
  */
 export const AwardTermsSchema: GenMessage<AwardTerms> = /*@__PURE__*/
-  messageDesc(file_cc_v1_records, 11);
+  messageDesc(file_cc_v1_records, 12);
 
 /**
  * Content of host/<peer>/<zone>/phase/<container id>.
@@ -549,7 +608,7 @@ export type Phase = Message<"cc.v1.Phase"> & {
  * Use `create(PhaseSchema)` to create a new message.
  */
 export const PhaseSchema: GenMessage<Phase> = /*@__PURE__*/
-  messageDesc(file_cc_v1_records, 12);
+  messageDesc(file_cc_v1_records, 13);
 
 /**
  * Content of host/<peer>/<zone>/volume/<volume id>: this host holds a volume, or held it. The holder of the highest epoch
@@ -607,7 +666,7 @@ export type VolumeHolding = Message<"cc.v1.VolumeHolding"> & {
  * Use `create(VolumeHoldingSchema)` to create a new message.
  */
 export const VolumeHoldingSchema: GenMessage<VolumeHolding> = /*@__PURE__*/
-  messageDesc(file_cc_v1_records, 13);
+  messageDesc(file_cc_v1_records, 14);
 
 /**
  * Signed by the holder who gives the volume away, over "cc-hand-over-1\n" followed by `signed`.
@@ -633,7 +692,7 @@ export type SignedHandOver = Message<"cc.v1.SignedHandOver"> & {
  * Use `create(SignedHandOverSchema)` to create a new message.
  */
 export const SignedHandOverSchema: GenMessage<SignedHandOver> = /*@__PURE__*/
-  messageDesc(file_cc_v1_records, 14);
+  messageDesc(file_cc_v1_records, 15);
 
 /**
  * @generated from message cc.v1.HandOverTerms
@@ -674,7 +733,7 @@ export type HandOverTerms = Message<"cc.v1.HandOverTerms"> & {
  * Use `create(HandOverTermsSchema)` to create a new message.
  */
 export const HandOverTermsSchema: GenMessage<HandOverTerms> = /*@__PURE__*/
-  messageDesc(file_cc_v1_records, 15);
+  messageDesc(file_cc_v1_records, 16);
 
 /**
  * What the accepting peer adds to a VPC's create, decided once and for all.
@@ -709,7 +768,7 @@ export type VpcStamp = Message<"cc.v1.VpcStamp"> & {
  * Use `create(VpcStampSchema)` to create a new message.
  */
 export const VpcStampSchema: GenMessage<VpcStamp> = /*@__PURE__*/
-  messageDesc(file_cc_v1_records, 16);
+  messageDesc(file_cc_v1_records, 17);
 
 /**
  * @generated from message cc.v1.BlockShare
@@ -735,7 +794,7 @@ export type BlockShare = Message<"cc.v1.BlockShare"> & {
  * Use `create(BlockShareSchema)` to create a new message.
  */
 export const BlockShareSchema: GenMessage<BlockShare> = /*@__PURE__*/
-  messageDesc(file_cc_v1_records, 17);
+  messageDesc(file_cc_v1_records, 18);
 
 /**
  * Content of host/<peer>/<zone>/blocks/<vpc id>: blocks of addresses that this host gave on and received. Of a block counts
@@ -767,7 +826,7 @@ export type BlockTransfers = Message<"cc.v1.BlockTransfers"> & {
  * Use `create(BlockTransfersSchema)` to create a new message.
  */
 export const BlockTransfersSchema: GenMessage<BlockTransfers> = /*@__PURE__*/
-  messageDesc(file_cc_v1_records, 18);
+  messageDesc(file_cc_v1_records, 19);
 
 /**
  * Over "cc-block-1\n" followed by `signed`: by the giver, or, when inherited, by the heir that the giver's removal names.
@@ -793,7 +852,7 @@ export type SignedTransfer = Message<"cc.v1.SignedTransfer"> & {
  * Use `create(SignedTransferSchema)` to create a new message.
  */
 export const SignedTransferSchema: GenMessage<SignedTransfer> = /*@__PURE__*/
-  messageDesc(file_cc_v1_records, 19);
+  messageDesc(file_cc_v1_records, 20);
 
 /**
  * @generated from message cc.v1.TransferTerms
@@ -846,5 +905,5 @@ export type TransferTerms = Message<"cc.v1.TransferTerms"> & {
  * Use `create(TransferTermsSchema)` to create a new message.
  */
 export const TransferTermsSchema: GenMessage<TransferTerms> = /*@__PURE__*/
-  messageDesc(file_cc_v1_records, 20);
+  messageDesc(file_cc_v1_records, 21);
 
