@@ -163,6 +163,13 @@ export class Scene {
     return scene;
   }
 
+  /** A driver beside the host's own, with a transit range of its own. */
+  async openWith(host: TestHost, range: string): Promise<OverlayDriver> {
+    const transit = parseCidr(range);
+    if (!transit.ok) throw new TypeError(transit.message);
+    return openOverlay({ shell: host.shell }, { runDir: host.runDir, transit: transit.value });
+  }
+
   async run(script: string): Promise<string> {
     return expectDone(await this.#shell.run(`set -e\n${script}`), script);
   }

@@ -40,8 +40,9 @@ export function observeScript(folder: string, vpcs: readonly VpcId[]): string {
   ]);
 }
 
+/** One digit each, which is all that dash gets: it reads byte by byte, and the kernel has an end behind the first. So `read` says that it failed. */
 function sysctlReader(paths: readonly string[]): string {
-  return `for f in ${paths.join(" ")}; do if read -r v <"$f"; then echo "\${f#/proc/sys/net/} $v"; fi; done 2>/dev/null`;
+  return `for f in ${paths.join(" ")}; do v=; read -r v <"$f"; [ -z "$v" ] || echo "\${f#/proc/sys/net/} $v"; done 2>/dev/null`;
 }
 
 /** Exit code 0 also when something failed: what, it says. */
