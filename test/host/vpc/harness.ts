@@ -193,9 +193,9 @@ export class Scene {
     return container;
   }
 
-  async attach(container: TestContainer): Promise<void> {
+  async attach(container: TestContainer, network?: VpcNetwork): Promise<void> {
     const { host, vpc, id, address, namespacePath } = container;
-    await host.overlay.attach({ underlay: this.underlay(host), vpc: this.vpcAt(host, vpc), port: { container: id, address }, namespacePath });
+    await host.overlay.attach({ underlay: this.underlay(host), vpc: network ?? this.vpcAt(host, vpc), port: { container: id, address }, namespacePath });
   }
 
   async start(host: TestHost, vpc: TestVpc, address: string): Promise<TestContainer> {
