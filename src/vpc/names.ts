@@ -93,7 +93,7 @@ const GATEWAY_ALWAYS = "_gateway";
 const LABEL = /^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$/;
 
 /** The name of a label's group inside its VPC; undefined where DNS cannot say it. */
-export function groupName(key: string, value: string): string | undefined {
+function groupName(key: string, value: string): string | undefined {
   const parts = [value, ...key.split(".")];
   return parts.every((part) => LABEL.test(part)) ? lowerCase(parts.join(".")) : undefined;
 }

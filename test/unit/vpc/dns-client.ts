@@ -65,7 +65,7 @@ const idOf = (letter: string, number: number): string =>
     .replace(/\d/g, (digit) => "qrstuvwxyz"[Number(digit)] ?? "")
     .padStart(20, "a");
 
-export const vpcId = (number: number): VpcId => idOf("n", number) as VpcId;
+const vpcId = (number: number): VpcId => idOf("n", number) as VpcId;
 export const containerId = (number: number): ContainerId => idOf("c", number) as ContainerId;
 
 export type Given = Partial<Omit<NamedContainer, "address">> & { readonly address: string };

@@ -2,8 +2,7 @@ import type { VpcId } from "../../../base/index.ts";
 import type { NameTable } from "../../names.ts";
 
 /** From the peer to its name server's process, by the channel between them; one after another, each is said to be taken. */
-export type ToNameServer = { readonly number: number } & /** A piece of a table, which counts with its last. */
-(
+export type ToNameServer = { readonly number: number } /** A piece of a table, which counts with its last. */ & (
   | { readonly kind: "table"; readonly table: NameTable; readonly isFirst: boolean; readonly isLast: boolean }
   | { readonly kind: "remove"; readonly vpc: VpcId }
   | { readonly kind: "nameservers"; readonly addresses: readonly string[] }
