@@ -49,7 +49,7 @@ t.test("the peer killed: its name server ends by itself", async (t) => {
     stdio: ["ignore", "pipe", "inherit"],
   });
   t.teardown(() => child.kill("SIGKILL"));
-  await once(child.stdout, "data", { signal: AbortSignal.timeout(30_000) });
+  await once(child.stdout, "data", { signal: AbortSignal.timeout(60_000) });
   const [pid = 0] = await serversOf(child.pid ?? 0);
   t.not(pid, 0);
   t.same((await lookUp(PROD, HOST, queryFor("web")))?.data, ["10.7.0.5"]);

@@ -8,6 +8,6 @@ const [program = "", address = "", source = ""] = process.argv.slice(2);
 const server = createNameServer({ address: ip(address), port: 53, program, clock: systemClock, random: systemRandom, log: silentLogger });
 const table = tableOf("prod", { web: { address: "10.7.0.5" } }, { source });
 server.set(table);
-await server.answering(table.vpc, AbortSignal.timeout(20_000));
+await server.answering(table.vpc, AbortSignal.timeout(60_000));
 process.stdout.write("answers\n");
 setInterval(() => undefined, 60_000);

@@ -22,7 +22,10 @@ function scene() {
     });
     return reply === undefined ? undefined : readReply(reply);
   };
-  return { answering, ask, pass: (ms: number) => void (nowMs += ms) };
+  const pass = (ms: number): void => {
+    nowMs += ms;
+  };
+  return { answering, ask, pass };
 }
 
 t.test("a VPC has its rate, and takes nothing of another's", async (t) => {
