@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { base32, type FirewallRuleId, formatCidr, formatIp } from "../base/index.ts";
-import { carries, type FirewallRule, type Labels, levelOf, type PortRange, rulesFor } from "./rule.ts";
-import type { FirewallPort, VpcFirewall } from "./state.ts";
+import { carries, type FirewallRule, type Labels, labelsText, levelOf, type PortRange, rulesFor } from "./rule.ts";
+import type { VpcFirewall } from "./state.ts";
 import { type ChainPlan, compareTexts, type SetPlan, setElements, type TablePlan } from "./table.ts";
 
 /** A change of one rule puts a chain of at most so many rules anew; a longer one is split. */
@@ -18,9 +18,9 @@ export const LOG_SET = /^log(_other)?_(f[a-z2-7]{20})$/;
 const logSet = (id: FirewallRuleId): string => `log_${id}`;
 const otherLogSet = (id: FirewallRuleId): string => `log_other_${id}`;
 
-/** The table in the namespace of a container: none where no rule concerns it, so that nothing there is tracked for nothing. */
-export function containerTables(port: FirewallPort, vpc: VpcFirewall): readonly TablePlan[] {
-  const rules = rulesFor(port, vpc.rules);
+/** The table in the namespace of a container with these labels: none where no rule concerns it, so that nothing there is tracked for nothing. */
+export function containerTables(labels: Labels, vpc: VpcFirewall): readonly TablePlan[] {
+  const rules = rulesFor({ labels }, vpc.rules);
   if (rules.length === 0) return [];
   const refused = rules.some(({ direction, action }) => direction === "out" && action === "deny");
   return [
@@ -103,8 +103,7 @@ function otherMatch({ direction, other }: FirewallRule): string {
 
 /** One set for all rules that name the same labels, and one name for it on every host. */
 function labelSet(labels: Labels): string {
-  const text = JSON.stringify(Object.entries(labels).sort(([a], [b]) => compareTexts(a, b)));
-  return `label_${base32(createHash("sha256").update(text).digest()).slice(0, 16)}`;
+  return `label_${base32(createHash("sha256").update(labelsText(labels)).digest()).slice(0, 16)}`;
 }
 
 function labelSets(rules: readonly FirewallRule[], { members }: VpcFirewall): readonly SetPlan[] {

@@ -1,5 +1,5 @@
 import { formatCidr, formatIp, type Ip } from "../base/index.ts";
-import { type HandedPort, handedPorts } from "./published.ts";
+import type { HandedPort } from "./published.ts";
 import type { FirewallState } from "./state.ts";
 import { type ChainPlan, elementsOf, type SetPlan, setElements, type TablePlan } from "./table.ts";
 
@@ -10,19 +10,18 @@ const TO_VPC = 'oifname "cc-*"';
 /** Never the destination of a container, whatever the host's routes say: this host's own, links (metadata services), multicast, reserved. */
 const CLOSED_ALWAYS = ["0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3"];
 
-export const HOST_COUNTERS = ["vpc_wrong_source", "vpc_invalid", "vpc_to_closed", "vpc_to_host", "forwarded_to_vpc", "vxlan_from_stranger"] as const;
+const HOST_COUNTERS = ["vpc_wrong_source", "vpc_invalid", "vpc_to_closed", "vpc_to_host", "forwarded_to_vpc", "vxlan_from_stranger"] as const;
 
-/** The table in the host's own namespace: none where no VPC is. */
-export function hostTables(state: FirewallState): readonly TablePlan[] {
+/** The table in the host's own namespace: none where no VPC is. `handed` are all published ports. */
+export function hostTables(state: FirewallState, handed: readonly HandedPort[]): readonly TablePlan[] {
   if (state.vpcs.length === 0) return [];
-  return [{ family: "inet", counters: HOST_COUNTERS, sets: hostSets(state), chains: hostChains(state) }];
+  return [{ family: "inet", counters: HOST_COUNTERS, sets: hostSets(state, handed), chains: hostChains(state) }];
 }
 
 const ofFamily = (addresses: readonly Ip[], family: 4 | 6): ReadonlyMap<string, string> =>
   setElements(addresses.filter((ip) => ip.family === family).map(formatIp));
 
-function hostSets({ transit, underlay, vpcs, published }: FirewallState): readonly SetPlan[] {
-  const ports = handedPorts({ vpcs, published });
+function hostSets({ transit, underlay, vpcs }: FirewallState, ports: readonly HandedPort[]): readonly SetPlan[] {
   const transitOf = new Map(vpcs.map((vpc) => [vpc.id, formatIp(vpc.transit)]));
   const target = ({ vpc, transitPort }: HandedPort): string => `${transitOf.get(vpc)} . ${transitPort}`;
   const onAll = ports.filter(({ at }) => at === undefined).map((port) => [`${port.protocol} . ${port.hostPort}`, target(port)] as const);

@@ -33,6 +33,9 @@ export type OtherSide =
 export const carries = (labels: Labels, wanted: Labels): boolean =>
   Object.entries(wanted).every(([key, value]) => Object.hasOwn(labels, key) && labels[key] === value);
 
+/** One text for the same labels, in whatever order they came. */
+export const labelsText = (labels: Labels): string => JSON.stringify(Object.entries(labels).sort(([a], [b]) => compareTexts(a, b)));
+
 const isOnLabels = (rule: FirewallRule): boolean => Object.keys(rule.target).length > 0;
 
 /**

@@ -2,7 +2,8 @@ import { assertNever, type ContainerId, type VpcId } from "../base/index.ts";
 import { containerTables } from "./container-table.ts";
 import { hostTables } from "./host-table.ts";
 import { handedPorts } from "./published.ts";
-import type { FirewallState } from "./state.ts";
+import { labelsText } from "./rule.ts";
+import type { FirewallState, VpcFirewall } from "./state.ts";
 import { compareTexts, type TablePlan, tableText } from "./table.ts";
 import { vpcTables } from "./vpc-tables.ts";
 
@@ -29,16 +30,26 @@ export function placeName(place: Place): string {
 /** Everything that state says of one host, inside first: a way is opened at the host only when what lies behind it is guarded. */
 export function rulesetsOf(state: FirewallState): readonly Ruleset[] {
   const vpcs = state.vpcs.toSorted((a, b) => compareTexts(a.id, b.id));
-  const handed = Map.groupBy(handedPorts(state), ({ vpc }) => vpc);
+  const handed = handedPorts(state);
+  const handedTo = Map.groupBy(handed, ({ vpc }) => vpc);
   return [
-    ...vpcs.flatMap((vpc) =>
-      vpc.ports
-        .toSorted((a, b) => compareTexts(a.container, b.container))
-        .map((port): Ruleset => ({ place: { kind: "container", container: port.container }, tables: containerTables(port, vpc) })),
-    ),
-    ...vpcs.map((vpc): Ruleset => ({ place: { kind: "vpc", vpc: vpc.id }, tables: vpcTables(vpc, handed.get(vpc.id) ?? [], state) })),
-    { place: { kind: "host" }, tables: hostTables(state) },
+    ...vpcs.flatMap(containerRulesets),
+    ...vpcs.map((vpc): Ruleset => ({ place: { kind: "vpc", vpc: vpc.id }, tables: vpcTables(vpc, handedTo.get(vpc.id) ?? [], state) })),
+    { place: { kind: "host" }, tables: hostTables(state, handed) },
   ];
+}
+
+/** Containers with the same labels hold the same: a thousand rules are rendered once for each kind of container, not once for each. */
+function containerRulesets(vpc: VpcFirewall): readonly Ruleset[] {
+  const made = new Map<string, readonly TablePlan[]>();
+  return vpc.ports
+    .toSorted((a, b) => compareTexts(a.container, b.container))
+    .map(({ container, labels }): Ruleset => {
+      const key = labelsText(labels);
+      const tables = made.get(key) ?? containerTables(labels, vpc);
+      made.set(key, tables);
+      return { place: { kind: "container", container }, tables };
+    });
 }
 
 /** The whole of a ruleset as one transaction. */

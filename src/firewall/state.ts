@@ -59,7 +59,7 @@ export type PublishedPort = {
   readonly hostPort: number;
   readonly protocol: "tcp" | "udp";
   readonly vpc: VpcId;
-  /** A container of another host: the port is passed on to it, and it sees this host's underlay address instead of the client's. */
+  /** A container of another host: the port is passed on to it, and it sees this host's `passingAddress` instead of the client's. */
   readonly address: Ip;
   readonly port: number;
 };

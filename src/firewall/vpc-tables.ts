@@ -1,11 +1,20 @@
 import { formatIp } from "../base/index.ts";
-import { macOf } from "../vpc/index.ts";
+import { macOf, passingAddress } from "../vpc/index.ts";
 import type { HandedPort } from "./published.ts";
 import type { FirewallState, VpcFirewall } from "./state.ts";
 import { type ChainPlan, elementsOf, setElements, type TablePlan } from "./table.ts";
 
-export const VPC_COUNTERS = ["invalid_state", "not_forwarded", "gateway_service"] as const;
-export const BRIDGE_COUNTERS = ["false_mac", "false_address", "false_arp", "sent_dhcp", "sent_broadcast", "sent_ipv6", "other_ethertype", "overlay_not_ip"] as const;
+const VPC_COUNTERS = ["invalid_state", "not_forwarded", "gateway_service"] as const;
+export const BRIDGE_COUNTERS = [
+  "false_mac",
+  "false_address",
+  "false_arp",
+  "sent_dhcp",
+  "sent_broadcast",
+  "sent_ipv6",
+  "other_ethertype",
+  "overlay_not_ip",
+] as const;
 
 type Surroundings = Pick<FirewallState, "transit" | "underlay">;
 
@@ -69,9 +78,9 @@ function routedChains({ gateway }: VpcFirewall, { transit, underlay }: Surroundi
       hook: "type nat hook postrouting priority 100; policy accept;",
       rules: [
         'oifname "up0" masquerade',
-        // Passed on to a container of another host: its answer must find the way back to this one, and its own gateway has this one's
-        // address. A host's underlay address is in no VPC, and every host has a route to it in the VPC's namespace.
-        ...(underlay.own.family === 4 ? [`oifname "br0" ct status dnat ip daddr != @here snat ip to ${formatIp(underlay.own)}`] : []),
+        // Passed on to a container of another host: its answer must come back to this one, which the gateway's address would not do,
+        // every host being the gateway.
+        `oifname "br0" ct status dnat ip daddr != @here snat ip to ${formatIp(passingAddress(underlay.own))}`,
       ],
     },
     {
@@ -103,8 +112,8 @@ function routedChains({ gateway }: VpcFirewall, { transit, underlay }: Surroundi
 /** Stateless: this family has no conntrack. */
 function bridgedChains(vpc: VpcFirewall, passesOn: boolean, { underlay }: Surroundings): readonly ChainPlan[] {
   const gatewayMac = macOf(vpc.id, vpc.gateway);
-  // To other hosts this one's underlay address is a container like any; here its frames are for the bridge itself.
-  const answers = `ether daddr ${macOf(vpc.id, underlay.own)} ether daddr set ${gatewayMac} meta pkttype set host accept`;
+  // To other hosts this one's passing address is a container like any; here its frames are for the bridge itself.
+  const answers = `ether daddr ${macOf(vpc.id, passingAddress(underlay.own))} ether daddr set ${gatewayMac} meta pkttype set host accept`;
   return [
     {
       name: "prerouting",

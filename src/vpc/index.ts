@@ -10,6 +10,7 @@ export type { LinkModel, SideModel, VpcModel } from "./overlay-model.ts";
 export { BRIDGE, CONTAINER_DEVICE, hostEndOf, portName, transitName, UPLINK, VXLAN } from "./overlay-names.ts";
 export type { OverlaySeen } from "./overlay-seen.ts";
 export type { VpcParts } from "./parts.ts";
+export { passingAddress } from "./passing.ts";
 export * from "./underlay.ts";
 export * from "./vni.ts";
 export { VpcAddresses } from "./vpc-addresses.ts";

@@ -61,7 +61,9 @@ t.test("no host, no other host, no metadata service answers a container", async 
   const answers = await topology.calls(closed.map((address) => ["web", address, address === "169.254.169.254" ? 80 : 7443] as const));
   t.same(answers, [...closed.slice(1).map(() => "(no answer)"), "(refused)"], "loopback is the container's own");
   t.same(await Promise.all([H1, H2, TRANSIT_HOST].map((address) => topology.ping("twin", address))), [false, false, false]);
-  const counts = Object.fromEntries((await driver.dropped()).filter(({ place }) => place.kind !== "vpc" || place.vpc.startsWith("none")).map(({ reason, packets }) => [reason, packets]));
+  const counts = Object.fromEntries(
+    (await driver.dropped()).filter(({ place }) => place.kind !== "vpc" || place.vpc.startsWith("none")).map(({ reason, packets }) => [reason, packets]),
+  );
   for (const reason of ["vpc_to_host", "vpc_to_closed", "gateway_service"]) t.ok((counts[reason] ?? 0) > 0, reason);
 });
 
@@ -78,7 +80,13 @@ t.test("another's DNAT on the host leads no container to a service of the host",
 }
 `;
   t.match(await topology.nft("h1", owner), { code: 0 });
-  t.same(await topology.calls([["h2", H1, 8085], ["web", H1, 8085]]), [`out ${H1}`, "(no answer)"]);
+  t.same(
+    await topology.calls([
+      ["h2", H1, 8085],
+      ["web", H1, 8085],
+    ]),
+    [`out ${H1}`, "(no answer)"],
+  );
   await topology.must("h1", "nft", "delete", "table", "ip", "owner");
 });
 

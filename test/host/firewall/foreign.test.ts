@@ -90,7 +90,13 @@ t.test("the owner's DNAT of a port comes before a published one", async (t) => {
 }
 `;
   t.match(await topology.nft("h1", dnat), { code: 0 });
-  t.same(await topology.calls([["h2", H1, 8080], ["h2", H1, 8081]]), [`out ${H1}`, "twin 172.31.0.2"]);
+  t.same(
+    await topology.calls([
+      ["h2", H1, 8080],
+      ["h2", H1, 8081],
+    ]),
+    [`out ${H1}`, "twin 172.31.0.2"],
+  );
   await topology.must("h1", "nft", "delete", "table", "ip", "owner");
   t.equal(await topology.call("h2", H1, 8080), "web 172.31.0.2");
 });

@@ -1,6 +1,6 @@
 import t from "tap";
 import type { FirewallDriver } from "../../../src/firewall/index.ts";
-import { HOSTS, ip, publish, stateOf, VPCS } from "./scene.ts";
+import { HOSTS, ip, publish, stateOf } from "./scene.ts";
 import { Topology } from "./topology.ts";
 
 const H1 = "172.31.0.1";
@@ -38,8 +38,9 @@ t.test("published ports are reached from everywhere, and each leads to its own c
       ["out", H1, 8081],
       ["out", H1, 8082],
       ["out", H1, 9053, "udp"],
+      ["h2", H1, 8080],
     ]),
-    ["web 172.31.0.254", "twin 172.31.0.254", "web 172.31.0.254", "web 172.31.0.254"],
+    ["web 172.31.0.254", "twin 172.31.0.254", "web 172.31.0.254", "web 172.31.0.254", "web 172.31.0.2"],
     "from outside, the client's address kept; of two VPCs with the same addresses each is itself",
   );
   t.same(
@@ -68,6 +69,8 @@ t.test("published ports are reached from everywhere, and each leads to its own c
   );
 });
 
+const PASSED = ["far 252.31.0.1"];
+
 t.test("a port of a container on another host is passed on, and its answers come back", async (t) => {
   t.same(
     await topology.calls([
@@ -79,7 +82,8 @@ t.test("a port of a container on another host is passed on, and its answers come
       ["twin", H1, 8090],
       ["out", H1, 9090, "udp"],
     ]),
-    ["far 172.31.0.1", "far 172.31.0.254", "far 172.31.0.1", "far 172.31.0.1", "far 172.31.0.1", "far 172.31.0.1", "far 172.31.0.1"],
+    [...PASSED, "far 172.31.0.254", ...PASSED, ...PASSED, ...PASSED, ...PASSED, ...PASSED],
+    "with an address that stands for the host in between",
   );
 });
 
@@ -111,12 +115,26 @@ t.test("a change leads new connections elsewhere, also of a client that has been
   t.same(await driver.apply(stateOf({ published: [...PUBLISHED, later] })), []);
   t.match((await send()).stdout, /^db 172\.31\.0\.254/);
   t.same(await driver.apply(stateOf({ published: PUBLISHED.map((entry) => (entry.hostPort === 8080 ? publish("db", 8080) : entry)) })), []);
-  t.same(await topology.calls([["out", H1, 8080], ["out", H1, 8081], ["out", H1, 9054, "udp"]]), ["db 172.31.0.254", "twin 172.31.0.254", "(refused)"]);
+  t.same(
+    await topology.calls([
+      ["out", H1, 8080],
+      ["out", H1, 8081],
+      ["out", H1, 9054, "udp"],
+    ]),
+    ["db 172.31.0.254", "twin 172.31.0.254", "(refused)"],
+  );
 });
 
 t.test("what is no longer published is closed, and without VPCs nothing of ours is left", async (t) => {
   t.same(await driver.apply(stateOf()), []);
-  t.same(await topology.calls([["out", H1, 8080], ["h1", "127.0.0.1", 8080], ["web", "10.7.0.3", 80]]), ["(refused)", "(refused)", "db 10.7.0.2"]);
+  t.same(
+    await topology.calls([
+      ["out", H1, 8080],
+      ["h1", "127.0.0.1", 8080],
+      ["web", "10.7.0.3", 80],
+    ]),
+    ["(refused)", "(refused)", "db 10.7.0.2"],
+  );
   t.same(await driver.apply({ ...stateOf(), vpcs: [] }), []);
   t.equal(await topology.must("h1", "nft", "list", "tables"), "");
   t.same(await driver.check(), []);

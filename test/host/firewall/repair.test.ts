@@ -1,27 +1,26 @@
 import t from "tap";
-import type { Logger } from "../../../src/base/index.ts";
+import { type FirewallRuleId, type Logger, silentLogger } from "../../../src/base/index.ts";
 import { contentText } from "../../../src/firewall/drivers/nft/listing.ts";
-import { type FirewallDriver, type FirewallState, placeName } from "../../../src/firewall/index.ts";
+import { type FirewallDriver, type FirewallRule, placeName } from "../../../src/firewall/index.ts";
 import { CONTAINERS, publish, stateOf, VPCS } from "./scene.ts";
 import { type Namespace, Topology } from "./topology.ts";
 
 const H1 = "172.31.0.1";
-const state = stateOf({
-  published: [publish("web", 8080), publish("db", 8081)],
-  rules: [
-    {
-      id: "faaaaaaaaaaaaaaaaaaaa" as never,
-      vpc: VPCS.one.id,
-      target: { app: "db" },
-      action: "deny",
-      direction: "in",
-      protocol: "tcp",
-      ports: [],
-      other: { kind: "any" },
-      log: false,
-    },
-  ],
-});
+const RULES: readonly FirewallRule[] = [
+  {
+    id: "faaaaaaaaaaaaaaaaaaaa" as FirewallRuleId,
+    vpc: VPCS.one.id,
+    target: { app: "db" },
+    action: "deny",
+    direction: "in",
+    protocol: "tcp",
+    ports: [],
+    other: { kind: "any" },
+    log: false,
+  },
+];
+const state = stateOf({ published: [publish("web", 8080), publish("db", 8081)], rules: RULES });
+const smaller = stateOf({ published: [publish("web", 8080)], rules: RULES });
 
 let topology: Topology;
 let driver: FirewallDriver;
@@ -43,11 +42,10 @@ const changed = async (): Promise<readonly string[]> => (await driver.check()).m
 t.test("what nobody changed is as it was, whatever was counted and whatever others do on the host", async (t) => {
   t.same(await changed(), []);
   t.equal(await topology.call("out", H1, 8080), "web 172.31.0.254");
-  t.equal(await topology.call("out", "100.127.240.2", 8080).catch(() => ""), "(no answer)");
   await topology.must("h1", "nft", "add", "table", "inet", "others");
   await topology.must("h1", "nft", "add", "chain", "inet", "others", "theirs");
   t.same(await changed(), [], "tables of others");
-  t.same(await driver.apply(stateOf({ ...state, published: [publish("web", 8080)], rules: state.vpcs.flatMap(({ rules }) => rules) })), []);
+  t.same(await driver.apply(smaller), []);
   await topology.must("h1", "nft", "delete", "table", "inet", "others");
   t.same(await changed(), [], "also after a change of our own");
   t.same(await driver.apply(state), []);
@@ -65,10 +63,10 @@ t.test("every change by hand is found, and the next apply puts it right", async 
     ["h1", "insert rule inet cc input_from_vpc accept\n", "host"],
     ["one@h1", "flush ruleset\n", `vpc ${VPCS.one.id}`],
     ["one@h1", "flush chain bridge cc from_container\n", `vpc ${VPCS.one.id}`],
-    ["two@h1", 'delete element bridge cc macs { "pwinaaaaaaaaaa" . 02:00:00:00:00:00 }\nflush set bridge cc ports\n', ""],
+    ["two@h1", "flush set bridge cc ports\n", `vpc ${VPCS.two.id}`],
     ["db", "delete table inet cc\n", `container ${CONTAINERS.db.id}`],
   ];
-  for (const [namespace, text, place] of damages.filter(([, , name]) => name !== "")) {
+  for (const [namespace, text, place] of damages) {
     t.match(await topology.nft(namespace, text), { code: 0 }, text);
     t.same(await changed(), [place], text);
     t.same(await driver.apply(state), []);
@@ -80,11 +78,10 @@ t.test("every change by hand is found, and the next apply puts it right", async 
 
 t.test("a change that the kernel refuses, since something was changed in between, is made as a whole", async (t) => {
   const warnings: string[] = [];
-  const logger: Logger = { ...quiet, warn: (_fields, message) => warnings.push(message) };
+  const logger: Logger = { ...silentLogger, warn: (_fields, message) => warnings.push(message) };
   const own = topology.driver("h1", logger);
   t.same(await own.apply(state), []);
   const before = await held();
-  const smaller: FirewallState = { ...state, published: [] };
   await topology.nft("h1", "flush map inet cc published\n");
   t.same(await own.apply(smaller), [], "elements that are gone cannot be deleted");
   t.match(warnings, [/put there anew/]);
@@ -93,16 +90,19 @@ t.test("a change that the kernel refuses, since something was changed in between
   t.same((await own.check()).map(placeName), []);
 });
 
-t.test("another namespace under the same path is a new place; one that is not there fails alone", async (t) => {
-  const before = await held();
-  const name = topology.path("db").split("/").at(-1) ?? "";
-  await topology.rename("db", async () => {
-    const failures = await driver.apply(state);
-    t.match(failures, [{ place: { kind: "container", container: CONTAINERS.db.id }, message: /is not there/ }]);
-  });
+t.test("a namespace that is not there fails alone; another one under its path is a new place", async (t) => {
+  t.same((await changed()).length, 3, "the other process was at work in the VPCs and a container");
   t.same(await driver.apply(state), []);
-  t.same(await held(), before, `${name} again`);
+  const before = await held();
+  await topology.remove("db");
+  t.match(await driver.apply(smaller), [{ place: { kind: "container", container: CONTAINERS.db.id }, message: /is not there/ }]);
+  t.notMatch(await topology.must("h1", "nft", "list", "map", "inet", "cc", "published"), /8081/, "everywhere else the change was made");
+  await topology.add("db");
+  t.same(await driver.apply(state), []);
+  t.same(await held(), before);
+  await topology.remove("db");
+  await topology.add("db");
+  t.same(await driver.apply(state), [], "nobody has said that it went");
+  t.same(await held(), before);
   t.same(await changed(), []);
 });
-
-const quiet: Logger = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined, child: () => quiet };

@@ -66,7 +66,9 @@ t.test("denied to the whole VPC, allowed by labels: answers to what one opens on
     { rule: shut.id, address: "10.7.0.2", protocol: "icmp", port: undefined },
   ]) {
     t.ok(
-      met.some((one) => one.packets > 0 && one.rule === entry.rule && one.address === entry.address && one.protocol === entry.protocol && one.port === entry.port),
+      met.some(
+        (one) => one.packets > 0 && one.rule === entry.rule && one.address === entry.address && one.protocol === entry.protocol && one.port === entry.port,
+      ),
       JSON.stringify(entry),
     );
   }
@@ -79,9 +81,23 @@ t.test("denied to the whole VPC, allowed by labels: answers to what one opens on
 
 t.test("published traffic obeys the container's rules, by its port and the client's address", async (t) => {
   await given(rule({}), rule({ action: "allow", target: DB, protocol: "tcp", ports: ["80"], cidr: "172.31.0.0/24" }));
-  t.same(await topology.calls([["out", H1, 8080], ["out", H1, 8081], ["web", "10.7.0.3", 80]]), ["db 172.31.0.254", SILENCE, SILENCE]);
+  t.same(
+    await topology.calls([
+      ["out", H1, 8080],
+      ["out", H1, 8081],
+      ["web", "10.7.0.3", 80],
+    ]),
+    ["db 172.31.0.254", SILENCE, SILENCE],
+  );
   await given(rule({ target: WEB, cidr: "172.31.0.254" }));
-  t.same(await topology.calls([["out", H1, 8081], ["h1", H1, 8081], ["db", "10.7.0.2", 80]]), [SILENCE, "web 172.31.0.1", "web 10.7.0.3"]);
+  t.same(
+    await topology.calls([
+      ["out", H1, 8081],
+      ["h1", H1, 8081],
+      ["db", "10.7.0.2", 80],
+    ]),
+    [SILENCE, "web 172.31.0.1", "web 10.7.0.3"],
+  );
 });
 
 t.test("on one level denied before allowed, labels before the VPC", async (t) => {
@@ -117,7 +133,15 @@ t.test("out: whoever may not call hears so at once, and others are called", asyn
   t.same(await Promise.all([topology.ping("web", "10.7.0.3"), topology.ping("far", "10.7.0.3")]), [false, true]);
   t.match(await driver.logged(), [{ container: CONTAINERS.web.id, address: "10.7.0.3", protocol: "icmp", port: undefined }]);
   await given(rule({ direction: "out" }));
-  t.same(await topology.calls([["web", OUTSIDE, 80], ["web", "10.7.0.3", 80], ["web", "10.7.0.1", 53]]), ["(refused)", "(refused)", "names 100.127.240.2"], "names resolve all the same");
+  t.same(
+    await topology.calls([
+      ["web", OUTSIDE, 80],
+      ["web", "10.7.0.3", 80],
+      ["web", "10.7.0.1", 53],
+    ]),
+    ["(refused)", "(refused)", "names 100.127.240.2"],
+    "names resolve all the same",
+  );
   t.equal(await topology.call("out", H1, 8081), "web 172.31.0.254", "and answers to callers pass");
 });
 

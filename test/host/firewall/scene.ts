@@ -95,4 +95,3 @@ export const publish = (container: ContainerName, hostPort: number, more: Partia
   port: 80,
   ...more,
 });
-

@@ -66,7 +66,9 @@ t.test("what a container may not send is dropped and counted by kind; what it ma
   await topology.must("db", "ip", "neigh", "replace", WEB.ip, "lladdr", WEB.mac, "dev", "eth0", "nud", "permanent");
   const before = await topology.received("db");
   await topology.sendFrames("web", Object.values(FRAMES).flat());
-  const counts = (await driver.dropped()).filter(({ place, reason }) => place.kind === "vpc" && place.vpc === VPCS.one.id && BRIDGE_COUNTERS.some((name) => name === reason));
+  const counts = (await driver.dropped()).filter(
+    ({ place, reason }) => place.kind === "vpc" && place.vpc === VPCS.one.id && BRIDGE_COUNTERS.some((name) => name === reason),
+  );
   const arrived = (await topology.received("db")) - before;
   t.same(
     { ...Object.fromEntries(counts.map(({ reason, packets }) => [reason, packets])), arrived },

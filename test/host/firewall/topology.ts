@@ -4,11 +4,30 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { type ContainerId, formatIp, type Ip, silentLogger } from "../../../src/base/index.ts";
+import { type ContainerId, formatIp, silentLogger } from "../../../src/base/index.ts";
 import { createNftFirewall } from "../../../src/firewall/drivers/nft.ts";
 import type { FirewallDriver } from "../../../src/firewall/index.ts";
 import { createShellHelper } from "../../../src/host/index.ts";
-import { CONTAINERS, type ContainerName, containersOf, GATEWAY, HOST_TRANSIT, HOSTS, type HostName, hostDevice, macAt, macOfGateway, OUTSIDE, portDevice, SPREAD, VPCS, type VpcName, VXLAN_PORT, WORLD } from "./scene.ts";
+import { batch, forwarding, HOST_NAMES, inContainer, otherHosts, QUIET } from "./layout.ts";
+import {
+  CONTAINERS,
+  type ContainerName,
+  containersOf,
+  GATEWAY,
+  HOST_TRANSIT,
+  HOSTS,
+  type HostName,
+  hostDevice,
+  macAt,
+  macOfGateway,
+  OUTSIDE,
+  portDevice,
+  SPREAD,
+  VPCS,
+  type VpcName,
+  VXLAN_PORT,
+  WORLD,
+} from "./scene.ts";
 
 const ANSWER_S_MAX = 5;
 /** A datagram has no end: so long an answer is waited for in any case. */
@@ -129,6 +148,18 @@ export class Topology {
     return Number(line?.split(":")[1]?.trim().split(/\s+/)[1]);
   }
 
+  /** Takes a namespace away with all that is in it. */
+  async remove(namespace: Namespace): Promise<void> {
+    const { code, stderr } = await runProgram(["ip", "netns", "del", this.#name(namespace)]);
+    if (code !== 0) throw new Error(stderr);
+  }
+
+  /** A fresh one in its place. */
+  async add(namespace: Namespace): Promise<void> {
+    const { code, stderr } = await runProgram(["ip", "netns", "add", this.#name(namespace)]);
+    if (code !== 0) throw new Error(stderr);
+  }
+
   async stopServing(): Promise<void> {
     for (const child of this.#children.splice(0)) {
       if (child.exitCode !== null || child.signalCode !== null) continue;
@@ -152,7 +183,13 @@ export class Topology {
       ...(Object.keys(CONTAINERS) as ContainerName[]),
     ];
     this.#made.push(...namespaces.map(this.#name));
-    await this.#script(batch("ip", undefined, this.#made.map((name) => `netns add ${name}`)));
+    await this.#script(
+      batch(
+        "ip",
+        undefined,
+        this.#made.map((name) => `netns add ${name}`),
+      ),
+    );
     await this.#script(namespaces.map((namespace) => this.#sysctls(namespace)).join("\n"));
     await this.#script(
       [
@@ -181,7 +218,9 @@ export class Topology {
       "net/ipv6/conf/all/disable_ipv6=1",
       "net/ipv6/conf/default/disable_ipv6=1",
       ...(isRouter ? ["net/ipv4/ip_forward=1"] : []),
-      ...(namespace.includes("@") ? ["net/bridge/bridge-nf-call-iptables=0", "net/ipv4/conf/all/send_redirects=0", "net/ipv4/conf/default/send_redirects=0"] : []),
+      ...(namespace.includes("@")
+        ? ["net/bridge/bridge-nf-call-iptables=0", "net/ipv4/conf/all/send_redirects=0", "net/ipv4/conf/default/send_redirects=0"]
+        : []),
     ]);
   }
 
@@ -241,44 +280,14 @@ export class Topology {
         `link set ${portDevice(name)} type bridge_slave ${QUIET}`,
         `link set ${portDevice(name)} up`,
       ]),
-      ...[...containersOf(vpc).map(({ address }) => address), ...otherHosts(vpc, host)].map(
+      ...[...containersOf(vpc).map(({ address }) => address), ...otherHosts(vpc, host).map(({ passing }) => passing)].map(
         (address) => `neigh replace ${formatIp(address)} lladdr ${macAt(vpc, address)} dev br0 nud permanent`,
       ),
-      // Other hosts pass published ports on with their own address.
-      ...otherHosts(vpc, host).map((address) => `route add ${formatIp(address)}/32 dev br0`),
+      // Other hosts pass published ports on.
+      ...otherHosts(vpc, host).map(({ passing }) => `route add ${formatIp(passing)}/32 dev br0`),
     ];
   }
 }
-
-const HOST_NAMES = Object.keys(HOSTS) as HostName[];
-const QUIET = "learning off flood off mcast_flood off";
-const otherHosts = (vpc: VpcName, host: HostName): readonly Ip[] => SPREAD.filter(([other, where]) => other === vpc && where !== host).map(([, where]) => HOSTS[where]);
-
-function forwarding(vpc: VpcName, host: HostName): readonly string[] {
-  const remote = [
-    ...containersOf(vpc)
-      .filter((container) => container.host !== host)
-      .map((container) => ({ address: container.address, at: HOSTS[container.host] })),
-    ...otherHosts(vpc, host).map((address) => ({ address, at: address })),
-  ];
-  return [
-    ...containersOf(vpc, host).map(({ name, address }) => `fdb replace ${macAt(vpc, address)} dev ${portDevice(name)} master static`),
-    ...remote.flatMap(({ address, at }) => [
-      `fdb replace ${macAt(vpc, address)} dev vx0 master static`,
-      `fdb replace ${macAt(vpc, address)} dev vx0 self permanent dst ${formatIp(at)}`,
-    ]),
-  ];
-}
-
-const inContainer = (name: ContainerName): readonly string[] => [
-  "link set lo up",
-  `addr add ${formatIp(CONTAINERS[name].address)}/24 dev eth0`,
-  "link set eth0 up",
-  `route add default via ${formatIp(GATEWAY)}`,
-];
-
-const batch = (tool: "ip" | "bridge", name: string | undefined, lines: readonly string[]): string =>
-  `${tool} ${name === undefined ? "" : `-n ${name} `}-batch - <<'END'\n${lines.join("\n")}\nEND`;
 
 function runProgram(
   argv: readonly string[],

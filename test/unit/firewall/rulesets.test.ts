@@ -29,7 +29,10 @@ const rulesetAt = (state: FirewallState, name: string): Ruleset => {
 };
 
 t.test("the same state gives the same bytes, in whatever order it comes", (t) => {
-  fc.assert(fc.property(anyState, fc.gen(), (state, chance) => textOf(state) === textOf(shuffled(state, chance))), { numRuns: 60 });
+  fc.assert(
+    fc.property(anyState, fc.gen(), (state, chance) => textOf(state) === textOf(shuffled(state, chance))),
+    { numRuns: 60 },
+  );
   t.pass();
   t.end();
 });
@@ -105,10 +108,7 @@ t.test("one more of anything is a few lines, however much is there", (t) => {
   const one = change({ ...state, published: [...state.published, { ...published, hostPort: 40_000, protocol: "tcp" }] });
   t.same(
     one.filter((text) => text !== ""),
-    [
-      "add element inet cc published { tcp . 40000 : 10.7.0.2 . 80 }\n",
-      "add element inet cc published { tcp . 40000 : 100.127.240.2 . 40000 }\n",
-    ],
+    ["add element inet cc published { tcp . 40000 : 10.7.0.2 . 80 }\n", "add element inet cc published { tcp . 40000 : 100.127.240.2 . 40000 }\n"],
   );
   const led = change({ ...state, published: state.published.map((entry) => (entry === published ? { ...entry, port: 81 } : entry)) });
   t.same(
@@ -153,6 +153,10 @@ t.test("the texts", (t) => {
   };
   t.notMatch(bridgeOf([first]), /pkttype set/, "frames for the host's own address are taken only where it passes ports on");
   t.match(bridgeOf([passed]), /iifname "vx0" goto from_overlay[\s\S]*ether daddr set .* meta pkttype set host accept/);
-  t.match(rulesetText(rulesetAt(state, "host")), /^table inet cc\ndelete table inet cc\ntable inet cc \{\n/, "one transaction puts it in place of what is there");
+  t.match(
+    rulesetText(rulesetAt(state, "host")),
+    /^table inet cc\ndelete table inet cc\ntable inet cc \{\n/,
+    "one transaction puts it in place of what is there",
+  );
   t.end();
 });

@@ -41,7 +41,14 @@ const ruleOf = (vpc: VpcId): fc.Arbitrary<FirewallRule> =>
       action: fc.constantFrom("allow", "deny"),
       direction: fc.constantFrom("in", "out"),
       protocol: fc.constantFrom("tcp", "udp", "icmp", "any"),
-      ports: fc.constantFrom([], [{ first: 80, last: 80 }], [{ first: 22, last: 22 }, { first: 8000, last: 8100 }]),
+      ports: fc.constantFrom(
+        [],
+        [{ first: 80, last: 80 }],
+        [
+          { first: 22, last: 22 },
+          { first: 8000, last: 8100 },
+        ],
+      ),
       other: otherSide,
       log: fc.boolean(),
     })
@@ -116,7 +123,12 @@ export function largeState(sizes: { readonly ports: number; readonly published: 
   const ports = count(sizes.ports, (n) => portOf(id, n));
   return {
     transit: { range: RANGE, host: addressAt(RANGE, 1n) },
-    underlay: { own: addressAt(UNDERLAY, 1n), vxlanPort: 4788, neighbours: [addressAt(UNDERLAY, 2n)], hosts: count(2, (n) => addressAt(UNDERLAY, BigInt(n + 1))) },
+    underlay: {
+      own: addressAt(UNDERLAY, 1n),
+      vxlanPort: 4788,
+      neighbours: [addressAt(UNDERLAY, 2n)],
+      hosts: count(2, (n) => addressAt(UNDERLAY, BigInt(n + 1))),
+    },
     vpcs: [
       {
         id,
