@@ -24,7 +24,7 @@ export type LoggedTraffic = {
 /** Holds the kernel to the firewall's state: the driver interface. Calls go one after another. */
 export interface FirewallDriver {
   /**
-   * Makes every place hold what state says, by as little as it takes; costs next to nothing where nothing changed. May be repeated at
+   * Makes every place hold what state says, by as little as it takes; costs next to nothing with the very same object as before. May be repeated at
    * any time, also by the next process after this one was killed in the middle. One place's failure keeps no other from being done:
    * those that failed are told, and tried again by the next call.
    */

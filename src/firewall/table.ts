@@ -71,6 +71,7 @@ function elementsText(elements: Iterable<readonly [string, string]>, separator =
  * kinds of sets changed is put there anew as a whole.
  */
 export function changeText(before: readonly TablePlan[], after: readonly TablePlan[]): string {
+  if (before === after) return "";
   const gone = before.filter(({ family }) => !after.some((table) => table.family === family));
   return [
     ...gone.map(removalText),

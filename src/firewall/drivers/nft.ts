@@ -49,6 +49,7 @@ class NftFirewall implements FirewallDriver {
   readonly #deps: NftFirewallDeps;
   readonly #paths: NamespacePaths;
   readonly #known = new Map<string, Known>();
+  #rendered: { readonly state: FirewallState; readonly rulesets: readonly Ruleset[] } | undefined;
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(deps: NftFirewallDeps, paths: NamespacePaths) {
@@ -58,7 +59,7 @@ class NftFirewall implements FirewallDriver {
 
   apply(state: FirewallState): Promise<readonly PlaceFailure[]> {
     return this.#inTurn(async () => {
-      const rulesets = rulesetsOf(state);
+      const rulesets = this.#rulesetsOf(state);
       const wanted = new Set(rulesets.map(({ place }) => placeName(place)));
       for (const name of this.#known.keys()) if (!wanted.has(name)) this.#known.delete(name);
       await this.#meet(rulesets.map(({ place }) => place));
@@ -114,6 +115,12 @@ class NftFirewall implements FirewallDriver {
       }
       return met;
     });
+  }
+
+  /** A caller that repeats itself every few seconds with the very same state costs nothing. */
+  #rulesetsOf(state: FirewallState): readonly Ruleset[] {
+    if (this.#rendered?.state !== state) this.#rendered = { state, rulesets: rulesetsOf(state) };
+    return this.#rendered.rulesets;
   }
 
   #placesWithTables(): (Known & { readonly tables: readonly TablePlan[] })[] {

@@ -1,11 +1,10 @@
 import t from "tap";
 import type { FirewallDriver } from "../../../src/firewall/index.ts";
 import { publish, stateOf, VXLAN_PORT, WORLD } from "./scene.ts";
-import { Topology } from "./topology.ts";
+import { SILENCE, Topology } from "./topology.ts";
 
 const H1 = "172.31.0.1";
 const RANGE = "100.127.240.0/20";
-const SILENCE = "(no answer)";
 const state = stateOf({ published: [publish("web", 8080), publish("twin", 8081)] });
 
 /** As ufw, firewalld and Docker leave a host: what is not allowed is dropped, also what only passes through. */
@@ -50,8 +49,9 @@ t.test("a ruleset that drops what it does not know keeps its say, and is not tou
   const before = await topology.must("h1", "nft", "list", "table", "inet", "owner");
   t.same(await topology.driver("h2").apply(stateOf({ host: "h2" })), []);
   t.same(await driver.apply(state), []);
-  t.same(
-    await topology.calls(CALLS),
+  await topology.expect(
+    t,
+    CALLS,
     [...CALLS.slice(0, 6).map(() => SILENCE), "web 100.127.240.1", `web ${H1}`],
     "only the host itself, whose packets the owner's rules let out, reaches what is published",
   );
@@ -62,7 +62,7 @@ t.test("what README says lets through what it says", async (t) => {
   const input = [`ip saddr ${RANGE} udp dport 53 accept`, `ip saddr ${RANGE} tcp dport 53 accept`, `ip saddr 172.31.0.0/24 udp dport ${VXLAN_PORT} accept`];
   const forward = [`ip saddr ${RANGE} accept`, `ip daddr ${RANGE} accept`];
   t.match(await topology.nft("h1", owner(input, forward)), { code: 0 });
-  t.same(await topology.calls(CALLS), [
+  await topology.expect(t, CALLS, [
     "web 172.31.0.254",
     "twin 172.31.0.254",
     "twin 100.127.240.1",
@@ -73,7 +73,7 @@ t.test("what README says lets through what it says", async (t) => {
     `web ${H1}`,
   ]);
   t.match(await topology.nft("h1", owner(input, [`ip daddr ${RANGE} tcp dport 8080 drop`, ...forward])), { code: 0 });
-  t.same(await topology.calls(CALLS.slice(0, 2)), [SILENCE, "twin 172.31.0.254"], "a published port is closed by its number");
+  await topology.expect(t, CALLS.slice(0, 2), [SILENCE, "twin 172.31.0.254"], "a published port is closed by its number");
   await topology.must("h1", "nft", "delete", "table", "inet", "owner");
 });
 
@@ -90,11 +90,12 @@ t.test("the owner's DNAT of a port comes before a published one", async (t) => {
 }
 `;
   t.match(await topology.nft("h1", dnat), { code: 0 });
-  t.same(
-    await topology.calls([
+  await topology.expect(
+    t,
+    [
       ["h2", H1, 8080],
       ["h2", H1, 8081],
-    ]),
+    ],
     [`out ${H1}`, "twin 172.31.0.2"],
   );
   await topology.must("h1", "nft", "delete", "table", "ip", "owner");

@@ -1,7 +1,7 @@
 import t from "tap";
 import type { FirewallDriver } from "../../../src/firewall/index.ts";
 import { HOSTS, ip, publish, stateOf } from "./scene.ts";
-import { Topology } from "./topology.ts";
+import { SILENCE, Topology } from "./topology.ts";
 
 const H1 = "172.31.0.1";
 const H2 = "172.31.0.2";
@@ -32,19 +32,21 @@ t.test("published ports are reached from everywhere, and each leads to its own c
   t.same(await driver.apply(stateOf({ published: PUBLISHED })), []);
   t.same(await topology.driver("h2").apply(stateOf({ host: "h2", published: [publish("far", 8090)] })), []);
 
-  t.same(
-    await topology.calls([
+  await topology.expect(
+    t,
+    [
       ["out", H1, 8080],
       ["out", H1, 8081],
       ["out", H1, 8082],
       ["out", H1, 9053, "udp"],
       ["h2", H1, 8080],
-    ]),
+    ],
     ["web 172.31.0.254", "twin 172.31.0.254", "web 172.31.0.254", "web 172.31.0.254", "web 172.31.0.2"],
     "from outside, the client's address kept; of two VPCs with the same addresses each is itself",
   );
-  t.same(
-    await topology.calls([
+  await topology.expect(
+    t,
+    [
       ["h1", "127.0.0.1", 8080],
       ["h1", H1, 8080],
       ["h1", "127.0.0.1", 8081],
@@ -52,18 +54,19 @@ t.test("published ports are reached from everywhere, and each leads to its own c
       ["h1", H1, 8082],
       ["h1", "127.0.0.1", 8083],
       ["h1", "127.0.0.1", 9053, "udp"],
-    ]),
+    ],
     ["web 100.127.240.1", "web 172.31.0.1", "twin 100.127.240.1", "db 100.127.240.1", "web 172.31.0.1", "db 100.127.240.1", "web 100.127.240.1"],
     "from the host itself, by loopback and by its own address",
   );
-  t.same(
-    await topology.calls([
+  await topology.expect(
+    t,
+    [
       ["web", H1, 8080],
       ["db", H1, 8080],
       ["db", H1, 9053, "udp"],
       ["twin", H1, 8080],
       ["web", H1, 8081],
-    ]),
+    ],
     ["web 100.127.240.1", "web 100.127.240.1", "web 100.127.240.1", "web 100.127.240.1", "twin 100.127.240.1"],
     "from the container itself, its neighbour, and another VPC",
   );
@@ -72,8 +75,9 @@ t.test("published ports are reached from everywhere, and each leads to its own c
 const PASSED = ["far 252.31.0.1"];
 
 t.test("a port of a container on another host is passed on, and its answers come back", async (t) => {
-  t.same(
-    await topology.calls([
+  await topology.expect(
+    t,
+    [
       ["out", H1, 8090],
       ["out", H2, 8090],
       ["h1", "127.0.0.1", 8090],
@@ -81,7 +85,7 @@ t.test("a port of a container on another host is passed on, and its answers come
       ["web", H1, 8090],
       ["twin", H1, 8090],
       ["out", H1, 9090, "udp"],
-    ]),
+    ],
     [...PASSED, "far 172.31.0.254", ...PASSED, ...PASSED, ...PASSED, ...PASSED, ...PASSED],
     "with an address that stands for the host in between",
   );
@@ -89,8 +93,9 @@ t.test("a port of a container on another host is passed on, and its answers come
 
 t.test("nothing but what is published, at the address where it is published", async (t) => {
   await topology.must("out", "ip", "route", "add", "100.127.240.0/20", "via", H1);
-  t.same(
-    await topology.calls([
+  await topology.expect(
+    t,
+    [
       ["out", H1, 8083],
       ["out", H1, 80],
       ["out", "100.127.240.2", 8080],
@@ -98,8 +103,8 @@ t.test("nothing but what is published, at the address where it is published", as
       ["twin", "100.127.240.2", 8080],
       ["web", H1, 8083],
       ["web", "127.0.0.1", 8080],
-    ]),
-    ["(refused)", "(refused)", "(no answer)", "(no answer)", "(no answer)", "(no answer)", "(refused)"],
+    ],
+    ["(refused)", "(refused)", SILENCE, SILENCE, SILENCE, SILENCE, "(refused)"],
   );
   const host = Object.fromEntries((await driver.dropped()).filter(({ place }) => place.kind === "host").map(({ reason, packets }) => [reason, packets]));
   t.ok((host["forwarded_to_vpc"] ?? 0) > 0, "whoever routes to a VPC past what is published is counted");
@@ -115,24 +120,26 @@ t.test("a change leads new connections elsewhere, also of a client that has been
   t.same(await driver.apply(stateOf({ published: [...PUBLISHED, later] })), []);
   t.match((await send()).stdout, /^db 172\.31\.0\.254/);
   t.same(await driver.apply(stateOf({ published: PUBLISHED.map((entry) => (entry.hostPort === 8080 ? publish("db", 8080) : entry)) })), []);
-  t.same(
-    await topology.calls([
+  await topology.expect(
+    t,
+    [
       ["out", H1, 8080],
       ["out", H1, 8081],
       ["out", H1, 9054, "udp"],
-    ]),
+    ],
     ["db 172.31.0.254", "twin 172.31.0.254", "(refused)"],
   );
 });
 
 t.test("what is no longer published is closed, and without VPCs nothing of ours is left", async (t) => {
   t.same(await driver.apply(stateOf()), []);
-  t.same(
-    await topology.calls([
+  await topology.expect(
+    t,
+    [
       ["out", H1, 8080],
       ["h1", "127.0.0.1", 8080],
       ["web", "10.7.0.3", 80],
-    ]),
+    ],
     ["(refused)", "(refused)", "db 10.7.0.2"],
   );
   t.same(await driver.apply({ ...stateOf(), vpcs: [] }), []);

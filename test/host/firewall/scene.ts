@@ -14,7 +14,7 @@ export const ip = (text: string): Ip => {
   if (parsed === undefined) throw new TypeError(text);
   return parsed;
 };
-export const cidr = (text: string) => {
+const cidr = (text: string) => {
   const parsed = parseCidr(text);
   if (!parsed.ok) throw new TypeError(parsed.message);
   return parsed.value;

@@ -29,9 +29,9 @@ import {
   WORLD,
 } from "./scene.ts";
 
-const ANSWER_S_MAX = 5;
-/** A datagram has no end: so long an answer is waited for in any case. */
-const UDP_ANSWER_S_MAX = 2;
+const ANSWER_S_MAX = 20;
+const SILENCE_S = 3;
+export const SILENCE = "(no answer)";
 
 export type Namespace = "out" | HostName | ContainerName | `${VpcName}@${HostName}`;
 
@@ -74,11 +74,7 @@ export class Topology {
   }
 
   /** Runs a program in a namespace to its end. */
-  async run(
-    namespace: Namespace,
-    argv: readonly string[],
-    input: string | Uint8Array = "",
-  ): Promise<{ readonly code: number; readonly stdout: string; readonly stderr: string }> {
+  async run(namespace: Namespace, argv: readonly string[], input: string | Uint8Array = ""): Promise<Ended> {
     return runProgram(["nsenter", `--net=${this.path(namespace)}`, ...argv], input);
   }
 
@@ -89,7 +85,7 @@ export class Topology {
     return stdout;
   }
 
-  nft(namespace: Namespace, text: string): Promise<{ readonly code: number; readonly stderr: string }> {
+  nft(namespace: Namespace, text: string): Promise<Ended> {
     return this.run(namespace, ["nft", "-f", "-"], text);
   }
 
@@ -108,20 +104,28 @@ export class Topology {
     throw new Error(`${protocol} ${port} in ${namespace} is not served`);
   }
 
-  /** What the service at this address answers; `(refused)`, `(unreachable)` or `(no answer)`. */
-  async call(namespace: Namespace, address: string, port: number, protocol: "tcp" | "udp" = "tcp"): Promise<string> {
-    // Long for an answer that comes, since machines are busy; what gets none is asked beside others.
-    const target = protocol === "tcp" ? `TCP4:${address}:${port},connect-timeout=${ANSWER_S_MAX}` : `UDP4:${address}:${port}`;
-    const once = protocol === "udp" ? ["-T", String(ANSWER_S_MAX), "-t", String(UDP_ANSWER_S_MAX)] : ["-T", String(ANSWER_S_MAX), "-t", String(ANSWER_S_MAX)];
-    const { stdout, stderr } = await this.run(namespace, ["socat", ...once, "-", target], protocol === "udp" ? "hello\n" : "");
+  /** What the service at this address answers; `(refused)`, `(unreachable)` or, after so many seconds, `(no answer)`. */
+  async call(namespace: Namespace, address: string, port: number, protocol: "tcp" | "udp" = "tcp", waitS = ANSWER_S_MAX): Promise<string> {
+    const target = protocol === "tcp" ? `TCP4:${address}:${port},connect-timeout=${waitS}` : `UDP4:${address}:${port}`;
+    const argv = ["nsenter", `--net=${this.path(namespace)}`, "socat", "-T", String(waitS), "-t", String(waitS), "-", target];
+    // A datagram has no end: one line is the answer.
+    const { stdout, stderr } = await runProgram(argv, protocol === "udp" ? "hello\n" : "", { enough: (text) => text.includes("\n") });
     if (stdout !== "") return stdout.trim();
     if (stderr.includes("refused")) return "(refused)";
-    return /unreachable|No route|not permitted/.test(stderr) ? "(unreachable)" : "(no answer)";
+    return /unreachable|No route|not permitted/.test(stderr) ? "(unreachable)" : SILENCE;
   }
 
-  /** Each of the calls, at once. */
-  calls(list: readonly (readonly [from: Namespace, address: string, port: number, protocol?: "tcp" | "udp"])[]): Promise<readonly string[]> {
-    return Promise.all(list.map(([from, address, port, protocol]) => this.call(from, address, port, protocol)));
+  /** Makes all the calls at once. Long is waited for an answer that is to come, since machines are busy, and not so long for one that is not. */
+  async expect(
+    t: { same(found: unknown, wanted: unknown, message: string): boolean },
+    calls: readonly (readonly [from: Namespace, address: string, port: number, protocol?: "tcp" | "udp"])[],
+    answers: readonly string[],
+    message = "the answers",
+  ): Promise<void> {
+    const found = calls.map(([from, address, port, protocol], at) =>
+      this.call(from, address, port, protocol, answers[at] === SILENCE ? SILENCE_S : ANSWER_S_MAX),
+    );
+    t.same(await Promise.all(found), answers, message);
   }
 
   /** `true` when the address answers a ping. */
@@ -206,7 +210,7 @@ export class Topology {
   }
 
   async #script(text: string): Promise<void> {
-    const { code, stderr } = await runProgram(["sh", "-e"], text, 120_000);
+    const { code, stderr } = await runProgram(["sh", "-e"], text, { timeoutMs: 120_000 });
     if (code !== 0) throw new Error(`the namespaces cannot be made: ${stderr}`);
   }
 
@@ -289,16 +293,24 @@ export class Topology {
   }
 }
 
+type Ended = { readonly code: number; readonly stdout: string; readonly stderr: string };
+
 function runProgram(
   argv: readonly string[],
   input: string | Uint8Array = "",
-  timeoutMs = 60_000,
-): Promise<{ readonly code: number; readonly stdout: string; readonly stderr: string }> {
+  { enough = (_stdout: string): boolean => false, timeoutMs = 60_000 } = {},
+): Promise<Ended> {
   const [program = "", ...words] = argv;
   return new Promise((resolve, reject) => {
+    let said = "";
     const child = execFile(program, words, { timeout: timeoutMs, maxBuffer: 16 * 1024 ** 2 }, (error, stdout, stderr) => {
-      if (error !== null && typeof error.code !== "number") reject(error);
+      if (enough(said)) resolve({ code: 0, stdout, stderr });
+      else if (error !== null && typeof error.code !== "number") reject(error);
       else resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr });
+    });
+    child.stdout?.on("data", (chunk: string) => {
+      said += chunk;
+      if (enough(said)) child.kill();
     });
     child.stdin?.on("error", () => undefined); // A program that reads nothing.
     child.stdin?.end(input);
