@@ -40,7 +40,7 @@ t.test("hung: it is found out, killed and started again", async (t) => {
   await answers(server, prod);
   const [pid = 0] = await serversOf(process.pid);
   process.kill(pid, "SIGSTOP");
-  t.ok(await becomes(async () => (await lookUp(PROD, HOST, queryFor("web"), 500))?.data[0] === "10.7.0.5", 30_000));
+  t.ok(await becomes(async () => (await lookUp(PROD, HOST, queryFor("web"), 500))?.data[0] === "10.7.0.5", 60_000));
   t.notSame(await serversOf(process.pid), [pid]);
 });
 
