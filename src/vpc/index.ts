@@ -1,3 +1,25 @@
+/**
+ * VPCs: which addresses and blocks there are and whose they are, what a host's kernel holds of them, and their names.
+ *
+ * The overlay. `HostNetwork` (network.ts) says what one host is to hold; it comes from records alone. `wantedVpc` makes a model of it in the words of
+ * `ip` and `bridge`, `parseSeen` makes the same model of what the kernel says, and `planVpc` gives the lines that make the one into the
+ * other: what is in the way goes first, then what is wanted comes, then what is too much goes, so that of what stays nothing is
+ * interrupted. The driver looks and applies; it remembers what it saw or made, so that a change costs the lines that differ (`follow`), and looks
+ * at the kernel itself for what others broke (`converge`), when something failed, and for a port that should be there already.
+ *
+ * Each VPC has a network namespace of its own on each host that has containers of it: a bridge with the gateway's address, a VXLAN device whose socket
+ * is in the host's namespace, and a transit to the host. Nothing is learned and nothing flooded: FDB and neighbours say where each address
+ * is, the bridge itself answers ARP, and a port takes frames of its own hardware address only. A gateway has the same hardware address
+ * everywhere, and an address keeps its own when it moves. What a port is, and that its container's end is done, is written on the port (`formatMark`),
+ * so no file can disagree with the kernel. Each script holds a lock that its commands inherit: one that outlives its peer is waited for.
+ *
+ * Rejected: learning and multicast (broadcasts of one container on every host, and any of them can claim any address); host routes
+ * instead of VXLAN (two VPCs with the same addresses cannot have them, and hosts must share a link); VLANs of one bridge for all VPCs (its routing
+ * would need VRFs, which not every kernel has); entries made when an address is first asked for (the first packet waits for a
+ * peer, which may be down); a fixed `local` of the VXLAN device (an address of the host that changes would be written into every VPC);
+ * names below /run/netns (everybody's, and `ip netns` mounts a /sys for each call); netlink from Node (its packages
+ * are young; batches are fast enough); a process kept in each namespace (200 of them); deleting by what was remembered (state names what may stay).
+ */
 export * from "./blocks.ts";
 export * from "./mac.ts";
 export * from "./membership.ts";

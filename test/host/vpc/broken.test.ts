@@ -40,7 +40,9 @@ t.test("what breaks the traffic, all of it at once", async (t) => {
       "echo 1 >/proc/sys/net/bridge/bridge-nf-call-iptables",
     ].join("\n"),
   );
-  await host.run(`echo 0 >/proc/sys/net/ipv4/ip_forward; echo 0 >/proc/sys/net/ipv4/conf/${transitName(vpc.id)}/route_localnet; ip addr flush dev ${transitName(vpc.id)}`);
+  await host.run(
+    `echo 0 >/proc/sys/net/ipv4/ip_forward; echo 0 >/proc/sys/net/ipv4/conf/${transitName(vpc.id)}/route_localnet; ip addr flush dev ${transitName(vpc.id)}`,
+  );
   t.same((await probe(here, everybody())).length, 3);
   t.same(await mend(), { changed: [vpc.id], missing: [], failed: [] });
   t.same(await probe(here, everybody()), []);
@@ -71,7 +73,10 @@ t.test("what is too much", async (t) => {
   await host.run("ip link add cc-aaaaaaaaaaa type veth peer name other; ip link add cc-bbb type bridge; ip link add mine type veth peer name mine2");
   t.same(await mend(), { changed: [vpc.id], missing: [], failed: [] });
   t.same(await mend(), { changed: [], missing: [], failed: [] });
-  t.notMatch(await host.inVpc(vpc.id, "ip -br link; ip addr; ip route; ip neigh; bridge fdb; bridge -d link show dev vx0"), /stray|10\.0\.0\.66|192\.0\.2|198\.51|00:00:00:00:00:7|172\.31\.0\.77|learning on/);
+  t.notMatch(
+    await host.inVpc(vpc.id, "ip -br link; ip addr; ip route; ip neigh; bridge fdb; bridge -d link show dev vx0"),
+    /stray|10\.0\.0\.66|192\.0\.2|198\.51|00:00:00:00:00:7|172\.31\.0\.77|learning on/,
+  );
   t.match(await host.run("ip -br link"), /cc-bbb[\s\S]*mine/, "what is not ours stays");
   t.notMatch(await host.run("ip -br link"), /cc-aaaaaaaaaaa|other/);
   t.same(await probe(here, everybody()), []);

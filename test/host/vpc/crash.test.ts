@@ -35,7 +35,8 @@ async function converges(t: Test, vpcs: readonly TestVpc[], containers: readonly
   const driver = await host.open();
   const { missing, failed } = await driver.converge(networkOf(vpcs));
   t.same(failed, [], where);
-  for (const container of containers) if (missing.some(({ port }) => port.container === container.id)) await scene.attach(container, withOthers(scene.vpcAt(host, container.vpc)));
+  for (const container of containers)
+    if (missing.some(({ port }) => port.container === container.id)) await scene.attach(container, withOthers(scene.vpcAt(host, container.vpc)));
   t.same(await driver.converge(networkOf(vpcs)), nothing, `${where}: all is as it should be`);
   const [first, ...others] = containers;
   if (first !== undefined) t.same(await probe(first, [first.vpc.gateway, ...others.map(({ address }) => address)]), [], where);
@@ -96,7 +97,10 @@ t.test("cut off while a change is made, and while containers and the VPC go", as
     async (where) => {
       t.same(await probe(stays, [vpc.gateway]), [], `${where}: the other container`);
       const all = [...(host.local.get(vpc.id) ?? [])];
-      host.local.set(vpc.id, all.filter(({ container }) => container === stays.id));
+      host.local.set(
+        vpc.id,
+        all.filter(({ container }) => container === stays.id),
+      );
       await converges(t, [vpc], [stays], where);
       host.local.set(vpc.id, all);
     },
@@ -117,11 +121,18 @@ t.test(`killed with SIGKILL at ${KILLS} moments, its commands going on`, async (
     const work: CrashWork = {
       netns: host.netns,
       runDir: host.runDir,
-      request: { underlay: scene.underlay(host), vpc: withOthers(scene.vpcAt(host, vpc)), port: { container: container.id, address: container.address }, namespacePath: container.namespacePath },
+      request: {
+        underlay: scene.underlay(host),
+        vpc: withOthers(scene.vpcAt(host, vpc)),
+        port: { container: container.id, address: container.address },
+        namespacePath: container.namespacePath,
+      },
       script: 1 + Math.floor(moment / 2),
       isDuring: moment % 2 === 0,
     };
-    const child = spawn(process.execPath, [fileURLToPath(new URL("./crash-child.ts", import.meta.url)), serialize(work).toString("base64")], { stdio: ["ignore", "ignore", "inherit"] });
+    const child = spawn(process.execPath, [fileURLToPath(new URL("./crash-child.ts", import.meta.url)), serialize(work).toString("base64")], {
+      stdio: ["ignore", "ignore", "inherit"],
+    });
     const [, signal] = await once(child, "exit");
     t.equal(signal, "SIGKILL");
     await converges(t, [vpc], [container], `${work.isDuring ? "during" : "after"} script ${work.script}`);

@@ -66,10 +66,13 @@ t.test("two ends that do not belong together, entries of another kind", async (t
     `{"mac":"${far}","vlan":1,"ifname":"${port}","flags":[],"master":"br0","state":"static"}`,
   ];
   const strange = parseSeen(`${HOST}\n${section({ fdb })}\n`)?.vpcs.get(id);
-  t.same([...(strange?.vxlanFdb ?? [])], [
-    [far, "172.31.0.2 and 172.31.0.3 port 9"],
-    ["02:00:00:00:00:01", "172.31.0.2 static"],
-  ]);
+  t.same(
+    [...(strange?.vxlanFdb ?? [])],
+    [
+      [far, "172.31.0.2 and 172.31.0.3 port 9"],
+      ["02:00:00:00:00:01", "172.31.0.2 static"],
+    ],
+  );
   t.same([...(strange?.bridgeFdb ?? [])], [[far, `${port} permanent`]]);
 });
 
@@ -92,10 +95,17 @@ t.test("transits: each VPC its own, kept where it is", async (t) => {
   const [mine, theirs] = [side(end, "100.127.240.3"), side(transitName(vpcId(2)), "100.127.240.2")];
   const seen = { ...absentVpc(id, EMPTY_SIDE), outside: mine };
   t.equal(formatIp(transitFor(range, end, seen, takenTransits([mine, theirs])) ?? ip("::")), "100.127.240.3");
-  t.equal(formatIp(transitFor(range, end, seen, takenTransits([side("cc-other", "100.127.240.3"), mine, theirs])) ?? ip("::")), "100.127.240.4", "it is another's");
+  t.equal(
+    formatIp(transitFor(range, end, seen, takenTransits([side("cc-other", "100.127.240.3"), mine, theirs])) ?? ip("::")),
+    "100.127.240.4",
+    "it is another's",
+  );
   t.equal(formatIp(transitFor(range, end, absentVpc(id, EMPTY_SIDE), takenTransits([theirs])) ?? ip("::")), "100.127.240.3");
   t.equal(formatIp(transitFor(cidr("100.127.241.0/29"), end, seen, new Map()) ?? ip("::")), "100.127.241.2", "the range is another one now");
-  t.same([1, 2, 6, 7].map((last) => isTransit(range, ip(`100.127.240.${last}`))), [false, true, true, false]);
+  t.same(
+    [1, 2, 6, 7].map((last) => isTransit(range, ip(`100.127.240.${last}`))),
+    [false, true, true, false],
+  );
   const all = new Set([2, 3, 4, 5, 6].map((last) => `100.127.240.${last}`));
   t.equal(freeTransit(range, all), undefined);
 });
@@ -105,5 +115,6 @@ t.test("names, and marks that only we make", async (t) => {
   t.ok(isTransitName(end));
   t.notOk(isTransitName("cc-lab"));
   t.same(parseMark(formatMark(mark)), mark);
-  for (const strange of ["", "eth0 of web", "c/10.0.0.1/1", `${mark.container}/10.0.0/1`, `${mark.container}/10.0.0.1/x`, `${formatMark(mark)}/1`]) t.equal(parseMark(strange), undefined);
+  for (const strange of ["", "eth0 of web", "c/10.0.0.1/1", `${mark.container}/10.0.0/1`, `${mark.container}/10.0.0.1/x`, `${formatMark(mark)}/1`])
+    t.equal(parseMark(strange), undefined);
 });
