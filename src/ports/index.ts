@@ -24,7 +24,8 @@
  * (hosts' firewalls drop them, so the look is needed anyway, and it is one small packet), asking both protocols at once (many routers are
  * the same program behind both, and the loser's mapping would have to be taken back), devices other than the gateway (any machine on the network can
  * answer a search, and would learn what is published), returning to the preferred external port once it is free (whoever uses the other
- * one would lose it), removing mappings when the peer stops (its containers run on).
+ * one would lose it), UPnP's AddAnyPortMapping (miniupnpd answers with the port of another mapping of the same host and overwrites that: seen; so a
+ * wanted port is looked up first, and a substitute is of our choice), removing mappings when the peer stops (its containers run on).
  */
 export { type BoundPort, bindHostPorts, findCollision, formatHostPort, type HostPort, type TakenPort } from "./host-ports.ts";
 export { isPublicAddress, MAPPINGS_MAX, type MappingStatus, type RouterForward } from "./mapping-status.ts";

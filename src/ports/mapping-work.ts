@@ -165,13 +165,18 @@ export class MappingWork {
     // Twice: a router that has restarted may answer at another port, where it has to be found first.
     for (let tries = 0; tries < 2; tries += 1) {
       const found = await this.#open(via, route, signal);
-      if (!found.ok) return;
+      if (!found.ok) return this.#lookElsewhere(via, route, signal);
       const answer = await found.value.look(held, signal);
       if (answer.restarted || (answer.ok && !answer.value.kept)) return this.#lose(via);
       if (answer.ok) return this.#readdress(answer.value.externalAddress);
       if (answer.trouble.kind !== "silent") return;
       sessions.lose(via, answer.trouble);
     }
+  }
+
+  /** A router that answers by another protocol, and no more by this one, is not merely away: it is asked by the other. */
+  async #lookElsewhere(silent: RouterVia, route: RouterRoute, signal: AbortSignal): Promise<void> {
+    for (const via of this.#deps.sessions.order(undefined)) if (via !== silent && (await this.#open(via, route, signal)).ok) return this.#lose(silent);
   }
 
   /** The router has none of them any more: each is due at once. */

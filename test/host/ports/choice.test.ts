@@ -2,7 +2,6 @@ import t, { type Test } from "tap";
 import { GATEWAY, HomeNetwork, isFailed, isMapped } from "./home-network.ts";
 
 // Whom a host asks, and by what: a real router that speaks both, one, an old form of one, or nothing.
-t.setTimeout(175_000);
 
 async function network(t: Test): Promise<HomeNetwork> {
   const home = await HomeNetwork.make();

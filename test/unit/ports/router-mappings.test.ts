@@ -115,6 +115,16 @@ t.test("one that restarts and is not there when it is looked at gets all of them
   await s.mappings.stop();
 });
 
+t.test("one that speaks PCP no more, but UPnP, is asked by that for what it had", async (t) => {
+  const s = scene();
+  s.mappings.want([forward(80)]);
+  await s.time.pass(1_000);
+  s.router.trouble = { kind: "silent", reason: "it does not answer" };
+  await s.time.pass(25_000);
+  t.same(words(s), ["80 by upnp"]);
+  await s.mappings.stop();
+});
+
 t.test("UPnP where PCP is not spoken, or says no for itself; where the router says no, it means it", async (t) => {
   for (const [kind, expected] of [
     ["cannot", "80 by upnp"],

@@ -4,7 +4,7 @@ import { childOf, parseXml, textOf, type XmlElement } from "./xml.ts";
 /** A service of a router that makes port mappings, and where it is called. */
 export type WanService = { readonly type: string; readonly control: URL };
 
-/** Best first: version 2 has a call that finds another port where one is taken; PPP is how some providers' routers connect. */
+/** Best first. PPP is how the routers of some providers connect. */
 const TYPES = [
   "urn:schemas-upnp-org:service:WANIPConnection:2",
   "urn:schemas-upnp-org:service:WANIPConnection:1",

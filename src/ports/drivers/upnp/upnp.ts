@@ -34,11 +34,11 @@ const ERRORS: Readonly<Record<number, string>> = {
   402: "the router did not understand the request",
   501: "the router could not do it, perhaps because it has no working connection to the outside",
   606: "the router does not allow it (not authorised): look in its settings for UPnP",
-  [CONFLICT]: "another mapping has the external port",
+  [SAME_PORTS_REQUIRED]: "this router maps a port to the same one only",
   728: "the router has no room for another mapping",
   729: "another mechanism of the router has the external port",
 };
-/** Where a router of version 1 has no other port to offer, so many are tried. */
+/** Where the wanted port is taken, so many are tried, of those that hosts choose from for their own. */
 const OTHER_PORTS = 4;
 const OTHER_FIRST = 20_000;
 const OTHER_COUNT = 12_768;
@@ -99,12 +99,14 @@ class UpnpSession implements RouterSession {
     const first = await this.#add(request, request.externalPort, signal);
     if (first.ok) return this.#grant(request, request.externalPort, undefined, signal);
     if (first.code !== CONFLICT && first.code !== SAME_PORTS_REQUIRED) return first;
-    // Looked up before another is asked for: afterwards it may be gone, and nobody would know why this was not given.
-    const because = first.code === CONFLICT ? await this.#whoHas(request, signal) : "this router maps a port to the same one only";
-    const other = first.code === CONFLICT ? await this.#addAnother(request, signal) : await this.#addPort(request, request.internalPort, signal);
-    return other.ok
-      ? this.#grant(request, other.value, because, signal)
-      : { ...other, trouble: { ...other.trouble, reason: `${because}; ${other.trouble.reason}` } };
+    const because = first.trouble.reason;
+    let last: Called = first;
+    for (const port of first.code === CONFLICT ? this.#otherPorts() : [request.internalPort]) {
+      last = await this.#add(request, port, signal);
+      if (last.ok) return this.#grant(request, port, because, signal);
+      if (last.code !== CONFLICT) break;
+    }
+    return { ...last, trouble: { ...last.trouble, reason: `${because}; of another port: ${last.trouble.reason}` } };
   }
 
   async unmap(mapping: MappingAtRouter, signal: AbortSignal): Promise<RouterAnswer<undefined>> {
@@ -154,33 +156,24 @@ class UpnpSession implements RouterSession {
     return answered({ externalAddress, externalPort, leaseSeconds: permanent ? 0 : request.leaseSeconds, because });
   }
 
-  /** The port that the router offers (version 2 has a call for that), else some of our own choice. */
-  async #addAnother(request: MapRequest, signal: AbortSignal): Promise<RouterAnswer<number> & { readonly code?: number }> {
-    if (this.#service.type.endsWith(":2")) {
-      const offered = await this.#call("AddAnyPortMapping", this.#argsFor(request, request.externalPort), signal);
-      const port = offered.ok ? Number(offered.value.get("NewReservedPort")) : Number.NaN;
-      if (Number.isInteger(port) && port > 0 && port <= 65_535) return answered(port);
-      if (!offered.ok && offered.code !== INVALID_ACTION) return offered;
-    }
-    let last: RouterAnswer<number> & { readonly code?: number } = troubled({ kind: "refused", reason: "no other port was found" });
-    for (let tries = 0; tries < OTHER_PORTS; tries += 1) {
-      last = await this.#addPort(request, OTHER_FIRST + this.#deps.random.below(OTHER_COUNT), signal);
-      if (last.ok || last.code !== CONFLICT) return last;
-    }
-    return last;
+  #otherPorts(): number[] {
+    return Array.from({ length: OTHER_PORTS }, () => OTHER_FIRST + this.#deps.random.below(OTHER_COUNT));
   }
 
-  async #addPort(request: MapRequest, externalPort: number, signal: AbortSignal): Promise<RouterAnswer<number> & { readonly code?: number }> {
-    const added = await this.#add(request, externalPort, signal);
-    return added.ok ? answered(externalPort) : added;
-  }
-
-  /** Makes the mapping, or renews it where it is ours already. */
+  /**
+   * Makes the mapping, or renews it. A new one is looked for first: routers let a host overwrite its own mappings, and some
+   * everybody's.
+   */
   async #add(request: MapRequest, externalPort: number, signal: AbortSignal): Promise<Called> {
-    const added = await this.#call("AddPortMapping", this.#argsFor(request, externalPort), signal);
-    if (added.ok || added.code !== ONLY_PERMANENT_LEASES || this.#permanentOnly) return added;
-    this.#permanentOnly = true;
-    return this.#call("AddPortMapping", this.#argsFor(request, externalPort), signal);
+    const entry = request.renewal ? undefined : await this.#entry({ ...request, externalPort }, signal);
+    if (entry?.ok === false && entry.trouble.kind === "silent") return entry;
+    if (entry?.ok === true && !this.#isOurs(entry.value, request)) return conflict(externalPort, ` (to ${clientOf(entry.value)})`);
+    let added = await this.#call("AddPortMapping", this.#argsFor(request, externalPort), signal);
+    if (!added.ok && added.code === ONLY_PERMANENT_LEASES && !this.#permanentOnly) {
+      this.#permanentOnly = true;
+      added = await this.#call("AddPortMapping", this.#argsFor(request, externalPort), signal);
+    }
+    return !added.ok && added.code === CONFLICT ? conflict(externalPort, "") : added;
   }
 
   #argsFor({ protocol, internalPort, leaseSeconds, description }: MapRequest, externalPort: number): (readonly [string, string | number])[] {
@@ -212,11 +205,6 @@ class UpnpSession implements RouterSession {
     return entry.get("NewInternalClient") === formatIp(this.#route.local) && entry.get("NewInternalPort") === String(internalPort);
   }
 
-  async #whoHas(request: MapRequest, signal: AbortSignal): Promise<string> {
-    const entry = await this.#entry(request, signal);
-    return `another mapping has port ${request.externalPort} of the router${entry.ok ? ` (to ${clientOf(entry.value)})` : ""}`;
-  }
-
   async #call(action: string, args: readonly (readonly [string, string | number])[], signal: AbortSignal): Promise<Called> {
     const call = { service: this.#service.type, action, args };
     const headers = { "content-type": 'text/xml; charset="utf-8"', soapaction: soapAction(call) };
@@ -240,3 +228,7 @@ class UpnpSession implements RouterSession {
 }
 
 const clientOf = (entry: Values): string => `${entry.get("NewInternalClient")?.slice(0, 40)}:${entry.get("NewInternalPort")?.slice(0, 5)}`;
+
+const conflict = (port: number, whose: string): ReturnType<typeof troubled> & { readonly code: number } => {
+  return { ...troubled({ kind: "refused", reason: `another mapping has port ${port} of the router${whose}` }), code: CONFLICT };
+};
