@@ -28,6 +28,7 @@ import { nameTable } from "./name-table.ts";
 const LOOK_EVERY_MS = 8_000;
 /** Changes that come together are followed together. */
 const GATHER_MS = 10;
+const NAMED_MS_MAX = 2_000;
 const MTU_DEFAULT = 1_500;
 
 export type NetworkDrivers = {
@@ -104,6 +105,8 @@ export class HostNetworks implements ContainerNetworks {
     const vpc = view.vpc(place.vpc);
     if (vpc === undefined) throw new CcError("NOT_FOUND", `the container's VPC ${place.vpc} is not known on this host`);
     const joined: JoinedVpc = { vpc: vpc.id, name: vpc.name, cidr: vpc.cidr, vni: vpc.vni, address: place.address };
+    // Its process takes a moment to be ready, where it does not run yet.
+    this.#drivers.names.start();
     await this.#drivers.joined.put(id, joined);
     this.#joined.set(id, joined);
     const planned = this.#plan();
@@ -120,7 +123,21 @@ export class HostNetworks implements ContainerNetworks {
     const mine = failed.find(({ place: at }) => (at.kind === "vpc" && at.vpc === vpc.id) || (at.kind === "container" && at.container === id));
     if (mine !== undefined) throw new CcError("CONTAINER_FAILED", `the rules of the container's network could not be set: ${mine.message}`);
     this.#tellNames(planned);
+    await this.#untilNamed(vpc.id);
     return { address: formatIp(place.address), nameservers: [formatIp(gatewayOf(vpc.cidr))], search: [`${vpc.name}.cc.internal`] };
+  }
+
+  /** A question that comes too early is asked again after seconds only. A server that does not come up keeps nobody from starting. */
+  async #untilNamed(vpc: VpcId): Promise<void> {
+    const limit = new AbortController();
+    const cancel = this.#drivers.clock.after(NAMED_MS_MAX, () => limit.abort(new CcError("TIMEOUT", "the name server is slow")));
+    try {
+      await this.#drivers.names.answering(vpc, AbortSignal.any([limit.signal, this.#stopping.signal]));
+    } catch (thrown) {
+      if (!this.#stopping.signal.aborted) this.#drivers.log.warn({ vpc, err: asCcError(thrown) }, "a container starts before its names are answered");
+    } finally {
+      cancel();
+    }
   }
 
   async leave(id: ContainerId): Promise<void> {
