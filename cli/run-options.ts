@@ -63,7 +63,7 @@ export const RUN_FLAGS = {
     helpValue: "[[ADDRESS:]PORT:]PORT[/udp]",
     description: "a port of its host that leads to one of its own; without one of the host's, a free one",
   }),
-  "publish-on": Flags.string({ options: ["host", "all"], description: "which hosts publish: its own, or every one of its zone (default: host)" }),
+  "publish-on": Flags.string({ helpGroup: "NOT YET", options: ["host", "all"], description: "which hosts publish: its own, or every one of its zone" }),
   forward: Flags.boolean({ helpGroup: "NOT YET", description: "also open the port on the home router" }),
   replicas: Flags.string({ helpGroup: "NOT YET", helpValue: "COUNT", description: "so many of it" }),
   spread: Flags.string({ helpGroup: "NOT YET", options: ["host", "zone"], description: "where replicas stay apart" }),
@@ -71,7 +71,7 @@ export const RUN_FLAGS = {
   tty: Flags.boolean({ char: "t", helpGroup: "NOT YET", description: "a terminal of its own" }),
 } as const;
 
-const NOT_YET = ["forward", "replicas", "spread", "on-isolation", "tty"] as const;
+const NOT_YET = ["publish-on", "forward", "replicas", "spread", "on-isolation", "tty"] as const;
 
 export type RunFlags = { readonly [K in keyof typeof RUN_FLAGS]?: string | boolean | readonly string[] | undefined };
 /** The files and texts that options may name, read by the caller. */
