@@ -35,6 +35,8 @@ export type VpcNetwork = {
   readonly gateway: Ip;
   readonly local: readonly LocalPort[];
   readonly remote: readonly RemotePort[];
+  /** Other hosts that pass published ports on to containers here: what they send has their own address, and its answers go back to them. */
+  readonly passing?: readonly PassingHost[];
 };
 
 /** A container of this host in a VPC. */
@@ -43,11 +45,14 @@ export type LocalPort = { readonly container: ContainerId; readonly address: Ip 
 /** A container of another host; `host` is that host's underlay address. */
 export type RemotePort = { readonly address: Ip; readonly host: Ip; readonly peer: PeerId };
 
+/** `address`: by which the other host passes on, one that is in no VPC; `host`: where VXLAN reaches it. */
+export type PassingHost = { readonly address: Ip; readonly host: Ip };
+
 /** From where VPCs get an address on their host: few people's, so that hosts in a network of 100.64.0.0/10 keep theirs. */
 export const TRANSIT_CIDR: Cidr = { base: { family: 4, value: 0x647ff000n }, bits: 20 };
 
 /** Bytes that VXLAN adds to a packet over IPv4: Ethernet, IP, UDP and its own header. Over IPv6 20 more. */
-export const VXLAN_OVERHEAD = { 4: 50, 6: 70 } as const;
+const VXLAN_OVERHEAD = { 4: 50, 6: 70 } as const;
 
 /** The family of the addresses that VXLAN runs over. */
 export const underlayFamily = ({ local }: Pick<Underlay, "local">): 4 | 6 => local?.family ?? 4;

@@ -41,8 +41,8 @@ export interface OverlayDriver {
    * Throws CcError as `ensureVpc`, and NOT_FOUND (no such namespace), CONFLICT (it is the host's own).
    */
   attach(request: AttachRequest): Promise<void>;
-  /** Takes the container's port away, with the last one of a VPC all of this host's part in it. Absent is fine. */
-  detach(container: ContainerId): Promise<void>;
+  /** Takes the container's port away, with the last one of a VPC all of this host's part in it but for one that is to be kept. Absent is fine. */
+  detach(container: ContainerId, keepVpc?: boolean): Promise<void>;
   /** The VPC's address on its transit from this host, by which the host tells VPCs apart. Undefined: it is not here. */
   transitOf(vpc: VpcId): Ip | undefined;
   /** All that are here. */

@@ -51,7 +51,7 @@ export type VpcModel = {
 const QUIET = { learning: false, flood: false, mcast_flood: false, bcast_flood: false };
 /** ARP of a container is answered by the bridge, from the neighbours; frames of a hardware address that is not its own are dropped. */
 export const PORT_FLAGS = { ...QUIET, neigh_suppress: false, proxy_arp: true, locked: true };
-export const VXLAN_FLAGS = { ...QUIET, neigh_suppress: true, proxy_arp: false, locked: false };
+const VXLAN_FLAGS = { ...QUIET, neigh_suppress: true, proxy_arp: false, locked: false };
 export const BRIDGE_OPTIONS = { mcast_snooping: "0", stp_state: "0", forward_delay: "0" };
 /** VXLAN without a `local`. */
 export const ANY_LOCAL = "0.0.0.0";
@@ -79,7 +79,7 @@ export const INSIDE_SYSCTLS: ReadonlyMap<string, string> = new Map([
 ]);
 
 /** Of the transit's end on the host: published ports are reached from localhost too, and IPv6 would have an address by itself. */
-export const outsideSysctls = (transit: string): ReadonlyMap<string, string> =>
+const outsideSysctls = (transit: string): ReadonlyMap<string, string> =>
   new Map([
     [`ipv4/conf/${transit}/route_localnet`, "1"],
     [`ipv6/conf/${transit}/disable_ipv6`, "1"],
@@ -114,7 +114,8 @@ export function wantedVpc(underlay: Underlay, vpc: VpcNetwork, transit: Transit,
   const neighbours = new Map<string, string>();
   const bridgeFdb = new Map<string, string>();
   const vxlanFdb = new Map<string, string>();
-  for (const { address, host: other } of vpc.remote) {
+  const passing = vpc.passing ?? [];
+  for (const { address, host: other } of [...vpc.remote, ...passing]) {
     // The device speaks one family: a host of the other cannot be reached by it.
     if (other.family !== family) continue;
     const mac = macOf(vpc.id, address);
@@ -149,6 +150,7 @@ export function wantedVpc(underlay: Underlay, vpc: VpcNetwork, transit: Transit,
       `${formatCidr(vpc.cidr)} dev ${BRIDGE} proto kernel scope link src ${gateway}`,
       `${host} dev ${UPLINK} proto kernel scope link src ${own}`,
       `default via ${host} dev ${UPLINK}`,
+      ...passing.filter((one) => one.host.family === family).map(({ address }) => `${formatIp(address)} dev ${BRIDGE} scope link`),
     ],
     neighbours,
     bridgeFdb,

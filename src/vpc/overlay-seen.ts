@@ -51,11 +51,13 @@ export function absentVpc(vpc: VpcId, host: SideModel): VpcModel {
   return { inside: EMPTY_SIDE, outside: endOf(vpc, host), routes: [], neighbours: new Map(), bridgeFdb: new Map(), vxlanFdb: new Map() };
 }
 
-/** The address that a VPC has on its transit, where it is one of the range. */
-export function seenTransit(range: Cidr, { outside }: Pick<VpcModel, "outside">): Ip | undefined {
-  const [, own = ""] = /^\S+ peer ([^/]+)\/32$/.exec([...outside.addresses.values()][0]?.[0] ?? "") ?? [];
-  const address = parseIp(own);
-  return address !== undefined && isTransit(range, address) ? address : undefined;
+/** The address that a VPC has on its transit, where it is one of the range. Either end knows it. */
+export function seenTransit(range: Cidr, { outside, inside }: Pick<VpcModel, "outside" | "inside">): Ip | undefined {
+  const own = [
+    ...[...outside.addresses.values()].flat().map((text) => / peer ([^/]+)\/32$/.exec(text)?.[1]),
+    ...(inside.addresses.get(UPLINK) ?? []).map((text) => /^(\S+) peer /.exec(text)?.[1]),
+  ];
+  return own.map((text) => parseIp(text ?? "")).find((address) => address !== undefined && isTransit(range, address));
 }
 
 function endOf(vpc: VpcId, host: SideModel, place = ""): SideModel {

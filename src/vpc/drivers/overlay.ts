@@ -103,7 +103,7 @@ class Overlay implements OverlayDriver {
     });
   }
 
-  detach(container: ContainerId): Promise<void> {
+  detach(container: ContainerId, keepVpc = false): Promise<void> {
     return this.#turns.take(async () => {
       const isKnown = [...this.#known.values()].some((model) => portsOf(model).has(portName(container)));
       // Where something failed nothing is known any more.
@@ -112,7 +112,7 @@ class Overlay implements OverlayDriver {
         const ports = portsOf(model);
         const mark = ports.get(portName(container))?.mark;
         if (mark?.container !== container) continue;
-        if (ports.size === 1) await this.#remove([vpc]);
+        if (ports.size === 1 && !keepVpc) await this.#remove([vpc]);
         else await this.#removePort(vpc, model, mark);
       }
     });

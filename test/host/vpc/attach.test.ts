@@ -88,7 +88,10 @@ t.test("the container's side: no IPv6, its MTU, one way out", async (t) => {
   await one.run("ip link set eth0 address 02:00:00:00:00:99");
   t.same(await probe(one, [vpc.gateway]), ["lost 10.9.0.1"], "a strange hardware address gets nowhere");
   scene.drop(one);
-  await host.overlay.detach(one.id);
+  await host.overlay.detach(one.id, true);
+  t.same(await host.pins(), [vpc.id], "kept, for what else needs it");
+  t.same((await host.overlay.follow(() => scene.network(host))).changed, [vpc.id]);
+  t.same(await host.pins(), []);
 });
 
 t.test("the transit range is used up", async (t) => {

@@ -44,7 +44,9 @@ t.test("what breaks the traffic, all of it at once", async (t) => {
     `echo 0 >/proc/sys/net/ipv4/ip_forward; echo 0 >/proc/sys/net/ipv4/conf/${transitName(vpc.id)}/route_localnet; ip addr flush dev ${transitName(vpc.id)}`,
   );
   t.same((await probe(here, everybody())).length, 3);
+  const transit = host.overlay.transitOf(vpc.id);
   t.same(await mend(), { changed: [vpc.id], missing: [], failed: [] });
+  t.same(host.overlay.transitOf(vpc.id), transit, "as rules and names know it");
   t.same(await probe(here, everybody()), []);
   t.match(await host.inVpc(vpc.id, "busybox ping -c 1 -W 2 100.127.240.1"), / 0% packet loss/);
   t.equal((await host.inVpc(vpc.id, "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/bridge/bridge-nf-call-iptables")).trim(), "1\n0");

@@ -1,7 +1,7 @@
 import t from "tap";
 import { formatIp } from "../../../src/base/index.ts";
 import { findUnderlay } from "../../../src/vpc/drivers/underlay.ts";
-import { gatewayMac } from "../../../src/vpc/index.ts";
+import { gatewayMac, macOf } from "../../../src/vpc/index.ts";
 import { countVxlan, ip, makeVpc, probe, received, Scene, type TestContainer, UNDERLAY_MTU, vxlanSent, watch } from "./harness.ts";
 
 const VPC_MTU = UNDERLAY_MTU - 50;
@@ -89,6 +89,21 @@ t.test("a VPC reaches its host by its transit, and the world by it", async (t) =
     // Without a firewall nothing translates addresses: only the way there shows.
     t.match(await host.inVpc(vpc.id, "ip route get 192.0.2.1 from 10.0.0.10 iif br0"), /via 100.127.240.1 dev up0/);
   }
+});
+
+t.test("a host passes packets on with its own address, and gets the answers", async (t) => {
+  const [one, two] = [scene.host(0), scene.host(1)];
+  const passing = [{ address: one.address, host: one.address }];
+  const network = () => ({ ...scene.network(two), vpcs: scene.network(two).vpcs.map((each) => ({ ...each, passing })) });
+  await two.overlay.follow(network);
+  t.same(await two.overlay.converge(network), { changed: [], missing: [], failed: [] });
+  // What else the firewall does: this host sends with its address, and takes the answers for its own.
+  const takes = `ether daddr ${macOf(vpc.id, one.address)} ether daddr set ${gatewayMac(vpc)} meta pkttype set host accept`;
+  await one.inVpc(vpc.id, `ip addr add ${formatIp(one.address)}/32 dev br0; nft 'table bridge probe { chain in { type filter hook prerouting priority -300; ${takes}; }; }'`);
+  t.match(await one.inVpc(vpc.id, `busybox ping -c 1 -W 2 -I ${formatIp(one.address)} 10.0.1.10`), / 0% packet loss/);
+  await one.inVpc(vpc.id, "nft delete table bridge probe");
+  await one.overlay.converge(() => scene.network(one));
+  t.same((await two.overlay.follow(() => scene.network(two))).changed, [vpc.id]);
 });
 
 t.test("a host has another address: found by its ways, and followed by the others", async (t) => {
