@@ -71,7 +71,8 @@ export function hostNetwork(known: KnownNetworks, members: ReadonlyMap<VpcId, re
       const host = place.holder === known.self || own.has(place.address.value) ? undefined : known.underlayOf(place.holder);
       return host === undefined ? [] : [{ address: place.address, host, peer: place.holder }];
     });
-    return [{ id, vni: vnis.get(id) ?? shape.vni, cidr, gateway: gatewayOf(cidr), local, remote }];
+    const passing = known.passing.has(id) ? known.underlay.neighbours : [];
+    return [{ id, vni: vnis.get(id) ?? shape.vni, cidr, gateway: gatewayOf(cidr), local, remote, passing }];
   });
   return { underlay: known.underlay, vpcs };
 }

@@ -35,8 +35,8 @@ export type VpcNetwork = {
   readonly gateway: Ip;
   readonly local: readonly LocalPort[];
   readonly remote: readonly RemotePort[];
-  /** Other hosts that pass published ports on to containers here: what they send has their own address, and its answers go back to them. */
-  readonly passing?: readonly PassingHost[];
+  /** Underlay addresses of other hosts that pass published ports on to containers here: what they send has their `passingAddress`. */
+  readonly passing?: readonly Ip[];
 };
 
 /** A container of this host in a VPC. */
@@ -44,9 +44,6 @@ export type LocalPort = { readonly container: ContainerId; readonly address: Ip 
 
 /** A container of another host; `host` is that host's underlay address. */
 export type RemotePort = { readonly address: Ip; readonly host: Ip; readonly peer: PeerId };
-
-/** `address`: by which the other host passes on, one that is in no VPC; `host`: where VXLAN reaches it. */
-export type PassingHost = { readonly address: Ip; readonly host: Ip };
 
 /** From where VPCs get an address on their host: few people's, so that hosts in a network of 100.64.0.0/10 keep theirs. */
 export const TRANSIT_CIDR: Cidr = { base: { family: 4, value: 0x647ff000n }, bits: 20 };

@@ -2,6 +2,7 @@ import { type Cidr, formatCidr, formatIp, type Ip, isSameIp, type VpcId } from "
 import { macOf } from "./mac.ts";
 import { gatewayMac, type LocalPort, type Underlay, underlayFamily, type VpcNetwork, vpcMtu } from "./network.ts";
 import { BRIDGE, formatMark, hostEndOf, type PortMark, parseMark, portName, transitName, UPLINK, VXLAN } from "./overlay-names.ts";
+import { passingAddress } from "./passing.ts";
 
 /** A device, in the words of `ip`. Undefined: it does not matter (wanted), or the kernel does not say it (seen). */
 export type LinkModel = {
@@ -114,7 +115,7 @@ export function wantedVpc(underlay: Underlay, vpc: VpcNetwork, transit: Transit,
   const neighbours = new Map<string, string>();
   const bridgeFdb = new Map<string, string>();
   const vxlanFdb = new Map<string, string>();
-  const passing = vpc.passing ?? [];
+  const passing = (vpc.passing ?? []).map((other) => ({ address: passingAddress(other), host: other }));
   for (const { address, host: other } of [...vpc.remote, ...passing]) {
     // The device speaks one family: a host of the other cannot be reached by it.
     if (other.family !== family) continue;

@@ -1,7 +1,7 @@
 import t from "tap";
 import { formatIp } from "../../../src/base/index.ts";
 import { findUnderlay } from "../../../src/vpc/drivers/underlay.ts";
-import { gatewayMac, macOf } from "../../../src/vpc/index.ts";
+import { gatewayMac, macOf, passingAddress } from "../../../src/vpc/index.ts";
 import { countVxlan, ip, makeVpc, probe, received, Scene, type TestContainer, UNDERLAY_MTU, vxlanSent, watch } from "./harness.ts";
 
 const VPC_MTU = UNDERLAY_MTU - 50;
@@ -91,16 +91,17 @@ t.test("a VPC reaches its host by its transit, and the world by it", async (t) =
   }
 });
 
-t.test("a host passes packets on with its own address, and gets the answers", async (t) => {
+t.test("a host passes packets on with its passing address, and gets the answers", async (t) => {
   const [one, two] = [scene.host(0), scene.host(1)];
-  const passing = [{ address: one.address, host: one.address }];
+  const passing = [one.address];
+  const own = passingAddress(one.address);
   const network = () => ({ ...scene.network(two), vpcs: scene.network(two).vpcs.map((each) => ({ ...each, passing })) });
   await two.overlay.follow(network);
   t.same(await two.overlay.converge(network), { changed: [], missing: [], failed: [] });
-  // What else the firewall does: this host sends with its address, and takes the answers for its own.
-  const takes = `ether daddr ${macOf(vpc.id, one.address)} ether daddr set ${gatewayMac(vpc)} meta pkttype set host accept`;
-  await one.inVpc(vpc.id, `ip addr add ${formatIp(one.address)}/32 dev br0; nft 'table bridge probe { chain in { type filter hook prerouting priority -300; ${takes}; }; }'`);
-  t.match(await one.inVpc(vpc.id, `busybox ping -c 1 -W 2 -I ${formatIp(one.address)} 10.0.1.10`), / 0% packet loss/);
+  // What else the firewall does: this host sends with that address, and takes the answers for its own.
+  const takes = `ether daddr ${macOf(vpc.id, own)} ether daddr set ${gatewayMac(vpc)} meta pkttype set host accept`;
+  await one.inVpc(vpc.id, `ip addr add ${formatIp(own)}/32 dev br0; nft 'table bridge probe { chain in { type filter hook prerouting priority -300; ${takes}; }; }'`);
+  t.match(await one.inVpc(vpc.id, `busybox ping -c 1 -W 2 -I ${formatIp(own)} 10.0.1.10`), / 0% packet loss/);
   await one.inVpc(vpc.id, "nft delete table bridge probe");
   await one.overlay.converge(() => scene.network(one));
   t.same((await two.overlay.follow(() => scene.network(two))).changed, [vpc.id]);
