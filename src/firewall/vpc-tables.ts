@@ -1,5 +1,5 @@
 import { formatIp } from "../base/index.ts";
-import { macOf, passingAddress } from "../vpc/index.ts";
+import { BRIDGE, macOf, passingAddress, UPLINK, VXLAN } from "../vpc/index.ts";
 import type { HandedPort } from "./published.ts";
 import type { FirewallState, VpcFirewall } from "./state.ts";
 import { type ChainPlan, elementsOf, setElements, type TablePlan } from "./table.ts";
@@ -15,6 +15,9 @@ export const BRIDGE_COUNTERS = [
   "other_ethertype",
   "overlay_not_ip",
 ] as const;
+
+const [FROM_CONTAINERS, TO_CONTAINERS] = [`iifname "${BRIDGE}"`, `oifname "${BRIDGE}"`];
+const [FROM_HOST, TO_HOST] = [`iifname "${UPLINK}"`, `oifname "${UPLINK}"`];
 
 type Surroundings = Pick<FirewallState, "transit" | "underlay">;
 
@@ -69,18 +72,18 @@ function routedChains({ gateway }: VpcFirewall, { transit, underlay }: Surroundi
       name: "prerouting",
       hook: "type nat hook prerouting priority -100; policy accept;",
       rules: [
-        'iifname "up0" dnat ip to meta l4proto . th dport map @published',
-        `iifname "br0" ip daddr ${formatIp(gateway)} meta l4proto { tcp, udp } th dport 53 dnat ip to ${dnsAtHost}`,
+        `${FROM_HOST} dnat ip to meta l4proto . th dport map @published`,
+        `${FROM_CONTAINERS} ip daddr ${formatIp(gateway)} meta l4proto { tcp, udp } th dport 53 dnat ip to ${dnsAtHost}`,
       ],
     },
     {
       name: "postrouting",
       hook: "type nat hook postrouting priority 100; policy accept;",
       rules: [
-        'oifname "up0" masquerade',
+        `${TO_HOST} masquerade`,
         // Passed on to a container of another host: its answer must come back to this one, which the gateway's address would not do,
         // every host being the gateway.
-        `oifname "br0" ct status dnat ip daddr != @here snat ip to ${formatIp(passingAddress(underlay.own))}`,
+        `${TO_CONTAINERS} ct status dnat ip daddr != @here snat ip to ${formatIp(passingAddress(underlay.own))}`,
       ],
     },
     {
@@ -89,11 +92,11 @@ function routedChains({ gateway }: VpcFirewall, { transit, underlay }: Surroundi
       rules: [
         "ct state established,related accept",
         // Answers to a host that passed a port on: their questions came by the bridge and were not seen here, so before `invalid`.
-        'iifname "br0" oifname "br0" ip saddr @here accept',
+        `${FROM_CONTAINERS} ${TO_CONTAINERS} ip saddr @here accept`,
         // Else they would leave as they are: no translation applies to what is not tracked.
         'ct state invalid counter name "invalid_state" drop',
-        'iifname "br0" oifname "up0" ip saddr @here accept',
-        'iifname "up0" oifname "br0" ct status dnat accept',
+        `${FROM_CONTAINERS} ${TO_HOST} ip saddr @here accept`,
+        `${FROM_HOST} ${TO_CONTAINERS} ct status dnat accept`,
         'counter name "not_forwarded" drop',
       ],
     },
@@ -102,7 +105,7 @@ function routedChains({ gateway }: VpcFirewall, { transit, underlay }: Surroundi
       hook: "type filter hook input priority 0; policy drop;",
       rules: [
         "ct state established,related accept",
-        `iifname "br0" ip daddr ${formatIp(gateway)} icmp type echo-request accept`,
+        `${FROM_CONTAINERS} ip daddr ${formatIp(gateway)} icmp type echo-request accept`,
         'counter name "gateway_service" drop',
       ],
     },
@@ -118,7 +121,7 @@ function bridgedChains(vpc: VpcFirewall, passesOn: boolean, { underlay }: Surrou
     {
       name: "prerouting",
       hook: "type filter hook prerouting priority -300; policy accept;",
-      rules: ['iifname "vx0" goto from_overlay', "ether type ip goto from_container", "goto not_ip"],
+      rules: [`iifname "${VXLAN}" goto from_overlay`, "ether type ip goto from_container", "goto not_ip"],
     },
     // Other hosts filter what their containers send. ARP is answered on each host and never crosses, so what comes is a lie.
     { name: "from_overlay", rules: ['ether type != ip counter name "overlay_not_ip" drop', ...(passesOn ? [answers] : [])] },
