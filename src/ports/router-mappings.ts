@@ -153,8 +153,9 @@ class Service implements RouterMappings {
     const route = await routes.find(signal);
     this.#routeLookedMs = clock.monotonicMs();
     const nobody = whyNobody(route);
-    if (nobody !== this.#nobody) changed();
+    const before = this.#nobody;
     this.#nobody = nobody;
+    if (nobody !== before) changed();
     if (nobody !== undefined || route === undefined) return;
     if (this.#route !== undefined && isSameRoute(this.#route, route)) return;
     if (this.#route !== undefined) {

@@ -20,6 +20,34 @@ t.test("up: hosts and zones", async (t) => {
   t.equal(command("up 3"), "BAD_USAGE");
 });
 
+t.test("up: hosts behind a home router, the last ones, in a zone of their own if none is said", async (t) => {
+  t.match(command("up"), { home: 0 });
+  t.match(command("up --home 1"), { zones: ["a", "a", "home"], home: 1 });
+  t.match(command("up --home 4"), { zones: ["a", "home", "home", "home", "home"], home: 4 });
+  t.match(command("up --hosts 5 --home 2"), { zones: ["a", "a", "a", "home", "home"] });
+  t.match(command("up --home 1 --zones a,b"), { zones: ["a", "b", "a"], home: 1 });
+  t.match(command("up --home 2 --zones a,b,b,b"), { zones: ["a", "b", "b", "b"], home: 2 });
+  for (const text of ["up --home 3 --hosts 3", "up --home -1", "up --home some", "up --home 64"]) t.equal(command(text), "BAD_USAGE", text);
+});
+
+t.test("the home router", async (t) => {
+  t.match(command("router stop"), { command: "router", action: "stop" });
+  t.match(command("router start"), { action: "start", only: undefined });
+  t.match(command("router restart --only pcp"), { action: "restart", only: "pcp" });
+  t.match(command("router mappings"), { action: "mappings", json: false });
+  t.match(command("router mappings --json"), { json: true });
+  for (const text of [
+    "router",
+    "router fly",
+    "router stop --only pcp",
+    "router restart --only both",
+    "router restart --json",
+    "router mappings --only pcp",
+    "router stop now",
+  ])
+    t.equal(command(text), "BAD_USAGE", text);
+});
+
 t.test("every other command", async (t) => {
   t.match(parse("--name other status --json"), { ok: true, value: { lab: "other", command: { command: "status", json: true } } });
   t.match(command("env"), { command: "env", host: 1 });

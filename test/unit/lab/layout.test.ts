@@ -15,6 +15,7 @@ t.test("a lab's names follow from its folder, and fit where they go", async (t) 
     cgroup: `cc-lab-${one.value.tag}/h3`,
     folder: "/checkout/one/.lab/main/hosts/h3",
   });
+  t.match(hostOf(one.value, "10.231.7", 3, "home", true), { name: "h3", home: true, address: "10.232.7.13" });
   for (const name of ["", "..", "a/b", "A", "-a"]) t.notOk(layoutOf("/checkout", name).ok, `"${name}" would leave the folder or the names`);
 });
 
@@ -24,6 +25,11 @@ t.test("a subnet is chosen that nobody uses", async (t) => {
   t.same(chooseSubnet("abcde", ["default", "0.0.0.0/0", "192.168.0.0/16"]), free, "a default route takes nothing");
   for (const taken of [`${free.value}.0/24`, `${free.value}.77`, `${free.value}.128/25`]) {
     t.not(JSON.stringify(chooseSubnet("abcde", [taken])), JSON.stringify(free), `${taken} is in use`);
+  }
+  for (const beside of ["10.232", "11.231"]) {
+    const taken = [`${beside}.${free.value.split(".")[2]}.0/24`];
+    t.same(chooseSubnet("abcde", taken), free, "of no matter without a home router");
+    t.not(JSON.stringify(chooseSubnet("abcde", taken, true)), JSON.stringify(free), `${taken} is in use`);
   }
   t.match(chooseSubnet("abcde", ["10.0.0.0/8"]), { ok: false, code: "NO_ROOM" });
   const third = free.value.split(".")[2];

@@ -3,6 +3,7 @@ import { aliveHosts } from "../../../nodes/lab/cloud.ts";
 import { parseReady, peerConfig } from "../../../nodes/lab/hosts.ts";
 import { hostOf, layoutOf } from "../../../nodes/lab/layout.ts";
 import { parseStat } from "../../../nodes/lab/processes.ts";
+import { daemonConfiguration, parseMappings, routerRuleset } from "../../../nodes/lab/router-scripts.ts";
 import { enterHost, faultRuleset, hostMountsScript } from "../../../nodes/lab/scripts.ts";
 
 const layout = layoutOf("/checkout/a b", "main");
@@ -26,6 +27,18 @@ t.test("a cut is both ways and to all, if not said otherwise", async (t) => {
     ['iifname "h1" oifname "h2" drop'],
     "said twice is once",
   );
+  const across = { from: "h1", to: "h3", addresses: { from: "10.231.7.11", to: "10.232.7.13" } };
+  t.same(
+    rules([{ ...across, oneWay: false }]),
+    [
+      'iifname "h1" ip daddr 10.232.7.13 drop',
+      'oifname "h3" ip saddr 10.231.7.11 drop',
+      'iifname "h3" ip daddr 10.231.7.11 drop',
+      'oifname "h1" ip saddr 10.232.7.13 drop',
+    ],
+    "across the home router by addresses",
+  );
+  t.same(rules([{ ...across, oneWay: true }]).length, 2);
   t.match(faultRuleset([]), /^add table bridge fault\ndelete table bridge fault\n/, "one transaction replaces what was there");
 });
 
@@ -55,6 +68,30 @@ t.test("what a peer is configured with", async (t) => {
     capacity: { memoryBytes: 1, diskBytes: 2, cpuShares: 2048 },
     insecureRegistries: ["10.231.7.2:5000", "10.231.7.2:5001"],
   });
+});
+
+t.test("the home router: its rules, its daemon, and what it has mapped", async (t) => {
+  const rules = routerRuleset("10.231.7");
+  t.match(rules, /oifname "wan0" ip saddr 10\.232\.7\.0\/24 snat ip to 11\.231\.7\.3/);
+  t.match(rules, /iifname "wan0" ip saddr 10\.231\.7\.1 accept/, "the machine itself looks in");
+  const lines = (options?: Parameters<typeof daemonConfiguration>[2]) => daemonConfiguration(layout.value, "10.231.7", options).split("\n");
+  t.ok(["enable_upnp=yes", "enable_natpmp=yes", "force_igd_desc_v1=no", "allow 1-65535 10.232.7.0/24 1-65535"].every((line) => lines().includes(line)));
+  t.ok(["enable_upnp=no", "enable_natpmp=yes"].every((line) => lines({ only: "pcp" }).includes(line)));
+  t.ok(["enable_upnp=yes", "enable_natpmp=no", "force_igd_desc_v1=yes"].every((line) => lines({ only: "upnp", version1: true }).includes(line)));
+  t.same(
+    parseMappings(`table inet home {
+	chain mapped_prerouting {
+		iif "wan0" @nh,72,8 0x6 th dport 8080 dnat ip to 10.232.7.13:80
+		iif "wan0" @nh,72,8 0x11 th dport 53 dnat ip to 10.232.7.12:5353
+		iif "wan0" meta l4proto tcp th dport 81 dnat ip to 10.232.7.13:81
+	}
+}`),
+    [
+      { protocol: "tcp", externalPort: 8080, address: "10.232.7.13", port: 80 },
+      { protocol: "udp", externalPort: 53, address: "10.232.7.12", port: 5353 },
+      { protocol: "tcp", externalPort: 81, address: "10.232.7.13", port: 81 },
+    ],
+  );
 });
 
 t.test("lines of programs are read, others passed over", async (t) => {

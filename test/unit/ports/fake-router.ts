@@ -79,7 +79,12 @@ export class FakeRouter {
     return {
       map: async (request) => say(`map ${request.externalPort}`, () => this.#map(request)),
       unmap: async (mapping) => say(`unmap ${mapping.externalPort}`, () => this.#unmap(mapping)),
-      look: async () => say("look", () => ({ kept: true, externalAddress: undefined })),
+      // Routers without leases speak UPnP, where a look shows whose the mapping is; PCP shows restarts only.
+      look: async ({ protocol, internalPort, externalPort }) =>
+        say("look", () => ({
+          kept: !this.permanentOnly || this.entries.get(`${externalPort}/${protocol}`)?.internalPort === internalPort,
+          externalAddress: undefined,
+        })),
     };
   }
 

@@ -13,7 +13,8 @@ type Scene = {
   readonly book: MemoryBook;
   readonly mappings: RouterMappings;
   route: RouterRoute | undefined;
-  changes: number;
+  /** What the status was whenever it was said to have changed. */
+  readonly told: string[];
 };
 
 function scene(more: { readonly time?: VirtualTime; readonly router?: FakeRouter; readonly book?: MemoryBook } = {}): Scene {
@@ -27,12 +28,12 @@ function scene(more: { readonly time?: VirtualTime; readonly router?: FakeRouter
     {
       ...deps,
       changed: () => {
-        made.changes += 1;
+        made.told.push(words(made).join());
       },
     },
     { leaseSeconds: 100, lookEveryMs: 20_000, routeEveryMs: 10_000 },
   );
-  const made: Scene = { time, router, other, book, mappings, route: ROUTE, changes: 0 };
+  const made: Scene = { time, router, other, book, mappings, route: ROUTE, told: [] };
   mappings.start();
   return made;
 }
@@ -66,7 +67,7 @@ t.test("asked for, renewed at half the lease, looked at in between, removed", as
   const asked = s.router.asked.length;
   await s.time.pass(3_600_000);
   t.equal(s.router.asked.length, asked, "then it rests");
-  t.ok(s.changes > 0);
+  t.same([...new Set(s.told)], ["asking", "80 by pcp", ""]);
   await s.mappings.stop();
 });
 
@@ -217,6 +218,7 @@ t.test("who there is to ask", async (t) => {
   s.mappings.want([forward(80)]);
   await s.time.pass(1_000);
   t.match(words(s), ["no: this host has no default gateway, so there is no router to ask"]);
+  t.equal(s.told.at(-1), words(s).join(), "and it was told so");
   s.route = { ...ROUTE, local: ip("11.0.0.9") };
   await s.time.pass(10_000);
   t.match(words(s), [/own address 11.0.0.9 is public/]);
