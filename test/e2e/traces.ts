@@ -7,7 +7,7 @@ export type Traces = ReadonlySet<string>;
 
 /** Made by the first mount(8) of a machine's life, for its own notes, and kept by it. */
 const OF_THE_SYSTEM = new Set(["mount"]);
-const PROGRAMS = new Set(["conmon", "crun", "skopeo", "docker-registry", "catatonit", "umoci", "socat", "nsenter"]);
+const PROGRAMS = new Set(["conmon", "crun", "skopeo", "docker-registry", "miniupnpd", "catatonit", "umoci", "socat", "nsenter"]);
 
 /** Reads what may vanish meanwhile. */
 function read<T>(how: () => T, otherwise: T): T {
