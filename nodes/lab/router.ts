@@ -33,8 +33,11 @@ export async function switchRouterOn(layout: LabLayout, subnet: string, options:
   const log = routerLog(layout);
   writeFileSync(file, daemonConfiguration(layout, subnet, options));
   writeFileSync(log, "");
+  // It believes this file even where the process that wrote it only waits to be buried.
+  const pidFile = join(layout.folder, "router.pid");
+  rmSync(pidFile, { force: true });
   // -d: it stays in the foreground, and says what it does.
-  const argv = enterPart(layout, ROUTER, readCgroupRoots(), [routerProgram(layout.top), "-d", "-f", file, "-P", join(layout.folder, "router.pid")]);
+  const argv = enterPart(layout, ROUTER, readCgroupRoots(), [routerProgram(layout.top), "-d", "-f", file, "-P", pidFile]);
   const { ref } = startProgram(argv, { stdout: log, stderr: log, cwd: layout.folder });
   const ready = options.only === "upnp" ? "HTTP listening on port" : "Listening for NAT-PMP/PCP";
   for (let waitedMs = 0; !readFileSync(log, "utf8").includes(ready); waitedMs += 50) {
