@@ -2,6 +2,7 @@ import type { RecordFrame } from "../../../../src/api/gen/cc/v1/records_pb.ts";
 import type { Caller } from "../../../../src/api/index.ts";
 import { asCcError, CcError, type ContainerId, isContainerId, isZone, type PeerId } from "../../../../src/base/index.ts";
 import { type ContainerView, hostKey, isHostKey, parseRecordKey, type StoredRecord, userKey } from "../../../../src/state/index.ts";
+import { isInUse, placeOf } from "../../../../src/vpc/index.ts";
 import type { AskAround } from "../ask-around.ts";
 import { readRun } from "../run-requests.ts";
 import { awaitContainers } from "./await-phase.ts";
@@ -55,6 +56,16 @@ export function changeHandlers(parts: HandlerParts, askAround: AskAround): Some<
     outcome.wrote.push(...records.map(toWritten));
     outcome.copies = outcome.copies === 0 ? copies : Math.min(outcome.copies, copies);
   };
+
+  /** Without what has ended in a VPC that is gone by now: nothing is attached to it any more. */
+  const withVpc = (containers: readonly ContainerView[], outcome: Outcome): readonly ContainerView[] =>
+    containers.filter((container) => {
+      const place = isInUse(container) ? undefined : placeOf(container);
+      const vpc = place === undefined ? undefined : view.vpc(place.vpc);
+      if (vpc?.gone !== true) return true;
+      outcome.errors.push({ item: container.id, code: "NOT_FOUND", message: `its VPC ${vpc.name} was deleted; run it anew in another` });
+      return false;
+    });
 
   /** Holder first: a start that is acknowledged is on the disk of the one host that acts on it. */
   const writeAtHolders = async (outcome: Outcome, containers: readonly ContainerView[], caller: Caller, signal: AbortSignal): Promise<void> => {
@@ -140,8 +151,8 @@ export function changeHandlers(parts: HandlerParts, askAround: AskAround): Some<
       const { outcome, containers, absent } = await looked(request.containers, request.token);
       outcome.errors.push(...absent);
       // What runs already is started: the same twice is the same. Of a host that is silent nobody knows.
-      const idle = containers.filter((container) => !isRunning(container) || container.wanted?.kind === "stopped" || !reachable(container));
-      outcome.done.push(...ids(containers.filter((container) => !idle.includes(container))));
+      const idle = withVpc(containers, outcome).filter((container) => !isRunning(container) || container.wanted?.kind === "stopped" || !reachable(container));
+      outcome.done.push(...ids(containers.filter((container) => !idle.includes(container) && !outcome.errors.some(({ item }) => item === container.id))));
       await writeAtHolders(outcome, idle, caller, signal);
       return outcome;
     },
@@ -149,7 +160,7 @@ export function changeHandlers(parts: HandlerParts, askAround: AskAround): Some<
     restart: async (request, { caller, signal }) => {
       const { outcome, containers, absent } = await looked(request.containers, request.token);
       outcome.errors.push(...absent);
-      await writeAtHolders(outcome, containers, caller, signal);
+      await writeAtHolders(outcome, withVpc(containers, outcome), caller, signal);
       return outcome;
     },
 
