@@ -114,7 +114,7 @@ withLab("VPCs through each of three peers", { hosts: 3, zones: "a,a,a" }, async 
       addresses.push((await status(`tiny-${at}`, (at % 3) + 1))?.address ?? "");
     }
     t.same(addresses.toSorted(), ["10.8.0.2", "10.8.0.3", "10.8.0.4", "10.8.0.5", "10.8.0.6"]);
-    t.match(await detached("tiny-6", ["--vpc", "tiny"]), { code: 1, stderr: /^Error \[NO_ROOM\]: .*all addresses of VPC tiny are taken/m });
+    t.match(await detached("tiny-6", ["--vpc", "tiny"]), { code: 125, stderr: /^Error \[NO_ROOM\]: .*all addresses of VPC tiny are taken/m });
     t.equal((await lab.cc(["rm", "--force", "tiny-1"])).code, 0);
     await eventually("its address is given again", async () => (await detached("tiny-6", ["--vpc", "tiny"])).code === 0);
     for (const at of [2, 3, 4, 5, 6]) t.equal((await lab.cc(["rm", "--force", `tiny-${at}`])).code, 0);
