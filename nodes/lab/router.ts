@@ -65,4 +65,4 @@ export async function routerMappings(layout: LabLayout): Promise<RouterMapping[]
   return parseMappings((await run(listMappings(layout))).stdout);
 }
 
-export const isRouterOn = (layout: LabLayout): boolean => boundNamespaces(readMounts(), layout.namespaces).has(netFile(layout, ROUTER));
+const isRouterOn = (layout: LabLayout): boolean => boundNamespaces(readMounts(), layout.namespaces).has(netFile(layout, ROUTER));

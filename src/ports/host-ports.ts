@@ -62,6 +62,6 @@ function choose(port: Omit<HostPort, "hostPort" | "containerPort">, taken: reado
   return undefined;
 }
 
-export function formatHostPort({ hostAddress, hostPort, protocol }: HostPort): string {
+function formatHostPort({ hostAddress, hostPort, protocol }: HostPort): string {
   return `${hostAddress === undefined ? "" : `${formatIp(hostAddress)}:`}${hostPort}/${protocol}`;
 }

@@ -27,7 +27,7 @@
  * one would lose it), UPnP's AddAnyPortMapping (miniupnpd answers with the port of another mapping of the same host and overwrites that: seen; so a
  * wanted port is looked up first, and a substitute is of our choice), removing mappings when the peer stops (its containers run on).
  */
-export { type BoundPort, bindHostPorts, findCollision, formatHostPort, type HostPort, type TakenPort } from "./host-ports.ts";
+export { type BoundPort, bindHostPorts, findCollision, type HostPort, type TakenPort } from "./host-ports.ts";
 export { isPublicAddress, MAPPINGS_MAX, type MappingStatus, type RouterForward } from "./mapping-status.ts";
 export * from "./port-book.ts";
 export * from "./published-port.ts";

@@ -25,7 +25,7 @@ export type RouterMappingsSettings = {
   readonly routeEveryMs: number;
 };
 
-export const ROUTER_MAPPINGS_DEFAULTS: RouterMappingsSettings = { leaseSeconds: 1_200, lookEveryMs: 20_000, routeEveryMs: 10_000 };
+const DEFAULTS: RouterMappingsSettings = { leaseSeconds: 1_200, lookEveryMs: 20_000, routeEveryMs: 10_000 };
 
 /** Whom is asked, and by what it answers. */
 export type RouterReport = { readonly route: RouterRoute | undefined; readonly via: readonly RouterVia[] };
@@ -42,8 +42,8 @@ export interface RouterMappings {
   stop(): Promise<void>;
 }
 
-export function createRouterMappings(deps: RouterMappingsDeps, settings: RouterMappingsSettings = ROUTER_MAPPINGS_DEFAULTS): RouterMappings {
-  return new Service(deps, settings);
+export function createRouterMappings(deps: RouterMappingsDeps, settings: Partial<RouterMappingsSettings> = {}): RouterMappings {
+  return new Service(deps, { ...DEFAULTS, ...settings });
 }
 
 const IDLE_MS = 3_600_000;

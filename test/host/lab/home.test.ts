@@ -1,4 +1,4 @@
-import { execFile } from "node:child_process";
+import { connect } from "node:net";
 import { join } from "node:path";
 import t from "tap";
 import { lab, type Outcome, ping, status, traces } from "./stub-lab.ts";
@@ -6,7 +6,14 @@ import { lab, type Outcome, ping, status, traces } from "./stub-lab.ts";
 // The lab's home router: real NAT and the real daemon, with stand-ins for peer and cc.
 const fromMachine = (address: string): Promise<string> =>
   new Promise((resolve) => {
-    execFile("busybox", ["nc", "-w", "3", address, "7443"], { timeout: 10_000 }, (_, stdout) => resolve(stdout));
+    let said = "";
+    const socket = connect({ host: address, port: 7_443, timeout: 10_000 });
+    socket.on("data", (bytes) => {
+      said += bytes.toString();
+    });
+    socket.on("timeout", () => socket.destroy());
+    socket.on("error", () => undefined); // Closed without a word: what was said until then.
+    socket.on("close", () => resolve(said));
   });
 
 t.teardown(() => lab("down"));

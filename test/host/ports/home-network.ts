@@ -17,7 +17,7 @@ const TOP = join(import.meta.dirname, "../../..");
 const SUBNET = "10.231.7";
 export const OUTSIDE = routerOutside(SUBNET);
 export const GATEWAY = routerInside(SUBNET);
-export const HOST = `${homeSubnet(SUBNET)}.13`;
+const HOST = `${homeSubnet(SUBNET)}.13`;
 const NEIGHBOUR = `${SUBNET}.11`;
 /** Slow machines are slow: what is waited for takes a second or two otherwise. */
 const WAIT_MS = 40_000;
