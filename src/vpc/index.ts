@@ -21,10 +21,10 @@
  * are young; batches are fast enough); a process kept in each namespace (200 of them); deleting by what was remembered (state names what may stay).
  */
 export * from "./blocks.ts";
+export * from "./host-plan.ts";
 export * from "./mac.ts";
 export * from "./membership.ts";
-export * from "./host-plan.ts";
-export { type NameServer } from "./name-server.ts";
+export type { NameServer } from "./name-server.ts";
 export type { NamedContainer, NameTable } from "./names.ts";
 export * from "./network.ts";
 export * from "./overlay-driver.ts";

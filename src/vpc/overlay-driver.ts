@@ -27,11 +27,12 @@ export interface OverlayDriver {
   /** Everything of ours that the kernel holds. */
   observe(): Promise<OverlaySeen>;
   /**
-   * Looks at the kernel and makes it what state says, but for ports that are missing: those are named. A VPC at a time, so that what is
+   * Looks at the kernel and makes it what state says, but for ports that are missing: those are named. Some VPCs at a time, so that what is
    * attached meanwhile need not wait for all; `network` is asked for again each time, and names everything that may stay.
-   * A port that is attached must be in it before `attach` is called.
+   * A port that is attached must be in it before `attach` is called. A look costs two processes a VPC: with `looksMax` only so many
+   * are looked at, those first that were not for the longest time, and the others are followed.
    */
-  converge(network: () => HostNetwork, signal?: AbortSignal): Promise<OverlayOutcome>;
+  converge(network: () => HostNetwork, signal?: AbortSignal, looksMax?: number): Promise<OverlayOutcome>;
   /** The same without looking, from what was seen or made last: for each change, where `converge` is for what others break. */
   follow(network: () => HostNetwork, signal?: AbortSignal): Promise<OverlayOutcome>;
   /** Makes the VPC's namespace with all that belongs there but ports, which are left as they are. Throws CcError INTERNAL, NO_ROOM (the transit range is full). */

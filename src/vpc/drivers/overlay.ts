@@ -3,12 +3,13 @@ import { join } from "node:path";
 import { CcError, type Cidr, type ContainerId, formatCidr, formatIp, type Ip, type ShellHelper, type VpcId } from "../../base/index.ts";
 import { type HostNetwork, type LocalPort, type Underlay, type VpcNetwork, vpcMtu } from "../network.ts";
 import type { AttachRequest, OverlayDriver, OverlayOutcome } from "../overlay-driver.ts";
-import { type AttachedPort, EMPTY_SIDE, portsOf, type SideModel, sortPorts, type VpcModel, wantedVpc, withoutPort, withPort } from "../overlay-model.ts";
+import { type AttachedPort, portsOf, sortPorts, type VpcModel, wantedVpc, withoutPort, withPort } from "../overlay-model.ts";
 import { type PortMark, pinOf, portName, transitName } from "../overlay-names.ts";
 import { type Plan, planHost, planRemoval, planVpc } from "../overlay-plan.ts";
 import { type AttachLines, attachLines, detachLines, isSameMark, mtuLines } from "../overlay-port.ts";
-import { absentVpc, type OverlaySeen, seenTransit, takenTransits, transitFor } from "../overlay-seen.ts";
+import { absentVpc, type OverlaySeen, transitFor } from "../overlay-seen.ts";
 import { OverlayKernel } from "./overlay/kernel.ts";
+import { OverlayMemory } from "./overlay/memory.ts";
 import { Turns } from "./overlay/turns.ts";
 
 export type OverlayDeps = {
@@ -24,16 +25,16 @@ export type OverlaySettings = {
 };
 
 /** So many in one script: an attach waits for one. */
-const VPCS_AT_ONCE = 16;
+const VPCS_AT_ONCE = 8;
 /** What is gone meanwhile, or made by somebody, is seen at the second look. */
 const TRIES = 2;
 
-/** Opens the driver: waits for commands of an earlier peer and sees what is there. One driver per run folder and host. */
+/** Opens the driver: waits for commands of an earlier peer and sees which VPCs are there. One driver per run folder and host. */
 export async function openOverlay(deps: OverlayDeps, settings: OverlaySettings): Promise<OverlayDriver> {
   const kernel = new OverlayKernel(deps.shell, join(settings.runDir, "vpc"));
   const ownNamespace = await kernel.open();
   const overlay = new Overlay(kernel, settings.transit, ownNamespace);
-  await overlay.observe();
+  await overlay.open();
   return overlay;
 }
 
@@ -45,22 +46,26 @@ class Overlay implements OverlayDriver {
   readonly #range: Cidr;
   readonly #ownNamespace: number;
   readonly #turns = new Turns();
-  /** As seen or made last. One that is here and is missing in it is looked at before anything is done to it. */
-  readonly #known = new Map<VpcId, VpcModel>();
-  /** Of all that are here, also while one is looked at again. */
-  readonly #transits = new Map<VpcId, Ip>();
-  #host: SideModel = EMPTY_SIDE;
+  readonly #memory: OverlayMemory;
 
   constructor(kernel: OverlayKernel, range: Cidr, ownNamespace: number) {
     this.#kernel = kernel;
     this.#range = range;
     this.#ownNamespace = ownNamespace;
+    this.#memory = new OverlayMemory(range);
+  }
+
+  /** What lies in the VPCs' namespaces is looked at when it is first needed. */
+  open(): Promise<void> {
+    return this.#turns.take(async () => {
+      await this.#look([]);
+    });
   }
 
   observe(): Promise<OverlaySeen> {
     return this.#turns.take(async () => {
       const pinned = [...(await this.#kernel.pins())].flatMap(([vpc, isPinned]) => (isPinned ? [vpc] : []));
-      for (const vpc of [...this.#transits.keys()].filter((vpc) => !pinned.includes(vpc))) this.#gone(vpc);
+      for (const vpc of [...this.#memory.transits.keys()].filter((vpc) => !pinned.includes(vpc))) this.#memory.gone(vpc);
       let seen = await this.#look([]);
       for (let at = 0; at < pinned.length; at += VPCS_AT_ONCE) {
         const more = await this.#look(pinned.slice(at, at + VPCS_AT_ONCE));
@@ -70,12 +75,12 @@ class Overlay implements OverlayDriver {
     });
   }
 
-  converge(network: () => HostNetwork, signal?: AbortSignal): Promise<OverlayOutcome> {
-    return this.#converge(network, true, signal);
+  converge(network: () => HostNetwork, signal?: AbortSignal, looksMax = Number.POSITIVE_INFINITY): Promise<OverlayOutcome> {
+    return this.#converge(network, looksMax, signal);
   }
 
   follow(network: () => HostNetwork, signal?: AbortSignal): Promise<OverlayOutcome> {
-    return this.#converge(network, false, signal);
+    return this.#converge(network, 0, signal);
   }
 
   ensureVpc(underlay: Underlay, vpc: VpcNetwork): Promise<void> {
@@ -92,7 +97,7 @@ class Overlay implements OverlayDriver {
       let model = await this.#ensure(underlay, vpc);
       // What is said to be there is looked at: it may have been broken, or belong to an earlier start of the container.
       if (portsOf(model).has(portName(port.container))) {
-        this.#known.delete(vpc.id);
+        this.#memory.forget(vpc.id);
         model = await this.#ensure(underlay, vpc);
       }
       const found = portsOf(model).get(portName(port.container));
@@ -105,10 +110,10 @@ class Overlay implements OverlayDriver {
 
   detach(container: ContainerId, keepVpc = false): Promise<void> {
     return this.#turns.take(async () => {
-      const isKnown = [...this.#known.values()].some((model) => portsOf(model).has(portName(container)));
+      const isKnown = [...this.#memory.all.values()].some((model) => portsOf(model).has(portName(container)));
       // Where something failed nothing is known any more.
       if (!isKnown) await this.#lookAtUnknown([...(await this.#kernel.pins()).keys()]);
-      for (const [vpc, model] of [...this.#known]) {
+      for (const [vpc, model] of [...this.#memory.all]) {
         const ports = portsOf(model);
         const mark = ports.get(portName(container))?.mark;
         if (mark?.container !== container) continue;
@@ -119,11 +124,11 @@ class Overlay implements OverlayDriver {
   }
 
   transitOf(vpc: VpcId): Ip | undefined {
-    return this.#transits.get(vpc);
+    return this.#memory.transits.get(vpc);
   }
 
   transits(): ReadonlyMap<VpcId, Ip> {
-    return new Map(this.#transits);
+    return new Map(this.#memory.transits);
   }
 
   namespaceOf(vpc: VpcId): string {
@@ -134,42 +139,52 @@ class Overlay implements OverlayDriver {
     return this.#turns.close();
   }
 
-  async #converge(network: () => HostNetwork, isLooking: boolean, signal: AbortSignal | undefined): Promise<OverlayOutcome> {
+  async #converge(network: () => HostNetwork, looksMax: number, signal: AbortSignal | undefined): Promise<OverlayOutcome> {
     const outcome: Outcome = { changed: new Set(), missing: [], failed: new Map() };
-    await this.#turns.take(() => this.#convergeHost(network(), isLooking, outcome));
+    const here = await this.#turns.take(() => this.#convergeHost(network(), looksMax > 0));
+    await this.#inParts(here, signal, (some) => this.#removeUnwanted(network(), some, outcome));
     const ids = network().vpcs.map(({ id }) => id);
-    for (let at = 0; at < ids.length; at += VPCS_AT_ONCE) {
-      signal?.throwIfAborted();
-      const some = new Set(ids.slice(at, at + VPCS_AT_ONCE));
-      await this.#turns.take(() => {
-        const { underlay, vpcs } = network();
-        const still = vpcs.filter(({ id }) => some.has(id));
-        return this.#convergeVpcs(underlay, still, isLooking, outcome);
-      });
-    }
+    const looks = new Set(this.#memory.longestUnseen(ids).slice(0, looksMax));
+    await this.#inParts(ids, signal, (some) => {
+      const { underlay, vpcs } = network();
+      const still = vpcs.filter(({ id }) => some.includes(id));
+      for (const { id } of still) if (looks.has(id)) this.#memory.forget(id);
+      return this.#convergeVpcs(underlay, still, outcome);
+    });
     return { changed: [...outcome.changed], missing: outcome.missing, failed: [...outcome.failed].map(([vpc, error]) => ({ vpc, error })) };
   }
 
-  /** What is here of VPCs that are not wanted goes, and ends of transits that are nobody's. */
-  async #convergeHost({ vpcs }: HostNetwork, isLooking: boolean, outcome: Outcome): Promise<void> {
-    const wanted = new Set(vpcs.map(({ id }) => id));
-    const here = isLooking ? [...(await this.#kernel.pins()).keys()] : [...this.#known.keys()];
-    const unwanted = here.filter((vpc) => !wanted.has(vpc));
-    for (const [vpc, error] of await this.#remove(unwanted)) outcome.failed.set(vpc, error);
-    for (const vpc of unwanted) outcome.changed.add(vpc);
-    if (!isLooking) return;
-    await this.#look([]);
-    const failed = await this.#kernel.apply([{ vpc: "host", plan: planHost(this.#host, new Set([...wanted].map(transitName))) }]);
-    const error = failed.get("host");
-    if (error !== undefined) throw error;
+  /** A turn for each part: what is attached meanwhile comes between two. */
+  async #inParts(vpcs: readonly VpcId[], signal: AbortSignal | undefined, work: (some: readonly VpcId[]) => Promise<void>): Promise<void> {
+    for (let at = 0; at < vpcs.length; at += VPCS_AT_ONCE) {
+      signal?.throwIfAborted();
+      const some = vpcs.slice(at, at + VPCS_AT_ONCE);
+      await this.#turns.take(() => work(some));
+    }
   }
 
-  async #convergeVpcs(underlay: Underlay, vpcs: readonly VpcNetwork[], isLooking: boolean, outcome: Outcome): Promise<void> {
-    if (isLooking) for (const { id } of vpcs) this.#known.delete(id);
+  /** The host's own namespace; gives the VPCs that are here, wanted or not. */
+  async #convergeHost({ vpcs }: HostNetwork, isLooking: boolean): Promise<readonly VpcId[]> {
+    if (!isLooking) return [...this.#memory.transits.keys()];
+    await this.#look([]);
+    const here = [...(await this.#kernel.pins()).keys()];
+    const transits = new Set([...here, ...vpcs.map(({ id }) => id)].map(transitName));
+    const error = (await this.#kernel.apply([{ vpc: "host", plan: planHost(this.#memory.host, transits) }])).get("host");
+    if (error !== undefined) throw error;
+    return here;
+  }
+
+  async #removeUnwanted({ vpcs }: HostNetwork, here: readonly VpcId[], outcome: Outcome): Promise<void> {
+    const unwanted = here.filter((vpc) => !vpcs.some(({ id }) => id === vpc));
+    for (const [vpc, error] of await this.#remove(unwanted)) outcome.failed.set(vpc, error);
+    for (const vpc of unwanted) outcome.changed.add(vpc);
+  }
+
+  async #convergeVpcs(underlay: Underlay, vpcs: readonly VpcNetwork[], outcome: Outcome): Promise<void> {
     const failed = await this.#make(underlay, vpcs, (vpc, seen) => sortPorts(vpc, seen, vpcMtu(underlay)).attached, outcome.changed);
     for (const [vpc, error] of failed) outcome.failed.set(vpc, error);
     for (const vpc of vpcs) {
-      const model = this.#known.get(vpc.id);
+      const model = this.#memory.of(vpc.id);
       if (model !== undefined) for (const port of sortPorts(vpc, model, vpcMtu(underlay)).missing) outcome.missing.push({ vpc: vpc.id, port });
     }
   }
@@ -179,7 +194,7 @@ class Overlay implements OverlayDriver {
     const failed = await this.#make(underlay, [vpc], (_, seen) => [...portsOf(seen).values()]);
     const error = failed.get(vpc.id);
     if (error !== undefined) throw error;
-    const model = this.#known.get(vpc.id);
+    const model = this.#memory.of(vpc.id);
     if (model === undefined) throw new CcError("INTERNAL", `VPC ${vpc.id} was made and cannot be found`);
     return model;
   }
@@ -192,11 +207,11 @@ class Overlay implements OverlayDriver {
       const { plans, refused } = await this.#plan(underlay, left, portsThatStay);
       failed = refused;
       // Nothing is known of what is under way, should it be cut off.
-      for (const { vpc } of plans) this.#known.delete(vpc);
+      for (const { vpc } of plans) this.#memory.forget(vpc);
       const notApplied = await this.#kernel.apply(plans);
       for (const { vpc, plan, wanted } of plans) {
         const error = notApplied.get(vpc);
-        if (error === undefined) this.#remember(vpc, wanted);
+        if (error === undefined) this.#memory.remember(vpc, wanted);
         else failed.set(vpc, error);
         if (plan.length > 0) changed?.add(vpc);
       }
@@ -209,9 +224,9 @@ class Overlay implements OverlayDriver {
     const plans: { readonly vpc: VpcId; readonly plan: Plan; readonly wanted: VpcModel }[] = [];
     const refused = new Map<VpcId, CcError>();
     const pinned = await this.#lookAtUnknown(vpcs.map(({ id }) => id));
-    const taken = takenTransits([this.#host, ...[...this.#known.values()].map(({ outside }) => outside)]);
+    const taken = this.#memory.takenTransits();
     for (const vpc of vpcs) {
-      const seen = this.#known.get(vpc.id) ?? (pinned.has(vpc.id) ? undefined : absentVpc(vpc.id, this.#host));
+      const seen = this.#memory.of(vpc.id) ?? (pinned.has(vpc.id) ? undefined : absentVpc(vpc.id, this.#memory.host));
       if (seen === undefined) {
         refused.set(vpc.id, new CcError("INTERNAL", `the network namespace of VPC ${vpc.id} cannot be read`));
         continue;
@@ -233,34 +248,34 @@ class Overlay implements OverlayDriver {
     let problem: string | undefined;
     for (let attempt = 0; attempt < TRIES; attempt += 1) {
       const model = await this.#ensure(underlay, vpc);
-      this.#known.delete(vpc.id);
+      this.#memory.forget(vpc.id);
       const isFirst = attempt === 0;
       problem = await this.#kernel.port({ vpc: vpc.id, namespacePath, lines: isFirst ? lines : attachLines(vpc, mark, vpcMtu(underlay)), clear: !isFirst });
-      if (problem === undefined) return this.#remember(vpc.id, withPort(model, vpc.id, { mark, mtu: vpcMtu(underlay) }));
+      if (problem === undefined) return this.#memory.remember(vpc.id, withPort(model, vpc.id, { mark, mtu: vpcMtu(underlay) }));
     }
     throw new CcError("INTERNAL", `container ${mark.container} cannot be attached to VPC ${vpc.id}: ${problem}`);
   }
 
   async #removePort(vpc: VpcId, model: VpcModel, mark: PortMark): Promise<void> {
-    this.#known.delete(vpc);
+    this.#memory.forget(vpc);
     const failed = await this.#kernel.apply([{ vpc, plan: [{ at: "vpc", tool: "ip", lines: detachLines(vpc, mark, model) }] }]);
     // It may have gone with the container's namespace before: the next to come looks.
-    if (failed.size === 0) this.#remember(vpc, withoutPort(model, vpc, mark));
+    if (failed.size === 0) this.#memory.remember(vpc, withoutPort(model, vpc, mark));
   }
 
   /** Gives those that are still there. */
   async #remove(vpcs: readonly VpcId[]): Promise<ReadonlyMap<VpcId, CcError>> {
     const left = new Map<VpcId, CcError>();
     const pinned = await this.#lookAtUnknown(vpcs);
-    const plans = vpcs.map((vpc) => ({ vpc, plan: planRemoval(pinned.has(vpc), this.#known.get(vpc) ?? absentVpc(vpc, this.#host)) }));
-    for (const vpc of vpcs) this.#known.delete(vpc);
+    const plans = vpcs.map((vpc) => ({ vpc, plan: planRemoval(pinned.has(vpc), this.#memory.of(vpc) ?? absentVpc(vpc, this.#memory.host)) }));
+    for (const vpc of vpcs) this.#memory.forget(vpc);
     const failed = await this.#kernel.apply(plans);
     for (const vpc of vpcs) {
       const isThere = await this.#kernel.isPinned(vpc);
       if (isThere) left.set(vpc, failed.get(vpc) ?? new CcError("INTERNAL", `the network namespace of VPC ${vpc} is there again`));
       else {
         await this.#kernel.forget(vpc);
-        this.#gone(vpc);
+        this.#memory.gone(vpc);
       }
     }
     return left;
@@ -268,7 +283,7 @@ class Overlay implements OverlayDriver {
 
   /** What is known is taken for what is. Gives which of them have a namespace. */
   async #lookAtUnknown(vpcs: readonly VpcId[]): Promise<ReadonlySet<VpcId>> {
-    const unknown = vpcs.filter((vpc) => !this.#known.has(vpc));
+    const unknown = vpcs.filter((vpc) => !this.#memory.has(vpc));
     const pinned: VpcId[] = [];
     for (const vpc of unknown) if (await this.#kernel.isPinned(vpc)) pinned.push(vpc);
     for (let at = 0; at < pinned.length; at += VPCS_AT_ONCE) await this.#look(pinned.slice(at, at + VPCS_AT_ONCE));
@@ -277,27 +292,8 @@ class Overlay implements OverlayDriver {
 
   async #look(vpcs: readonly VpcId[]): Promise<OverlaySeen> {
     const seen = await this.#kernel.observe(vpcs);
-    this.#host = seen.host;
-    for (const vpc of vpcs) {
-      const model = seen.vpcs.get(vpc);
-      if (model === undefined) this.#known.delete(vpc);
-      else this.#remember(vpc, model);
-    }
+    this.#memory.saw(vpcs, seen);
     return seen;
-  }
-
-  #remember(vpc: VpcId, model: VpcModel): void {
-    this.#known.set(vpc, model);
-    const transit = seenTransit(this.#range, model);
-    if (transit !== undefined) this.#transits.set(vpc, transit);
-  }
-
-  #gone(vpc: VpcId): void {
-    this.#known.delete(vpc);
-    this.#transits.delete(vpc);
-    const name = transitName(vpc);
-    const without = <T>(map: ReadonlyMap<string, T>) => new Map([...map].filter(([device]) => device !== name));
-    this.#host = { ...this.#host, links: without(this.#host.links), addresses: without(this.#host.addresses) };
   }
 
   /** Refused: what is no network namespace, and the host's own, whose devices are nobody's to change. */

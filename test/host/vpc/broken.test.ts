@@ -100,6 +100,21 @@ t.test("devices that were deleted, or made by somebody else", async (t) => {
   t.same(await mend(), { changed: [], missing: [], failed: [] });
 });
 
+t.test("few looks at a time: everything has its turn", async (t) => {
+  const others = [await scene.start(host, makeVpc(), "10.0.0.10"), await scene.start(host, makeVpc(), "10.0.0.10")];
+  const all = [vpc, ...others.map((other) => other.vpc)];
+  await mend();
+  for (const { id } of all) await host.inVpc(id, "ip link set br0 mtu 1400");
+  const changed: string[] = [];
+  for (const _ of all) changed.push(...(await host.overlay.converge(() => scene.network(host), undefined, 1)).changed);
+  t.same(changed.toSorted(), all.map(({ id }) => id).toSorted());
+  t.same(await mend(), { changed: [], missing: [], failed: [] });
+  for (const other of others) {
+    scene.drop(other);
+    await host.overlay.detach(other.id);
+  }
+});
+
 t.test("the whole namespace was let go of", async (t) => {
   await scene.run(`umount -l ${host.overlay.namespaceOf(vpc.id)}`);
   const { changed, missing, failed } = await mend();

@@ -89,7 +89,7 @@ t.test("cut off while a change is made, and while containers and the VPC go", as
       const driver = await host.open();
       await driver.converge(networkOf([vpc]));
       await scene.attach(goes, withOthers(scene.vpcAt(host, vpc)));
-      await host.inVpc(vpc.id, "ip link del vx0; ip neigh flush dev br0 nud permanent");
+      await host.inVpc(vpc.id, "ip link del vx0; ip neigh del 10.0.0.20 dev br0");
       const next = await host.open(shell);
       await next.converge(networkOf([vpc]));
       await next.detach(goes.id);

@@ -19,6 +19,7 @@ t.test(`${VPCS} VPCs of the same addresses on one host`, async (t) => {
   t.same([made.changed.length, made.missing, made.failed], [VPCS, [], []]);
   t.equal(new Set([...host.overlay.transits().values()].map(({ value }) => value)).size, VPCS, "each has its own transit");
   t.same(await timed("looked at", () => host.overlay.converge(all)), { changed: [], missing: [], failed: [] });
+  t.same(await timed("a few looked at", () => host.overlay.converge(all, undefined, 5)), { changed: [], missing: [], failed: [] });
   t.same(await timed("followed", () => host.overlay.follow(all)), { changed: [], missing: [], failed: [] });
   await timed("opened again", () => host.open());
 

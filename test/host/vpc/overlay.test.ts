@@ -100,7 +100,10 @@ t.test("a host passes packets on with its passing address, and gets the answers"
   t.same(await two.overlay.converge(network), { changed: [], missing: [], failed: [] });
   // What else the firewall does: this host sends with that address, and takes the answers for its own.
   const takes = `ether daddr ${macOf(vpc.id, own)} ether daddr set ${gatewayMac(vpc)} meta pkttype set host accept`;
-  await one.inVpc(vpc.id, `ip addr add ${formatIp(own)}/32 dev br0; nft 'table bridge probe { chain in { type filter hook prerouting priority -300; ${takes}; }; }'`);
+  await one.inVpc(
+    vpc.id,
+    `ip addr add ${formatIp(own)}/32 dev br0; nft 'table bridge probe { chain in { type filter hook prerouting priority -300; ${takes}; }; }'`,
+  );
   t.match(await one.inVpc(vpc.id, `busybox ping -c 1 -W 2 -I ${formatIp(own)} 10.0.1.10`), / 0% packet loss/);
   await one.inVpc(vpc.id, "nft delete table bridge probe");
   await one.overlay.converge(() => scene.network(one));
