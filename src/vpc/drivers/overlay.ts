@@ -247,7 +247,7 @@ class Overlay implements OverlayDriver {
   async #makePort({ underlay, vpc, namespacePath }: AttachRequest, mark: PortMark, lines: AttachLines): Promise<void> {
     let problem: string | undefined;
     for (let attempt = 0; attempt < TRIES; attempt += 1) {
-      const model = await this.#ensure(underlay, vpc);
+      const model = this.#memory.of(vpc.id) ?? (await this.#ensure(underlay, vpc));
       this.#memory.forget(vpc.id);
       const isFirst = attempt === 0;
       problem = await this.#kernel.port({ vpc: vpc.id, namespacePath, lines: isFirst ? lines : attachLines(vpc, mark, vpcMtu(underlay)), clear: !isFirst });
