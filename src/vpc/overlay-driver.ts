@@ -29,8 +29,8 @@ export interface OverlayDriver {
   /**
    * Looks at the kernel and makes it what state says, but for ports that are missing: those are named. Some VPCs at a time, so that what is
    * attached meanwhile need not wait for all; `network` is asked for again each time, and names everything that may stay.
-   * A port that is attached must be in it before `attach` is called. A look costs two processes a VPC: with `looksMax` only so many
-   * are looked at, those first that were not for the longest time, and the others are followed.
+   * A port that is attached must be in it before `attach` is called. With `looksMax` only so many VPCs are looked at, those first that were not
+   * for the longest time, and the others are followed: a look at 200 takes some 100 ms of the processor.
    */
   converge(network: () => HostNetwork, signal?: AbortSignal, looksMax?: number): Promise<OverlayOutcome>;
   /** The same without looking, from what was seen or made last: for each change, where `converge` is for what others break. */

@@ -1,16 +1,6 @@
 import { type Cidr, formatIp, type Ip, isVpcId, parseIp, type VpcId } from "../base/index.ts";
-import {
-  ANY_LOCAL,
-  BRIDGE_OPTIONS,
-  EMPTY_SIDE,
-  type LinkModel,
-  PAIRED,
-  PORT_FLAGS,
-  type SideModel,
-  type VpcModel,
-  vxlanFixed,
-  vxlanPlace,
-} from "./overlay-model.ts";
+import { type DumpedFdbEntry, type DumpedLink, type DumpedNamespace, type DumpedRoute, parseNamespace } from "./kernel-dump.ts";
+import { ANY_LOCAL, EMPTY_SIDE, type LinkModel, PAIRED, type SideModel, type VpcModel, vxlanFixed, vxlanPlace } from "./overlay-model.ts";
 import { BRIDGE, freeTransit, isTransit, isTransitName, transitName, UPLINK, VXLAN } from "./overlay-names.ts";
 
 /** What was read of the kernel at one moment. */
@@ -21,29 +11,44 @@ export type OverlaySeen = {
   readonly vpcs: ReadonlyMap<VpcId, VpcModel | undefined>;
 };
 
-/** A device with what only tells whether two ends belong together. */
-type SeenLink = { readonly link: LinkModel; readonly index: number; readonly otherIndex: number; readonly isElsewhere: boolean };
-type SeenSide = {
-  readonly links: ReadonlyMap<string, SeenLink>;
-  readonly addresses: ReadonlyMap<string, readonly string[]>;
-  readonly sysctls: SideModel["sysctls"];
-};
-type Row = Readonly<Record<string, unknown>>;
+/** The host's own namespace among those that were read. */
+export const HOST_SECTION = "host";
 
 /**
- * Reads what the observing script wrote: sysctls as `PATH VALUE` and the answers of `ip` and `bridge`, a line of JSON each; of the host first
- * (devices of kind veth), then of every VPC behind a line `@ID` (addresses, routes, neighbours, FDB). Undefined: of the host there is nothing to read.
+ * Reads what the observing program wrote: of each namespace its name, sysctls as lines of `PATH VALUE`, and the kernel's dumps (links, addresses,
+ * routes, neighbours, FDB; of the host the first two), each behind its length. Undefined: of the host there is nothing to read.
  */
-export function parseSeen(text: string): OverlaySeen | undefined {
-  const [first = "", ...sections] = text.split(/^@/m);
-  if (rowsOf(first.split("\n").find((line) => line.startsWith("[")) ?? "") === undefined) return undefined;
-  const host = sideOf(first.split("\n"), isTransitName);
+export function parseSeen(file: Buffer): OverlaySeen | undefined {
+  const sections = sectionsOf(file);
+  const host = sections.get(HOST_SECTION);
+  if (host === undefined) return undefined;
+  const ends = new Map(host.links.filter(({ name, kind }) => isTransitName(name) && kind === "veth").map((link) => [link.name, link]));
+  const side = sideOf(host, [...ends.values()]);
   const vpcs = new Map<VpcId, VpcModel | undefined>();
-  for (const section of sections) {
-    const [id = "", ...lines] = section.split("\n");
-    if (isVpcId(id)) vpcs.set(id, vpcOf(id, lines, host));
+  for (const [name, inside] of sections)
+    if (isVpcId(name)) vpcs.set(name, inside === undefined ? undefined : vpcOf(name, inside, side, ends.get(transitName(name))));
+  return { host: side, vpcs };
+}
+
+function sectionsOf(file: Buffer): Map<string, DumpedNamespace | undefined> {
+  const sections = new Map<string, DumpedNamespace | undefined>();
+  let at = 0;
+  const count = (): number => {
+    at += 4;
+    return at <= file.length ? file.readUInt32BE(at - 4) : 0;
+  };
+  const bytes = (): Buffer => {
+    const length = count();
+    at += length;
+    return file.subarray(at - length, at);
+  };
+  while (at < file.length) {
+    const name = bytes().toString("utf8");
+    const sysctls = bytes().toString("utf8");
+    const dumps = Array.from({ length: Math.min(count(), file.length) }, bytes);
+    sections.set(name, parseNamespace(sysctls, dumps));
   }
-  return { host: { ...host, links: plain(host.links) }, vpcs };
+  return sections;
 }
 
 /** What is seen of a VPC that has no namespace. */
@@ -71,118 +76,88 @@ function endOf(vpc: VpcId, host: SideModel, place = ""): SideModel {
   };
 }
 
-function vpcOf(vpc: VpcId, lines: readonly string[], host: SeenSide): VpcModel | undefined {
-  const answers = lines.filter((line) => line.startsWith("[")).map(rowsOf);
-  const [devices, routes, neighbours, fdb] = answers;
-  if (devices === undefined || routes === undefined || neighbours === undefined || fdb === undefined) return undefined;
-  const inside = sideOf(lines, () => true);
-  const [near, far] = [inside.links.get(UPLINK), host.links.get(transitName(vpc))];
+function vpcOf(vpc: VpcId, dumped: DumpedNamespace, host: SideModel, far: DumpedLink | undefined): VpcModel {
+  const inside = sideOf(dumped, dumped.links);
+  const near = dumped.links.find(({ name }) => name === UPLINK);
   const place = near !== undefined && far !== undefined && isPair(near, far) ? PAIRED : "";
-  const links = plain(inside.links);
-  if (near !== undefined) links.set(UPLINK, { ...near.link, place });
+  const names = namesOf(dumped);
   return {
-    inside: { ...inside, links },
-    outside: endOf(vpc, { ...host, links: plain(host.links) }, place),
-    routes: routes.map(routeOf),
-    neighbours: new Map(neighbours.flatMap((row) => (text(row, "dev") === BRIDGE ? [[text(row, "dst"), text(row, "lladdr")] as const] : []))),
-    ...fdbOf(fdb, inside),
+    inside: { ...inside, links: new Map([...inside.links].map(([name, link]) => [name, name === UPLINK ? { ...link, place } : link])) },
+    outside: endOf(vpc, host, place),
+    routes: dumped.routes.map((route) => routeText(route, names)),
+    neighbours: new Map(
+      dumped.neighbours.flatMap(({ device, address, mac, isPermanent }) => (isPermanent && names.get(device) === BRIDGE ? [[address, mac] as const] : [])),
+    ),
+    ...fdbOf(dumped, names),
   };
 }
 
 /** Both ends know the other's number, and that it is in another namespace. */
-const isPair = (near: SeenLink, far: SeenLink): boolean =>
-  near.isElsewhere &&
-  far.isElsewhere &&
-  near.otherIndex === far.index &&
-  far.otherIndex === near.index &&
-  near.link.kind === "veth" &&
-  far.link.kind === "veth";
+const isPair = (near: DumpedLink, far: DumpedLink): boolean =>
+  near.isElsewhere && far.isElsewhere && near.other === far.index && far.other === near.index && near.kind === "veth" && far.kind === "veth";
 
-const plain = (links: ReadonlyMap<string, SeenLink>): Map<string, LinkModel> => new Map([...links].map(([name, { link }]) => [name, link]));
+const namesOf = ({ links }: DumpedNamespace): ReadonlyMap<number, string> => new Map(links.map(({ index, name }) => [index, name]));
 
-function sideOf(lines: readonly string[], isOurs: (name: string) => boolean): SeenSide {
-  const rows = (rowsOf(lines.find((line) => line.startsWith("[")) ?? "[]") ?? []).filter((row) => isOurs(text(row, "ifname")));
+function sideOf(dumped: DumpedNamespace, links: readonly DumpedLink[]): SideModel {
+  const names = namesOf(dumped);
+  const ours = new Map(links.map(({ index, name }) => [index, name]));
+  const texts = dumped.addresses.flatMap(({ device, local, peer, bits }) => {
+    const name = ours.get(device);
+    return name === undefined ? [] : [{ name, text: peer === "" ? `${local}/${bits}` : `${local} peer ${peer}/${bits}` }];
+  });
   return {
-    links: new Map(rows.map((row) => [text(row, "ifname"), linkOf(row)])),
-    addresses: new Map(rows.flatMap((row) => addressesOf(row))),
-    sysctls: new Map(
-      lines.flatMap((line) => {
-        const [path = "", value] = line.split(" ");
-        return value === undefined || line.startsWith("[") ? [] : [[path, value] as const];
-      }),
-    ),
+    links: new Map(links.map((link) => [link.name, linkOf(link, names)])),
+    addresses: new Map([...Map.groupBy(texts, ({ name }) => name)].map(([name, list]) => [name, list.map(({ text }) => text)])),
+    sysctls: dumped.sysctls,
   };
 }
 
-function linkOf(row: Row): SeenLink {
-  const info = part(row, "linkinfo");
-  const data = part(info, "info_data");
-  const kind = text(info, "info_kind");
-  const isElsewhere = row["link_netnsid"] !== undefined;
-  const local = text(data, "local6") || text(data, "local") || ANY_LOCAL;
-  const link: LinkModel = {
+function linkOf(link: DumpedLink, names: ReadonlyMap<number, string>): LinkModel {
+  const { kind, vxlan } = link;
+  const isVxlan = kind === "vxlan";
+  const local = vxlan.local || ANY_LOCAL;
+  return {
     kind,
-    fixed: kind === "vxlan" ? vxlanFixed(number(data, "id"), number(data, "port"), data["learning"] === true) : "",
-    place: kind === "vxlan" ? vxlanPlace(local.includes(":") ? 6 : 4, isElsewhere) : "",
-    options: kind === "vxlan" ? { local } : kind === "bridge" ? bridgeOptions(data) : {},
-    mac: text(row, "address"),
-    mtu: number(row, "mtu"),
-    alias: text(row, "ifalias"),
-    master: text(row, "master") || undefined,
-    flags: flagsOf(part(info, "info_slave_data")),
-    up: list(row, "flags").includes("UP"),
+    fixed: isVxlan ? vxlanFixed(vxlan.id, vxlan.port, vxlan.learning) : "",
+    place: isVxlan ? vxlanPlace(local.includes(":") ? 6 : 4, link.isElsewhere) : "",
+    options: isVxlan ? { local } : link.bridge,
+    mac: link.mac,
+    mtu: link.mtu,
+    alias: link.alias,
+    master: link.master === undefined ? undefined : (names.get(link.master) ?? "elsewhere"),
+    flags: link.portFlags,
+    up: link.isUp,
   };
-  return { link, index: number(row, "ifindex"), otherIndex: number(row, "link_index"), isElsewhere };
-}
-
-const bridgeOptions = (data: Row): Record<string, string> =>
-  Object.fromEntries(Object.keys(BRIDGE_OPTIONS).flatMap((key) => (data[key] === undefined ? [] : [[key, String(data[key])]])));
-
-function flagsOf(data: Row): Record<string, boolean> {
-  return Object.fromEntries(Object.keys(PORT_FLAGS).flatMap((flag) => (typeof data[flag] === "boolean" ? [[flag, data[flag]]] : [])));
-}
-
-function addressesOf(row: Row): (readonly [string, readonly string[]])[] {
-  const found = list(row, "addr_info")
-    .filter(isRow)
-    .filter((address) => text(address, "family") === "inet")
-    .map((address) => {
-      const [local, peer, bits] = [text(address, "local"), text(address, "address"), number(address, "prefixlen")];
-      return peer === "" ? `${local}/${bits}` : `${local} peer ${peer}/${bits}`;
-    });
-  return found.length === 0 ? [] : [[text(row, "ifname"), found]];
 }
 
 /** As `ip route` takes it; what it assumes anyway (`proto boot`, `scope global`) left out. */
-function routeOf(row: Row): string {
-  const type = text(row, "type");
-  const of = (word: string, key: string): string => (row[key] === undefined ? "" : ` ${word} ${String(row[key])}`);
+function routeText({ type, to, via, device, source, metric, isKernels, isOnLink }: DumpedRoute, names: ReadonlyMap<number, string>): string {
   return [
-    type === "" || type === "unicast" ? "" : `${type} `,
-    text(row, "dst"),
-    of("via", "gateway"),
-    of("dev", "dev"),
-    text(row, "protocol") === "kernel" ? " proto kernel" : "",
-    text(row, "scope") === "link" ? " scope link" : "",
-    of("src", "prefsrc"),
-    of("metric", "metric"),
+    type,
+    to,
+    via === "" ? "" : ` via ${via}`,
+    device === 0 ? "" : ` dev ${names.get(device)}`,
+    isKernels ? " proto kernel" : "",
+    isOnLink ? " scope link" : "",
+    source === "" ? "" : ` src ${source}`,
+    metric === undefined ? "" : ` metric ${metric}`,
   ].join("");
 }
 
 /** Of the bridge what was put there, of the VXLAN device all. A word behind the port or host: not as we make them. */
-function fdbOf(rows: readonly Row[], { links }: SeenSide): Pick<VpcModel, "bridgeFdb" | "vxlanFdb"> {
+function fdbOf({ fdb, links }: DumpedNamespace, names: ReadonlyMap<number, string>): Pick<VpcModel, "bridgeFdb" | "vxlanFdb"> {
   const bridgeFdb = new Map<string, string>();
   const vxlanFdb = new Map<string, string>();
-  for (const row of rows) {
-    const [mac, device, state] = [text(row, "mac"), text(row, "ifname"), text(row, "state")];
-    if (text(row, "master") === BRIDGE) {
-      if (mac === links.get(device)?.link.mac || row["vlan"] !== undefined) continue;
-      const port = state === "static" ? device : `${device} ${state}`;
-      bridgeFdb.set(mac, port);
-    } else if (device === VXLAN && list(row, "flags").includes("self")) {
-      const more = ["port", "vni", "viaIf"].flatMap((key) => (row[key] === undefined ? [] : [` ${key} ${String(row[key])}`]));
+  const own = new Map(links.map(({ index, mac }) => [index, mac]));
+  const isOfBridge = ({ master, device, mac, vlan }: DumpedFdbEntry): boolean =>
+    names.get(master ?? 0) === BRIDGE && own.get(device) !== mac && vlan === undefined;
+  for (const entry of fdb) {
+    const { mac, state } = entry;
+    const device = names.get(entry.device) ?? "";
+    if (isOfBridge(entry)) bridgeFdb.set(mac, state === "static" ? device : `${device} ${state}`);
+    else if (device === VXLAN && entry.isSelf) {
       const known = vxlanFdb.get(mac);
-      vxlanFdb.set(mac, `${known === undefined ? "" : `${known} and `}${text(row, "dst")}${more.join("")}${state === "permanent" ? "" : ` ${state}`}`);
+      vxlanFdb.set(mac, `${known === undefined ? "" : `${known} and `}${entry.to}${entry.more}${state === "permanent" ? "" : ` ${state}`}`);
     }
   }
   return { bridgeFdb, vxlanFdb };
@@ -208,20 +183,3 @@ export function transitFor(range: Cidr, name: string, seen: VpcModel, taken: Rea
   const owner = own === undefined ? undefined : taken.get(formatIp(own));
   return own !== undefined && (owner === undefined || owner === name) ? own : freeTransit(range, taken);
 }
-
-/** Undefined: cut off. */
-function rowsOf(line: string): Row[] | undefined {
-  let json: unknown;
-  try {
-    json = JSON.parse(line);
-  } catch {
-    return undefined;
-  }
-  return Array.isArray(json) ? json.filter(isRow) : undefined;
-}
-
-const isRow = (value: unknown): value is Row => typeof value === "object" && value !== null && !Array.isArray(value);
-const text = (row: Row, key: string): string => (typeof row[key] === "string" ? row[key] : "");
-const number = (row: Row, key: string): number => (typeof row[key] === "number" ? row[key] : 0);
-const part = (row: Row, key: string): Row => (isRow(row[key]) ? row[key] : {});
-const list = (row: Row, key: string): readonly unknown[] => (Array.isArray(row[key]) ? row[key] : []);

@@ -24,8 +24,10 @@ export type OverlaySettings = {
   readonly transit: Cidr;
 };
 
-/** So many in one script: an attach waits for one. */
+/** So many are changed by one script: an attach waits for one. */
 const VPCS_AT_ONCE = 8;
+/** So many are looked at: the parsing of more would hold up the peer's loop. */
+const LOOKS_AT_ONCE = 32;
 /** What is gone meanwhile, or made by somebody, is seen at the second look. */
 const TRIES = 2;
 
@@ -67,8 +69,8 @@ class Overlay implements OverlayDriver {
       const pinned = [...(await this.#kernel.pins())].flatMap(([vpc, isPinned]) => (isPinned ? [vpc] : []));
       for (const vpc of [...this.#memory.transits.keys()].filter((vpc) => !pinned.includes(vpc))) this.#memory.gone(vpc);
       let seen = await this.#look([]);
-      for (let at = 0; at < pinned.length; at += VPCS_AT_ONCE) {
-        const more = await this.#look(pinned.slice(at, at + VPCS_AT_ONCE));
+      for (let at = 0; at < pinned.length; at += LOOKS_AT_ONCE) {
+        const more = await this.#look(pinned.slice(at, at + LOOKS_AT_ONCE));
         seen = { host: more.host, vpcs: new Map([...seen.vpcs, ...more.vpcs]) };
       }
       return seen;
@@ -142,23 +144,28 @@ class Overlay implements OverlayDriver {
   async #converge(network: () => HostNetwork, looksMax: number, signal: AbortSignal | undefined): Promise<OverlayOutcome> {
     const outcome: Outcome = { changed: new Set(), missing: [], failed: new Map() };
     const here = await this.#turns.take(() => this.#convergeHost(network(), looksMax > 0));
-    await this.#inParts(here, signal, (some) => this.#removeUnwanted(network(), some, outcome));
+    await this.#inParts(here, VPCS_AT_ONCE, signal, (some) => this.#removeUnwanted(network(), some, outcome));
     const ids = network().vpcs.map(({ id }) => id);
-    const looks = new Set(this.#memory.longestUnseen(ids).slice(0, looksMax));
-    await this.#inParts(ids, signal, (some) => {
+    await this.#inParts(this.#memory.longestUnseen(ids).slice(0, looksMax), LOOKS_AT_ONCE, signal, async (some) => {
+      for (const vpc of some) this.#memory.forget(vpc);
+      await this.#lookAtUnknown(some);
+    });
+    await this.#inParts(ids, VPCS_AT_ONCE, signal, (some) => {
       const { underlay, vpcs } = network();
-      const still = vpcs.filter(({ id }) => some.includes(id));
-      for (const { id } of still) if (looks.has(id)) this.#memory.forget(id);
-      return this.#convergeVpcs(underlay, still, outcome);
+      return this.#convergeVpcs(
+        underlay,
+        vpcs.filter(({ id }) => some.includes(id)),
+        outcome,
+      );
     });
     return { changed: [...outcome.changed], missing: outcome.missing, failed: [...outcome.failed].map(([vpc, error]) => ({ vpc, error })) };
   }
 
   /** A turn for each part: what is attached meanwhile comes between two. */
-  async #inParts(vpcs: readonly VpcId[], signal: AbortSignal | undefined, work: (some: readonly VpcId[]) => Promise<void>): Promise<void> {
-    for (let at = 0; at < vpcs.length; at += VPCS_AT_ONCE) {
+  async #inParts(vpcs: readonly VpcId[], size: number, signal: AbortSignal | undefined, work: (some: readonly VpcId[]) => Promise<void>): Promise<void> {
+    for (let at = 0; at < vpcs.length; at += size) {
       signal?.throwIfAborted();
-      const some = vpcs.slice(at, at + VPCS_AT_ONCE);
+      const some = vpcs.slice(at, at + size);
       await this.#turns.take(() => work(some));
     }
   }
@@ -286,7 +293,7 @@ class Overlay implements OverlayDriver {
     const unknown = vpcs.filter((vpc) => !this.#memory.has(vpc));
     const pinned: VpcId[] = [];
     for (const vpc of unknown) if (await this.#kernel.isPinned(vpc)) pinned.push(vpc);
-    for (let at = 0; at < pinned.length; at += VPCS_AT_ONCE) await this.#look(pinned.slice(at, at + VPCS_AT_ONCE));
+    for (let at = 0; at < pinned.length; at += LOOKS_AT_ONCE) await this.#look(pinned.slice(at, at + LOOKS_AT_ONCE));
     return new Set([...vpcs.filter((vpc) => !unknown.includes(vpc)), ...pinned]);
   }
 

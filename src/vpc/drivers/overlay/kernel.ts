@@ -5,7 +5,7 @@ import { errorCode } from "../../../host/index.ts";
 import { pinOf } from "../../overlay-names.ts";
 import type { Plan } from "../../overlay-plan.ts";
 import { type OverlaySeen, parseSeen } from "../../overlay-seen.ts";
-import { applyScript, BEGIN, BUSY_EXIT, FAILED, observeScript, ownNamespaceScript, type PortScript, portScript, SEEN_FILE } from "./scripts.ts";
+import { applyScript, BEGIN, BUSY_EXIT, FAILED, observeScript, openScript, type PortScript, portScript, SEEN_FILE } from "./scripts.ts";
 
 const SCRIPT_MS_MAX = 60_000;
 /** Magic number of nsfs (linux/magic.h): a path of this type is a pinned namespace. */
@@ -24,10 +24,10 @@ export class OverlayKernel {
     this.folder = folder;
   }
 
-  /** Gives the inode number of the host's own network namespace. */
+  /** Waits for what an earlier peer began. Gives the inode number of the host's own network namespace. */
   async open(): Promise<number> {
     await mkdir(this.folder, { recursive: true, mode: 0o700 });
-    const outcome = await this.#run(ownNamespaceScript(this.folder));
+    const outcome = await this.#run(openScript(this.folder));
     return Number(said(outcome));
   }
 
@@ -49,8 +49,8 @@ export class OverlayKernel {
   /** The host's own namespace, and those of these VPCs, which are pinned. */
   async observe(vpcs: readonly VpcId[]): Promise<OverlaySeen> {
     await this.#run(observeScript(this.folder, vpcs));
-    const seen = parseSeen(await readFile(join(this.folder, SEEN_FILE), "utf8"));
-    if (seen === undefined) throw new CcError("INTERNAL", "the devices of this host cannot be read: `ip` gave no answer");
+    const seen = parseSeen(await readFile(join(this.folder, SEEN_FILE)));
+    if (seen === undefined) throw new CcError("INTERNAL", "the devices of this host cannot be read: the kernel gave no answer");
     return seen;
   }
 
@@ -79,7 +79,6 @@ export class OverlayKernel {
   /** Undefined: it went well; else the commands' words. */
   async port(script: PortScript): Promise<string | undefined> {
     const outcome = await this.#shell.run(portScript(this.folder, script), { timeoutMs: SCRIPT_MS_MAX });
-    if (outcome.exitCode === BUSY_EXIT) throw busy();
     return outcome.exitCode === 0 ? undefined : said(outcome);
   }
 
@@ -99,12 +98,10 @@ export class OverlayKernel {
 
   async #run(script: string): Promise<CommandOutcome> {
     const outcome = await this.#shell.run(script, { timeoutMs: SCRIPT_MS_MAX });
-    if (outcome.exitCode === BUSY_EXIT) throw busy();
+    if (outcome.exitCode === BUSY_EXIT) throw new CcError("TIMEOUT", "a command of an earlier peer is still at work on the networks of this host");
     if (outcome.exitCode !== 0) throw new CcError("INTERNAL", `the networks of this host's VPCs cannot be read or changed: ${said(outcome)}`);
     return outcome;
   }
 }
 
 const said = ({ stdout }: CommandOutcome): string => stdout.trim().split("\n").join("; ").slice(0, SAID_CHARS);
-
-const busy = (): CcError => new CcError("TIMEOUT", "a command of an earlier peer is still at work on the networks of this host");

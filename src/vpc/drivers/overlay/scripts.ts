@@ -1,15 +1,17 @@
-import { shellQuote as q, type VpcId } from "../../../base/index.ts";
+import { CcError, shellQuote as q, type VpcId } from "../../../base/index.ts";
 import { INSIDE_SYSCTLS } from "../../overlay-model.ts";
 import { CONTAINER_DEVICE, pinOf } from "../../overlay-names.ts";
 import type { Batch, Plan } from "../../overlay-plan.ts";
 import type { AttachLines } from "../../overlay-port.ts";
+import { HOST_SECTION } from "../../overlay-seen.ts";
 
 /**
- * The shell scripts of the driver as text. They run in the overlay's folder and, as a script goes on when the peer that began it is
- * killed, under its lock, which its commands inherit: the next peer's wait for it.
+ * The shell scripts of the driver as text. They run in the overlay's folder. A script goes on when the peer that began it is killed, so each
+ * holds a named pipe open, as do its commands: the next peer waits until nobody has it. A lock would cost each script one more process.
  */
-const LOCK_WAIT_S = 20;
-/** Somebody had the lock for longer. */
+const BUSY_PIPE = ".busy";
+const BUSY_LOOKS_MAX = 400;
+/** Somebody had the pipe all the time. */
 export const BUSY_EXIT = 75;
 /** Of a VPC, before what its commands say; and after it, when one of them failed. */
 export const BEGIN = "@";
@@ -17,37 +19,72 @@ export const FAILED = "!";
 /** What was observed lies in a file: it is more than a shell's output may be. */
 export const SEEN_FILE = ".seen";
 
-function locked(folder: string, lines: readonly string[]): string {
-  return [`cd ${q(folder)} && exec 9<. || exit 1`, `flock -w ${LOCK_WAIT_S} 9 || exit ${BUSY_EXIT}`, ...lines].join("\n");
-}
-
-/** The inode number of the namespace that the scripts run in. */
-export const ownNamespaceScript = (folder: string): string => locked(folder, ["stat -Lc %i /proc/self/ns/net"]);
-
-/** Two processes a VPC; sysctls are read by the shell itself. */
-export function observeScript(folder: string, vpcs: readonly VpcId[]): string {
-  const inside = [
-    sysctlReader([...INSIDE_SYSCTLS.keys()].map((path) => `/proc/sys/net/${path}`)),
-    ...batch("ip -d -j -batch -", ["addr show", "route show", "neigh show nud permanent"]),
-    "exec bridge -j fdb show",
+/** Waits for an earlier peer's commands; says the inode number of the namespace that the scripts run in. */
+export function openScript(folder: string): string {
+  // Opened for writing without waiting, a pipe says whether anybody could read it.
+  const wait = `for (1..${BUSY_LOOKS_MAX}) { sysopen(my $pipe, "${BUSY_PIPE}", 2049) or exit 0; close $pipe; select(undef, undef, undef, 0.05) } exit ${BUSY_EXIT}`;
+  return [
+    `cd ${q(folder)} || exit 1`,
+    `[ -p ${BUSY_PIPE} ] || mkfifo -m 600 ${BUSY_PIPE} || exit 1`,
+    `perl -e ${q(wait)} || exit ${BUSY_EXIT}`,
+    "stat -Lc %i /proc/self/ns/net",
   ].join("\n");
-  return locked(folder, [
-    `exec >${SEEN_FILE} || exit 1`,
-    sysctlReader(["/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv4/conf/cc-*/route_localnet", "/proc/sys/net/ipv6/conf/cc-*/disable_ipv6"]),
-    "ip -d -j addr show type veth || exit 1",
-    ...(vpcs.length === 0 ? [] : [`for vpc in ${vpcs.join(" ")}; do echo "${BEGIN}$vpc"; nsenter --net=${pinOf("$vpc")} sh -c ${q(inside)}; done`]),
-    "exit 0",
-  ]);
 }
 
-/** One digit each, which is all that dash gets: it reads byte by byte, and the kernel has an end behind the first. So `read` says that it failed. */
-function sysctlReader(paths: readonly string[]): string {
-  return `for f in ${paths.join(" ")}; do v=; read -r v <"$f"; [ -z "$v" ] || echo "\${f#/proc/sys/net/} $v"; done 2>/dev/null`;
+const begun = (folder: string, lines: readonly string[]): string => [`cd ${q(folder)} && exec 9<>${BUSY_PIPE} || exit 1`, ...lines].join("\n");
+
+/** setns(2), as its processors number it. */
+const SETNS: Readonly<Record<string, number>> = { x64: 308, arm64: 268 };
+
+/**
+ * Visits the host's namespace and those of VPCs, and writes what the kernel dumps of each. Perl, which is on every Debian (perl-base is
+ * essential): neither Node nor a shell can open such a socket, and `ip` and `bridge` are two processes for each of 200 VPCs.
+ */
+const OBSERVER = `
+my ($setns, @inside) = (shift, split(",", shift));
+binmode STDOUT;
+for my $name (@ARGV) {
+  my $isHost = $name eq "${HOST_SECTION}";
+  my ($sysctls, @dumps) = ("");
+  my $isOpen = open(my $ns, "<", $isHost ? "/proc/self/ns/net" : "$name/net");
+  if ($isOpen and syscall($setns, fileno($ns), 0x40000000) == 0 and socket(my $link, 16, 3, 0)) {
+    my @paths = @inside;
+    if ($isHost and opendir(my $devices, "/proc/sys/net/ipv4/conf")) {
+      @paths = ("ipv4/ip_forward", map { ("ipv4/conf/$_/route_localnet", "ipv6/conf/$_/disable_ipv6") } grep { /^cc-/ } readdir $devices);
+    }
+    for my $path (@paths) {
+      open(my $file, "<", "/proc/sys/net/$path") or next;
+      $sysctls .= "$path " . <$file>;
+    }
+    setsockopt($link, 1, 20, pack("q q", 5, 0));
+    for my $ask ([18, 0, 16], [22, 2, 8], [26, 2, 12], [30, 2, 12], [30, 7, 12]) {
+      my ($type, $family, $bytes) = @$ask;
+      last if $isHost and $type > 22;
+      send($link, pack("L S S L L C x" . ($bytes - 1), 16 + $bytes, $type, 0x301, 1, 0, $family), 0, pack("S S L L", 16, 0, 0, 0)) or last;
+      my ($dump, $part, $last) = ("", "", 0);
+      while ($last != 3 and $last != 2 and defined recv($link, $part, 1048576, 0) and $part ne "") {
+        $dump .= $part;
+        for (my ($at, $length) = (0, 0); $at + 16 <= length $part; $at += ($length + 3) & ~3) {
+          ($length, $last) = unpack("x$at L S", $part);
+          last if $length < 16;
+        }
+      }
+      push @dumps, $dump;
+    }
+  }
+  print pack("N/a* N/a* N", $name, $sysctls, scalar @dumps), map { pack("N/a*", $_) } @dumps;
+}`;
+
+export function observeScript(folder: string, vpcs: readonly VpcId[]): string {
+  const setns = SETNS[process.arch];
+  if (setns === undefined) throw new CcError("INTERNAL", `networks of VPCs are not known to work on ${process.arch} processors`);
+  const words = [String(setns), [...INSIDE_SYSCTLS.keys()].join(","), HOST_SECTION, ...vpcs];
+  return begun(folder, [`exec perl -e ${q(OBSERVER)} ${words.join(" ")} >${SEEN_FILE}`]);
 }
 
 /** Exit code 0 also when something failed: what, it says. */
 export function applyScript(folder: string, plans: readonly { readonly vpc: VpcId | "host"; readonly plan: Plan }[]): string {
-  return locked(
+  return begun(
     folder,
     plans.flatMap(({ vpc, plan }) => [
       `echo "${BEGIN}${vpc}"; rc=0`,
@@ -96,13 +133,14 @@ export type PortScript = {
 /** Stops at what fails. */
 export function portScript(folder: string, { vpc, namespacePath, lines, clear }: PortScript): string {
   const container = `nsenter --net=${q(namespacePath)}`;
-  const enter = `nsenter --net=${pinOf(vpc)}`;
-  // Before there is a device: it takes this over. Loopback keeps its IPv6.
-  const prepare = `${assign("ipv6/conf/default/disable_ipv6 1")}; exec ip -batch -`;
-  return locked(folder, [
+  const fdb = lines.fdb.length === 0 ? [] : batch("exec bridge -batch -", lines.fdb);
+  return begun(folder, [
     ...(clear ? [`${container} ip link del ${CONTAINER_DEVICE} 2>/dev/null`] : []),
-    ...batch(`${container} sh -c ${q(prepare)}`, lines.container, " || exit 1"),
-    ...batch(`${enter} ip -batch -`, lines.vpc, " || exit 1"),
-    ...(lines.fdb.length === 0 ? [] : batch(`${enter} bridge -batch -`, lines.fdb, " || exit 1")),
+    // Before there is a device: it takes this over. Loopback keeps its IPv6.
+    ...within(container, [assign("ipv6/conf/default/disable_ipv6 1"), ...batch("exec ip -batch -", lines.container)]),
+    ...within(`nsenter --net=${pinOf(vpc)}`, [...batch("ip -batch -", lines.vpc, " || exit 1"), ...fdb]),
   ]);
 }
+
+/** A shell there, which costs less than entering once more. */
+const within = (enter: string, lines: readonly string[]): readonly string[] => [`${enter} sh <<'..' || exit 1`, ...lines, ".."];
