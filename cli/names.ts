@@ -48,7 +48,14 @@ export async function resolveNames(client: CloudClient, kind: Kind, items: reado
 
 export function notFound(kind: Kind, item: string, notAsked: readonly string[]): ItemError {
   const unasked = notAsked.length > 0 ? `, nor could these hosts be asked: ${notAsked.join(", ")}` : "";
-  const list = { container: "cc ps --all", volume: "cc volume list", vpc: "cc vpc list", firewall: "cc firewall list", host: "cc host list", key: "cc key list" }[kind];
+  const list = {
+    container: "cc ps --all",
+    volume: "cc volume list",
+    vpc: "cc vpc list",
+    firewall: "cc firewall list",
+    host: "cc host list",
+    key: "cc key list",
+  }[kind];
   const word = { vpc: "VPC", firewall: "firewall rule" }[String(kind)] ?? kind;
   return { item, code: "NOT_FOUND", message: `no ${word} has the id or name ${item}${unasked}; ${list} lists them` };
 }

@@ -1,5 +1,6 @@
 import type { CloudClient } from "../src/api/client.ts";
-import { type BidAnswer, decodeAnswers, decodeWritten, type RequestOf, type Written } from "../src/api/client-messages.ts";
+import type { BidAnswer, RequestOf, Written } from "../src/api/client-messages.ts";
+import { decodeAnswers, decodeWritten } from "../src/api/client-replies.ts";
 import { isBrokenOff } from "../src/api/client-resume.ts";
 import type { StreamHandle } from "../src/api/client-stream.ts";
 import type { StreamEvent } from "../src/api/streams.ts";

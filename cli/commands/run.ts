@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import type { CloudClient } from "../../src/api/client.ts";
-import { type BidAnswer, decodeAnswers } from "../../src/api/client-messages.ts";
+import type { BidAnswer } from "../../src/api/client-messages.ts";
+import { decodeAnswers } from "../../src/api/client-replies.ts";
 import { CcError } from "../../src/base/index.ts";
 import { CloudCommand } from "../cloud-command.ts";
 import { renderAnswers } from "../explain.ts";

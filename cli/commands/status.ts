@@ -48,7 +48,10 @@ export default class Status extends CloudCommand {
       ["Address", state.address],
       ...state.ports.map(
         ({ hostAddress, hostPort, port, protocol, everywhere }) =>
-          ["Published", `${hostAddress === "" ? "" : `${hostAddress}:`}${hostPort}/${protocol} of ${everywhere ? "every host of the zone" : "its host"} to ${port}`] as const,
+          [
+            "Published",
+            `${hostAddress === "" ? "" : `${hostAddress}:`}${hostPort}/${protocol} of ${everywhere ? "every host of the zone" : "its host"} to ${port}`,
+          ] as const,
       ),
       ["Exit code", state.exitCode === undefined ? "" : String(state.exitCode)],
       ["Reason", state.reason],

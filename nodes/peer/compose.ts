@@ -141,7 +141,14 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
       return network;
     },
     host: { capacity, labels: config.labels, loadPerCore: () => (loadavg()[0] ?? 0) / availableParallelism() },
-    facts: () => ({ name: config.name, version: options.version, endpoints: endpointsOf(config), addresses: listenAddresses(), networks: ownNetworks(), underlay: networks.service.underlay }),
+    facts: () => ({
+      name: config.name,
+      version: options.version,
+      endpoints: endpointsOf(config),
+      addresses: listenAddresses(),
+      networks: ownNetworks(),
+      underlay: networks.service.underlay,
+    }),
     acceptLostStore: options.acceptLostStore,
     neighboursExpected: neighbours.length > 0,
   });

@@ -6,7 +6,6 @@ import { createResponseParser, encodeRequest, errorOf, jsonBody } from "./client
 import {
   type ChannelCall,
   type ChannelRequestOf,
-  decodeReply,
   type ReplyOf,
   type RequestOf,
   type SignedCall,
@@ -16,6 +15,7 @@ import {
   WRITE_CALLS,
   type Written,
 } from "./client-messages.ts";
+import { decodeReply } from "./client-replies.ts";
 import { PASSING_CODES, runResuming } from "./client-resume.ts";
 import { runStream, type StreamEnd, type StreamSink } from "./client-stream.ts";
 import { INPUT_WINDOW_BYTES } from "./streams.ts";

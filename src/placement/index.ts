@@ -30,7 +30,18 @@ export { volumeUsesHere } from "./counted-claims.ts";
 export type { Holder } from "./holder.ts";
 export { NameHolds } from "./name-holds.ts";
 export type { NotPlaced, Placed, PlacementOutcome } from "./outcome.ts";
-export type { GiveWay, KnownContainer, NetworkAsked, NetworkHere, OwnHost, PlacementParts, PlacementView, RunAsked, RunRequests, VolumesHere } from "./ports.ts";
+export type {
+  GiveWay,
+  KnownContainer,
+  NetworkAsked,
+  NetworkHere,
+  OwnHost,
+  PlacementParts,
+  PlacementView,
+  RunAsked,
+  RunRequests,
+  VolumesHere,
+} from "./ports.ts";
 export type { Requester } from "./requester.ts";
 export type { KnownHost, Needs, Requirements } from "./requirements.ts";
 

@@ -1,6 +1,6 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { AwardRequest } from "../api/gen/cc/v1/mesh_pb.ts";
 import type { ClaimedNetworkSchema, RecordFrame, SignedRequest } from "../api/gen/cc/v1/records_pb.ts";
-import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Clock, ContainerId, KeyId, Logger, PeerId, Random, Result, VolumeId } from "../base/index.ts";
 import type { Signer, Verifier } from "../identity/index.ts";
 import type { Liveness, Mesh } from "../mesh/index.ts";

@@ -16,7 +16,7 @@ export type PortBookParts = {
 };
 
 /** What a claim says of the ports that its container has on its host, or on every host of the zone. */
-export function claimedPorts(claim: CountedClaim): readonly BoundPort[] {
+function claimedPorts(claim: CountedClaim): readonly BoundPort[] {
   return (claim.claim.network?.ports ?? []).flatMap(({ hostAddress, hostPort, port, protocol }) => {
     const address = hostAddress === "" ? undefined : parseIp(hostAddress);
     if ((hostAddress !== "" && address === undefined) || !isProtocol(protocol) || hostPort < 1 || hostPort > 65_535 || port < 1 || port > 65_535) return [];

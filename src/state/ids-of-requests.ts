@@ -1,4 +1,16 @@
-import { base32, type ContainerId, type FirewallRuleId, isContainerId, isFirewallRuleId, isVolumeId, isVpcId, type KeyId, type PeerId, type VolumeId, type VpcId } from "../base/index.ts";
+import {
+  base32,
+  type ContainerId,
+  type FirewallRuleId,
+  isContainerId,
+  isFirewallRuleId,
+  isVolumeId,
+  isVpcId,
+  type KeyId,
+  type PeerId,
+  type VolumeId,
+  type VpcId,
+} from "../base/index.ts";
 import { sha256 } from "../identity/index.ts";
 
 const ID_CHARACTERS = 20;

@@ -32,6 +32,7 @@ export { stampedContentOf } from "./stamped-request.ts";
 export { compareVersions } from "./version.ts";
 export { AWARD_EPOCH_MAX, type CountedClaim, type CreateRead } from "./views/claims.ts";
 export type { ContainerView, Holding } from "./views/container.ts";
+export type { FirewallRuleView } from "./views/firewall-rule.ts";
 export {
   type CountedHolding,
   type HoldingState,
@@ -39,7 +40,6 @@ export {
   VOLUME_EPOCH_MAX,
   type VolumeCreate,
 } from "./views/holdings.ts";
-export type { FirewallRuleView } from "./views/firewall-rule.ts";
 export type { Member, ViewParts } from "./views/members.ts";
 export { createView, type Used, type View } from "./views/view.ts";
 export type { VolumeView } from "./views/volume.ts";
@@ -48,8 +48,6 @@ export {
   type BlockShare,
   type BlocksOfHost,
   DEFAULT_VPC_NAME,
-  openTransfer,
-  readVpcCreate,
   TRANSFERS_MAX,
   type Transfer,
   transferBytes,

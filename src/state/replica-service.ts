@@ -13,7 +13,7 @@ import { META_START, META_STORE_ID, type Opened, openRecords } from "./opening.t
 import { mustHaveRoom, whyNotReady } from "./own-refusals.ts";
 import { OwnVersions } from "./own-versions.ts";
 import { checkFrame } from "./record.ts";
-import { type EntryId, entryIdOf, isHostKey } from "./record-key.ts";
+import { entryIdOf, isHostKey } from "./record-key.ts";
 import { refill } from "./refill.ts";
 import { RepairLoop, type RepairParts, reconcileWith } from "./repair.ts";
 import type { Draft, StoredRecord, Version, WriteOptions, Written } from "./replica.ts";
@@ -186,8 +186,7 @@ class ReplicaOnHost implements ReplicaService {
 
   heard(peer: PeerId, told: { readonly digest: Uint8Array; readonly highestStartOfYours: number }): void {
     // A number alone is a neighbour's word: one that lies must not drive ours to its end. The records that prove it are ours.
-    const lacksOwn = told.highestStartOfYours > Math.max(this.highestStartOf(this.self), this.#own.startNumber);
-    this.#repair.heard(peer, told.digest, lacksOwn);
+    this.#repair.heard(peer, told.digest, told.highestStartOfYours > Math.max(this.highestStartOf(this.self), this.#own.startNumber));
   }
 
   syncedAtMs(peer: PeerId): number | undefined {
@@ -248,8 +247,7 @@ class ReplicaOnHost implements ReplicaService {
 
   /** Own records newer than remembered: what this life wrote is what counts, the rest is adopted; either stands above what came. */
   #rewriteAbove(own: Intaken["own"], nowMs: number): Intaken {
-    const highest = own.reduce((major, { met }) => Math.max(major, met.version.major), 0);
-    this.#own.raiseAbove(highest);
+    this.#own.raiseAbove(Math.max(0, ...own.map(({ met }) => met.version.major)));
     this.#parts.log.warn({ records: own.length, startNumber: this.#own.startNumber }, "met own records newer than this host remembers; they are written above");
     const records = this.#sign(this.#own.rewritten(own), nowMs);
     this.#spread.add(records.map((record) => record.frame));
@@ -260,7 +258,7 @@ class ReplicaOnHost implements ReplicaService {
   #commit(log: CommitLog, batches: readonly Intaken[]): Promise<void> {
     const visible = batches.flatMap((batch) => batch.visible);
     const put = batches.flatMap((batch) => batch.stored).map((record) => ({ id: entryIdOf(record), frame: toBinary(RecordFrameSchema, record.frame) }));
-    const remove: EntryId[] = batches.flatMap((batch) => batch.removed);
+    const remove = batches.flatMap((batch) => batch.removed);
     const meta: Record<string, string> = {};
     if (batches.some((batch) => batch.restamped)) meta[META_STAMPS] = this.#intake.stamps.save();
     if (batches.some((batch) => batch.own.length > 0) && this.#standing === "ready") meta[META_START] = String(this.#own.startNumber);

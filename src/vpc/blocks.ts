@@ -71,7 +71,7 @@ function without(outer: Cidr, inner: Cidr): Cidr[] {
   return containsCidr(low, inner) ? [...without(low, inner), high] : [low, ...without(high, inner)];
 }
 
-export function halves(block: Cidr): readonly [Cidr, Cidr] {
+function halves(block: Cidr): readonly [Cidr, Cidr] {
   const bits = block.bits + 1;
   return [
     { base: block.base, bits },

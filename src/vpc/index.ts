@@ -29,7 +29,7 @@ export type { NamedContainer, NameTable } from "./names.ts";
 export * from "./network.ts";
 export * from "./overlay-driver.ts";
 export type { LinkModel, SideModel, VpcModel } from "./overlay-model.ts";
-export { BRIDGE, CONTAINER_DEVICE, hostEndOf, portName, transitName, UPLINK, VXLAN } from "./overlay-names.ts";
+export { BRIDGE, portName, transitName, UPLINK, VXLAN } from "./overlay-names.ts";
 export type { OverlaySeen } from "./overlay-seen.ts";
 export type { VpcParts } from "./parts.ts";
 export { passingAddress } from "./passing.ts";

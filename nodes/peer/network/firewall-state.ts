@@ -2,7 +2,7 @@ import { addressAt, type ContainerId, type Ip, type VpcId } from "../../../src/b
 import type { FirewallRule, FirewallState, VpcFirewall } from "../../../src/firewall/index.ts";
 import type { BoundPort } from "../../../src/ports/index.ts";
 import type { ContainerView } from "../../../src/state/index.ts";
-import { type ActiveMember, type HostNetwork, macOf, type Membership, portName, TRANSIT_CIDR, transitName, type VpcNetwork } from "../../../src/vpc/index.ts";
+import { type ActiveMember, type HostNetwork, type Membership, macOf, portName, TRANSIT_CIDR, transitName, type VpcNetwork } from "../../../src/vpc/index.ts";
 
 export type KnownForRules = {
   readonly network: HostNetwork;
@@ -43,7 +43,12 @@ export function firewallState({ network, members, transits, own, hosts, containe
   };
 }
 
-function vpcFirewall(vpc: VpcNetwork, transit: Ip, members: readonly ActiveMember[], { containers, rules }: Pick<KnownForRules, "containers" | "rules">): VpcFirewall {
+function vpcFirewall(
+  vpc: VpcNetwork,
+  transit: Ip,
+  members: readonly ActiveMember[],
+  { containers, rules }: Pick<KnownForRules, "containers" | "rules">,
+): VpcFirewall {
   const ports = vpc.local.map(({ container, address }) => ({
     container,
     device: portName(container),

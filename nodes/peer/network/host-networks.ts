@@ -1,15 +1,23 @@
-import { addressAt, asCcError, CcError, type Clock, type ContainerId, formatIp, type Ip, type Logger, type PeerId, parseIp, sleep, type VpcId } from "../../../src/base/index.ts";
+import {
+  addressAt,
+  asCcError,
+  CcError,
+  type Clock,
+  type ContainerId,
+  formatIp,
+  type Ip,
+  type Logger,
+  type PeerId,
+  sleep,
+  type VpcId,
+} from "../../../src/base/index.ts";
 import type { ContainerNetworks, JoinedNetwork } from "../../../src/containers/index.ts";
 import type { FirewallDriver } from "../../../src/firewall/index.ts";
 import type { Liveness } from "../../../src/mesh/index.ts";
-import { standingPorts } from "../../../src/ports/index.ts";
-import type { Replica, View, VpcView } from "../../../src/state/index.ts";
+import type { Replica, View } from "../../../src/state/index.ts";
 import {
   type ActiveMember,
-  activeMembers,
   gatewayOf,
-  type HostNetwork,
-  hostNetwork,
   type JoinedVpc,
   type NameServer,
   type NameTable,
@@ -19,17 +27,15 @@ import {
   TRANSIT_CIDR,
   type VpcNetwork,
 } from "../../../src/vpc/index.ts";
-import { ruleOf } from "../core/handlers/firewall.ts";
-import { firewallState } from "./firewall-state.ts";
 import type { JoinedFolder } from "./joined-folder.ts";
 import { nameTable } from "./name-table.ts";
+import { addressesOfOthers, type Planned, planHere, rulesHere } from "./plan.ts";
 
 /** What somebody else broke by hand is found by looking this often. */
 const LOOK_EVERY_MS = 8_000;
 /** Changes that come together are followed together. */
 const GATHER_MS = 10;
 const NAMED_MS_MAX = 2_000;
-const MTU_DEFAULT = 1_500;
 
 export type NetworkDrivers = {
   readonly overlay: OverlayDriver;
@@ -196,58 +202,18 @@ export class HostNetworks implements ContainerNetworks {
     this.#tellNames(planned);
   }
 
-  #plan() {
+  #plan(): Planned {
     const { self, view, replica } = this.#mustHaveState();
-    const vpcs = view.vpcs();
-    const isHere = (vpc: VpcView | undefined): boolean => vpc?.zone === replica.zone;
-    const members = activeMembers(vpcs, view.containers());
-    const everywhere = [...members.values()].flat().filter(({ container, place }) => isHere(view.vpc(place.vpc)) && container.spec.publishEverywhere);
-    const known = {
-      self,
-      vpcs,
-      joined: this.#joined,
-      passing: new Set(everywhere.map(({ place }) => place.vpc)),
-      underlay: this.#underlayOf(view),
-      underlayOf: (peer: PeerId) => underlayOf(view, peer),
-    };
-    return { network: hostNetwork(known, members), members };
+    return planHere({ self, zone: replica.zone, view, joined: this.#joined, ownMtu: this.#own?.mtu, vxlanPort: this.#drivers.vxlanPort });
   }
 
-  #underlayOf(view: View): HostNetwork["underlay"] {
-    const { self, replica } = this.#mustHaveState();
-    const neighbours = view.members().flatMap(({ peer, zone }) => (peer === self || zone !== replica.zone ? [] : (underlayOf(view, peer) ?? [])));
-    const mtus = view.members().flatMap(({ zone, facts }) => (zone === replica.zone && (facts?.underlayMtu ?? 0) > 0 ? [facts?.underlayMtu ?? 0] : []));
-    return { mtu: Math.min(this.#own?.mtu ?? MTU_DEFAULT, ...mtus), vxlanPort: this.#drivers.vxlanPort, neighbours };
-  }
-
-  #firewallState({ network, members }: { readonly network: HostNetwork; readonly members: ReadonlyMap<VpcId, readonly ActiveMember[]> }) {
-    const { view } = this.#mustHaveState();
-    const hosts = view.members().flatMap(({ peer }) => underlayOf(view, peer) ?? []);
-    return firewallState({
-      network,
-      members,
-      transits: this.#drivers.overlay.transits(),
-      own: this.#own?.address,
-      hosts,
-      containers: (id) => view.container(id),
-      ports: this.#publishedHere(members),
-      rules: view.firewallRules().flatMap((rule) => (rule.gone ? [] : (ruleOf(rule) ?? []))),
-    });
-  }
-
-  /** Of containers with a process: here, or anywhere in the zone where they are published on every host. */
-  #publishedHere(members: ReadonlyMap<VpcId, readonly ActiveMember[]>) {
-    const { self } = this.#mustHaveState();
-    const active = [...members.values()].flat();
-    const places = new Map(active.map(({ container, place }) => [container.id, place]));
-    return standingPorts(active.map(({ container }) => container)).flatMap((port) => {
-      const place = places.get(port.container.id);
-      return place !== undefined && (port.holder === self || port.everywhere) ? [{ ...port, place }] : [];
-    });
+  #firewallState(planned: Planned) {
+    const { self, view } = this.#mustHaveState();
+    return rulesHere(planned, { self, view, own: this.#own?.address, transits: this.#drivers.overlay.transits() });
   }
 
   /** Tables that changed since they were told last. */
-  #tellNames({ network, members }: { readonly network: HostNetwork; readonly members: ReadonlyMap<VpcId, readonly ActiveMember[]> }): void {
+  #tellNames({ network, members }: Planned): void {
     const { names, overlay } = this.#drivers;
     const here = new Set<VpcId>();
     for (const vpc of network.vpcs) {
@@ -276,9 +242,8 @@ export class HostNetworks implements ContainerNetworks {
 
   async #lookForUnderlay(): Promise<void> {
     const { view, self } = this.#mustHaveState();
-    const others = view.members().flatMap((member) => (member.peer === self ? [] : (underlayOf(view, member.peer) ?? meshAddressOf(member.addresses) ?? [])));
     try {
-      this.#own = (await this.#drivers.findUnderlay(others)) ?? this.#own;
+      this.#own = (await this.#drivers.findUnderlay(addressesOfOthers(view, self))) ?? this.#own;
     } catch (thrown) {
       this.#drivers.log.warn({ err: asCcError(thrown) }, "this host's way to the others could not be looked up");
     }
@@ -292,18 +257,3 @@ export class HostNetworks implements ContainerNetworks {
 
 /** H: the host's end of every transit, where its name server answers. */
 export const transitHost: Ip = addressAt(TRANSIT_CIDR, 1n);
-
-/** Before a host has said where VXLAN reaches it: where its peer listens. */
-function meshAddressOf(multiaddrs: readonly string[]): Ip | undefined {
-  for (const text of multiaddrs) {
-    const [, address = ""] = /^\/ip4\/([^/]+)\//.exec(text) ?? [];
-    const ip = parseIp(address);
-    if (ip !== undefined && address !== "127.0.0.1") return ip;
-  }
-  return undefined;
-}
-
-function underlayOf(view: View, peer: PeerId): Ip | undefined {
-  const text = view.member(peer)?.facts?.underlay ?? "";
-  return text === "" ? undefined : parseIp(text);
-}

@@ -15,7 +15,10 @@ const DNS_PORT = 53;
 
 /** Run by Node by itself, so it lies apart from the peer's bundle: as it is written, or as tsc compiled it. */
 const nameServerProgram = fileURLToPath(
-  new URL(import.meta.url.includes("/dist/") ? "../../src/vpc/drivers/name-server-program.js" : "../../../src/vpc/drivers/name-server-program.ts", import.meta.url),
+  new URL(
+    import.meta.url.includes("/dist/") ? "../../src/vpc/drivers/name-server-program.js" : "../../../src/vpc/drivers/name-server-program.ts",
+    import.meta.url,
+  ),
 );
 
 /** This host's networks with their real drivers. */

@@ -24,6 +24,7 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
     patches: [
       {
         file: "nodes/peer/core/handlers/held-names.ts",
+        // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the text of a source file.
         find: 'return { takenBy: "", heldFor: holds.hold(`${kind} ${name}`, id, from, clock.monotonicMs()) ?? "" };',
         replace: 'return { takenBy: "", heldFor: "" };',
       },

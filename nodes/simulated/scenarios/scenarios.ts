@@ -7,6 +7,7 @@ import { PLACEMENT_SCENARIOS } from "./placement.ts";
 import { type Scenario, Stage } from "./scenario.ts";
 import { STATE_SCENARIOS } from "./state.ts";
 import { VOLUME_SCENARIOS } from "./volumes.ts";
+import { VPC_ADDRESS_SCENARIOS } from "./vpc-addresses.ts";
 import { VPC_SCENARIOS } from "./vpcs.ts";
 
 export const SCENARIOS: readonly Scenario[] = [
@@ -17,6 +18,7 @@ export const SCENARIOS: readonly Scenario[] = [
   ...AUTHORITY_SCENARIOS,
   ...VOLUME_SCENARIOS,
   ...VPC_SCENARIOS,
+  ...VPC_ADDRESS_SCENARIOS,
 ];
 
 export const nameOf = (scenario: Scenario): string => `${scenario.hazard}: ${scenario.what}`;

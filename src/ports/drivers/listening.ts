@@ -24,7 +24,7 @@ export function listeningPorts(): readonly HostPort[] {
 }
 
 /** Lines of /proc/net/tcp and the like: `sl local_address rem_address st ...`, addresses in the host's byte order. */
-export function parseSockets(text: string, protocol: PortProtocol): readonly HostPort[] {
+function parseSockets(text: string, protocol: PortProtocol): readonly HostPort[] {
   return text
     .split("\n")
     .slice(1)

@@ -1,4 +1,16 @@
-import { type ContainerId, type FirewallRuleId, isContainerId, isFirewallRuleId, isVolumeId, isVpcId, type KeyId, type PeerId, type RecordKey, type VolumeId, type VpcId } from "../../base/index.ts";
+import {
+  type ContainerId,
+  type FirewallRuleId,
+  isContainerId,
+  isFirewallRuleId,
+  isVolumeId,
+  isVpcId,
+  type KeyId,
+  type PeerId,
+  type RecordKey,
+  type VolumeId,
+  type VpcId,
+} from "../../base/index.ts";
 import type { Authority, KeyStanding } from "../../identity/index.ts";
 import { isHostKey, type KeyParts, parseRecordKey } from "../record-key.ts";
 import type { StoredRecord } from "../replica.ts";
@@ -273,7 +285,12 @@ class RecordView implements View {
     else this.#gone.delete(id);
   }
 
-  #put<Id extends ThingId, Thing extends Named<Id>>(things: Things<Id, Thing>, id: Id, records: readonly StoredRecord[], { thing, counting }: Derived<Thing>): void {
+  #put<Id extends ThingId, Thing extends Named<Id>>(
+    things: Things<Id, Thing>,
+    id: Id,
+    records: readonly StoredRecord[],
+    { thing, counting }: Derived<Thing>,
+  ): void {
     things.put(id, thing);
     if (counting < records.length) this.#incomplete.add(id);
     else this.#incomplete.delete(id);

@@ -137,7 +137,7 @@ function readBlocks(record: StoredRecord, verifier: Verifier): BlocksOfHost | un
 }
 
 /** A transfer of this VPC, when who has to sign it did; undefined for anything else. */
-export function openTransfer(vpc: VpcId, signed: SignedTransfer, verifier: Verifier): Transfer | undefined {
+function openTransfer(vpc: VpcId, signed: SignedTransfer, verifier: Verifier): Transfer | undefined {
   const terms = decodeContent(TransferTermsSchema, signed.signed);
   const block = terms === undefined ? undefined : parseCidr(terms.block);
   if (terms?.vpc !== vpc || block?.ok !== true || !isPeerId(terms.from) || !isPeerId(terms.to) || terms.from === terms.to) return undefined;

@@ -27,11 +27,11 @@ import {
   type VpcNetwork,
 } from "../../../src/vpc/index.ts";
 
-export const VXLAN_PORT = 4_789;
+const VXLAN_PORT = 4_789;
 export const UNDERLAY_MTU = 1_500;
 
 const newId = (): string => base32(systemRandom.bytes(13)).slice(0, 20);
-export const newVpc = (): VpcId => `n${newId()}` as VpcId;
+const newVpc = (): VpcId => `n${newId()}` as VpcId;
 export const newContainer = (): ContainerId => `c${newId()}` as ContainerId;
 
 export function ip(text: string): Ip {

@@ -7,7 +7,7 @@ import { parseSeen, SEEN_MAX, seenAbout, seenLine } from "../../../cli/seen.ts";
 import { signedBody } from "../../../cli/signed-body.ts";
 import { plainText, renderFacts, renderTable } from "../../../cli/terminal.ts";
 import { createResponseParser, encodeRequest, errorOf, type HttpResponse } from "../../../src/api/client-http.ts";
-import { decodeReply } from "../../../src/api/client-messages.ts";
+import { decodeReply } from "../../../src/api/client-replies.ts";
 import { CcError } from "../../../src/base/index.ts";
 
 const parseAll = (text: string | Buffer, sizes: readonly number[], ends = false): HttpResponse | undefined => {

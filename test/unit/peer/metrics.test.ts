@@ -18,6 +18,7 @@ function peer(named: readonly string[]) {
     id: container,
     name,
     zone: "a",
+    claims: [],
     best: { holder, epoch: 1 },
     gone: false,
     request: { body: new Uint8Array(), signatureInput: "", signature: "" },

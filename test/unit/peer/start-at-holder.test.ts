@@ -12,7 +12,7 @@ const CERTIFICATE = { name: "certificate" } as never as RecordFrame;
 function peer(stored: readonly number[]) {
   const sent: (readonly RecordFrame[])[] = [];
   const taken: (readonly RecordFrame[])[] = [];
-  const container = { id: ID, zone: "a", name: "", best: { holder: HOLDER, epoch: 1 }, phase: { phase: "ended" }, wanted: undefined };
+  const container = { id: ID, zone: "a", name: "", claims: [], best: { holder: HOLDER, epoch: 1 }, phase: { phase: "ended" }, wanted: undefined };
   const record = { key: `user/a/wanted/${ID}`, version: { major: 1, minor: 0 }, writer: "p-self", frame: WISH };
   const parts = {
     self: peerId("peer 1"),

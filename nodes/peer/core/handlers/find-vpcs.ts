@@ -7,7 +7,7 @@ import type { HandlerParts } from "./parts.ts";
 type Found = { readonly vpc: VpcView } | { readonly error: ItemErrorInit };
 
 /** Finds one VPC by id, or by a name that is unique in the mesh, or else in this peer's zone: every zone has a `default`. */
-export function findVpc(parts: Pick<HandlerParts, "view" | "zone">, item: string): Found {
+function findVpc(parts: Pick<HandlerParts, "view" | "zone">, item: string): Found {
   const ids: readonly VpcId[] = isVpcId(item) ? [item] : parts.view.vpcsByName(item);
   const live = ids.flatMap((id) => parts.view.vpc(id) ?? []).filter(({ gone }) => !gone);
   const near = live.filter(({ zone }) => zone === parts.zone);
