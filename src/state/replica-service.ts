@@ -62,8 +62,7 @@ class ReplicaOnHost implements ReplicaService {
     this.#own = new OwnVersions(settings.self, parts.signer);
     this.#spread = new Spread(parts.mesh, parts.clock);
     this.#drops = new DropTeller(parts.log);
-    const take = async (frames: readonly RecordFrame[], from: PeerId): Promise<number> => (await this.take(frames, from)).taken.length;
-    this.#repairParts = { ...parts, index: this.#intake.book.index, take };
+    this.#repairParts = { ...parts, index: this.#intake.book.index, take: async (frames, from) => (await this.take(frames, from)).taken.length };
     this.#repair = new RepairLoop(this.#repairParts);
     this.#identityCopy = new IdentityCopy(parts.identityFile, parts.log, () => ({
       adminFrames: framesBeside(this.list("admin/"), this.list("host/"), this.self),
@@ -186,7 +185,8 @@ class ReplicaOnHost implements ReplicaService {
 
   heard(peer: PeerId, told: { readonly digest: Uint8Array; readonly highestStartOfYours: number }): void {
     // A number alone is a neighbour's word: one that lies must not drive ours to its end. The records that prove it are ours.
-    this.#repair.heard(peer, told.digest, told.highestStartOfYours > Math.max(this.highestStartOf(this.self), this.#own.startNumber));
+    const lacksOwn = told.highestStartOfYours > Math.max(this.highestStartOf(this.self), this.#own.startNumber);
+    this.#repair.heard(peer, told.digest, lacksOwn);
   }
 
   syncedAtMs(peer: PeerId): number | undefined {
@@ -287,7 +287,7 @@ class ReplicaOnHost implements ReplicaService {
     // A disk that failed is told by `#commit`; gossip has nobody to tell.
     fsynced.catch(() => undefined);
     const verdict = gossipVerdict(records.frames, taken.dropped, from, this.#parts.verifier);
-    // A message that is not passed on as it is must not take its good records with it.
+    // Not passed on as it is: its good records are.
     if (verdict !== "accept") this.#spread.add(taken.stored.map((record) => record.frame));
     return verdict;
   }

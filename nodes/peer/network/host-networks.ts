@@ -30,6 +30,7 @@ import {
 import type { JoinedFolder } from "./joined-folder.ts";
 import { nameTable } from "./name-table.ts";
 import { addressesOfOthers, type Planned, planHere, rulesHere } from "./plan.ts";
+import { TrafficLog } from "./traffic-log.ts";
 
 /** What somebody else broke by hand is found by looking this often. */
 const LOOK_EVERY_MS = 8_000;
@@ -61,6 +62,7 @@ export class HostNetworks implements ContainerNetworks {
   readonly #drivers: NetworkDrivers;
   readonly #joined: Map<ContainerId, JoinedVpc>;
   readonly #stopping = new AbortController();
+  readonly #traffic: TrafficLog;
   #state: NetworkState | undefined;
   #own: OwnUnderlay | undefined;
   #running: Promise<void> | undefined;
@@ -71,6 +73,7 @@ export class HostNetworks implements ContainerNetworks {
   constructor(drivers: NetworkDrivers, joined: Map<ContainerId, JoinedVpc>) {
     this.#drivers = drivers;
     this.#joined = joined;
+    this.#traffic = new TrafficLog(drivers.firewall, drivers.log);
   }
 
   /** Where other hosts reach this one; undefined: not known yet. */
@@ -200,6 +203,7 @@ export class HostNetworks implements ContainerNetworks {
     const planned = plan();
     for (const { place, message } of await firewall.apply(this.#firewallState(planned))) log.error({ place, reason: message }, "rules could not be set");
     this.#tellNames(planned);
+    if (isLook) await this.#traffic.look();
   }
 
   #plan(): Planned {
