@@ -4,15 +4,20 @@ import { asCcError, type Logger } from "../base/index.ts";
 import type { IdentityFile, Remembered } from "./ports.ts";
 import type { StoredRecord } from "./replica.ts";
 
+const CERTIFICATE = "/certificate/self";
+
 /**
- * What lies beside the store: the admin/ records, and the certificates of the other hosts that stamped them. Without these
- * a host that joins later could not take the records in, once their stamper is off for good and the others' stores were lost.
+ * What lies beside the store: the admin/ records, and the other hosts' certificates. Without a stamper's a host that joins later
+ * could not take its records in, once the stamper is off for good and the others' stores were lost; and a host that lost its own
+ * has to know who there is before it can tell whether it has heard them all.
  */
 export function framesBeside(admin: readonly StoredRecord[], host: readonly StoredRecord[], self: PeerId): RecordFrame[] {
-  const stampers = new Set(admin.map(({ writer }) => writer).filter((writer) => writer !== self));
-  const certificates = host.filter(({ key, writer }) => stampers.has(writer) && key.endsWith("/certificate/self"));
+  const certificates = host.filter(({ key, writer }) => writer !== self && key.endsWith(CERTIFICATE));
   return [...certificates, ...admin].map(({ frame }) => frame);
 }
+
+/** Whether it has to lie beside the store. */
+export const liesBeside = (key: string): boolean => key.startsWith("admin/") || key.endsWith(CERTIFICATE);
 
 /** Keeps the file beside the store up to date: one save at a time, and of those that wait only the last. */
 export class IdentityCopy {

@@ -7,8 +7,9 @@ import { askForCopy } from "./copies.ts";
 import { deferred, settledUnless } from "./deferred.ts";
 import { DropTeller } from "./drop-teller.ts";
 import { decodeGossip, gossipVerdict, serveRecords } from "./exchange.ts";
-import { framesBeside, IdentityCopy } from "./identity-copy.ts";
+import { framesBeside, IdentityCopy, liesBeside } from "./identity-copy.ts";
 import { Intake, type Intaken } from "./intake.ts";
+import { Listeners } from "./listeners.ts";
 import { META_START, META_STORE_ID, type Opened, openRecords } from "./opening.ts";
 import { mustHaveRoom, whyNotReady } from "./own-refusals.ts";
 import { OwnVersions } from "./own-versions.ts";
@@ -19,6 +20,7 @@ import { RepairLoop, type RepairParts, reconcileWith } from "./repair.ts";
 import type { Draft, StoredRecord, Version, WriteOptions, Written } from "./replica.ts";
 import type { ReplicaCounts, ReplicaParts, ReplicaService, ReplicaSettings, ReplicaStanding } from "./replica-parts.ts";
 import { Spread } from "./spread.ts";
+import { StoreLoss } from "./store-loss.ts";
 
 const META_STAMPS = "restamped";
 const TICK_MS = 1_000;
@@ -38,7 +40,8 @@ class ReplicaOnHost implements ReplicaService {
   readonly #spread: Spread;
   readonly #repair: RepairLoop;
   readonly #repairParts: RepairParts;
-  readonly #listeners = new Set<(changed: readonly StoredRecord[]) => void>();
+  readonly #listeners: Listeners;
+  readonly loss = new StoreLoss((meta) => this.#log().stage({ meta }));
   readonly #stopped = new AbortController();
   readonly #ready = deferred<void>();
   readonly #identityCopy: IdentityCopy;
@@ -62,6 +65,7 @@ class ReplicaOnHost implements ReplicaService {
     this.#own = new OwnVersions(settings.self, parts.signer);
     this.#spread = new Spread(parts.mesh, parts.clock);
     this.#drops = new DropTeller(parts.log);
+    this.#listeners = new Listeners(parts.log);
     this.#repairParts = { ...parts, index: this.#intake.book.index, take: async (frames, from) => (await this.take(frames, from)).taken.length };
     this.#repair = new RepairLoop(this.#repairParts);
     this.#identityCopy = new IdentityCopy(parts.identityFile, parts.log, () => ({
@@ -77,6 +81,7 @@ class ReplicaOnHost implements ReplicaService {
     const remembered = await this.#parts.identityFile.load();
     const opened = await openRecords(this.#parts.slot, remembered, this.#parts.log);
     this.#opened = opened;
+    this.loss.begin(opened);
     this.#commits = new CommitLog(opened.store);
     this.#intake.stamps.load(opened.meta[META_STAMPS] ?? "[]");
     const nowMs = this.#nowMs();
@@ -155,8 +160,7 @@ class ReplicaOnHost implements ReplicaService {
   }
 
   onChange(listener: (changed: readonly StoredRecord[]) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#listeners.add(listener);
   }
 
   digest(): Uint8Array {
@@ -216,7 +220,7 @@ class ReplicaOnHost implements ReplicaService {
     const highest = Math.max(this.#rememberedStart, this.highestStartOf(this.self));
     const found = { remembered: before, heldElsewhere: highest, records: this.#metWhileRefilling };
     if (highest > before || found.records > 0) log.warn(found, "this host's store was older than what is held of it elsewhere: refilled");
-    await this.#log().stage({ meta: { [META_START]: String(highest + 1) } });
+    await this.#log().stage({ meta: { [META_START]: String(highest + 1), ...this.loss.meta } });
     this.#own.begin(highest + 1);
     this.#standing = "ready";
     await this.#identityCopy.save();
@@ -270,14 +274,8 @@ class ReplicaOnHost implements ReplicaService {
 
   #tell(changed: readonly StoredRecord[]): void {
     if (changed.length === 0) return;
-    for (const listener of this.#listeners) {
-      try {
-        listener(changed);
-      } catch (error) {
-        this.#parts.log.error({ error: asCcError(error).message }, "a reader of records failed on a change");
-      }
-    }
-    if (this.#standing === "ready" && changed.some((record) => record.key.startsWith("admin/"))) void this.#identityCopy.save();
+    this.#listeners.tell(changed);
+    if (this.#standing === "ready" && changed.some(({ key }) => liesBeside(key))) void this.#identityCopy.save();
   }
 
   #hear(data: Uint8Array, from: PeerId): "accept" | "ignore" | "reject" {

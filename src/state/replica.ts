@@ -71,6 +71,8 @@ export interface Replica {
   onChange(listener: (changed: readonly StoredRecord[]) => void): () => void;
   /** When this host and that one last had all that the other had, by the monotonic clock; undefined: not in this life. */
   syncedAtMs(peer: PeerId): number | undefined;
+  /** Open: this host lost its records once, and may lack some that only a host has which it has not heard yet. `end`: it has heard all. */
+  readonly loss: { readonly isOpen: boolean; end(): Promise<void> };
   /** Over all records: equal digests mean equal contents. */
   digest(): Uint8Array;
   /** Resolves when this host has synced with its neighbours after start (10 s at most), and may act on what it knows. */

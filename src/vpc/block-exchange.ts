@@ -14,6 +14,8 @@ export type ExchangeParts = VpcParts & {
   readonly taken: (vpc: VpcView) => TakenAddresses;
   /** Undefined: this host acts on what it knows. */
   readonly whyNot: () => CcError | undefined;
+  /** Hosts that may know of blocks which this one gave away and forgot with its store. */
+  readonly unheard: (vpc: VpcView) => readonly PeerId[];
 };
 
 /** How blocks of addresses go from host to host: only the owner gives, signed and fsynced before it leaves, and the receiver records it before it uses it. */
@@ -43,9 +45,10 @@ export class BlockExchange {
     });
   }
 
-  /** Blocks that this host may give out of: its own, recorded by itself, and not on their way to another. */
+  /** Blocks that this host may give out of: its own, recorded by itself. None while it may have forgotten to whom it gave them. */
   usable(vpc: VpcView): readonly Cidr[] {
     const { self } = this.#parts.mesh;
+    if (this.#parts.unheard(vpc).length > 0) return [];
     const received = vpc.blocks.get(self)?.received ?? [];
     const isRecorded = (piece: Piece): boolean =>
       piece.epoch === 0 || received.some(({ epoch, block }) => epoch === piece.epoch && containsCidr(block, piece.block));
@@ -155,7 +158,10 @@ export class BlockExchange {
 
   /** Why this host has no address to give, and whose there would be. */
   whyFull(vpc: VpcView): string {
-    const { view, liveness } = this.#parts;
+    const { view, liveness, unheard } = this.#parts;
+    const silent = unheard(vpc).map((peer) => nameOfHost(view, peer));
+    if (silent.length > 0)
+      return `this host lost its records and gives no address of VPC ${vpc.name} until it has heard all hosts that may know of them; missing: ${silent.slice(0, 3).join(", ")}`;
     const owners = this.owners(vpc);
     if (owners.length === 0) return `all addresses of VPC ${vpc.name} are taken; remove containers, or make a larger VPC`;
     const reachable = new Set(liveness.reachable());

@@ -50,6 +50,7 @@ export class VpcAddresses {
     this.#exchange = new BlockExchange({
       ...parts,
       taken: (vpc) => this.#taken(vpc),
+      unheard: ({ zone }) => this.#unheard(zone),
       whyNot: () => (this.#running === undefined ? new CcError("STARTING", "this host is not ready yet; try again in a moment") : undefined),
     });
     parts.replica.onChange((changed) => {
@@ -223,6 +224,7 @@ export class VpcAddresses {
   /** Level-triggered: what was given here is recorded, what removed hosts left is taken over, and a share is asked for where there is none. */
   async #converge(signal: AbortSignal): Promise<void> {
     const { view, replica, log } = this.#parts;
+    if (replica.loss.isOpen && this.#unheard(undefined).length === 0) await replica.loss.end();
     for (const { id } of view.vpcs()) {
       signal.throwIfAborted();
       const vpc = view.vpc(id);
@@ -233,6 +235,16 @@ export class VpcAddresses {
       const obtained = await this.#exchange.obtain(id, signal);
       if (!obtained.ok) log.debug({ vpc: id, code: obtained.code, reason: obtained.message }, "no share of a VPC's addresses yet");
     }
+  }
+
+  /** Of a zone, or of all: those that have shown nothing since this host lost its records. Nobody, when it never lost any. */
+  #unheard(zone: string | undefined): readonly PeerId[] {
+    const { view, replica, mesh } = this.#parts;
+    if (!replica.loss.isOpen) return [];
+    return view.members().flatMap((host) => {
+      const isOther = host.peer !== mesh.self && (zone === undefined || host.zone === zone);
+      return isOther && replica.syncedAtMs(host.peer) === undefined ? [host.peer] : [];
+    });
   }
 
   /** Whether this host owns some of it, or did once: then it asks again only when it needs addresses. */

@@ -3,10 +3,11 @@ import { type RecordFrame, RecordFrameSchema } from "../../../src/api/gen/cc/v1/
 import { asCcError, type Clock, isContainerId, isVolumeId, type Logger, type PeerId, sleep } from "../../../src/base/index.ts";
 import { sha256 } from "../../../src/identity/index.ts";
 import { parseRecordKey, type RecordFiles, type Replica, type StoredRecord, type View } from "../../../src/state/index.ts";
+import { placeOf } from "../../../src/vpc/index.ts";
 
 /** Long enough for a command that is over at once to be gone again. */
 const SETTLE_MS = 1_000;
-const KINDS: ReadonlySet<string> = new Set(["container", "volume", "claim", "wanted"]);
+const KINDS: ReadonlySet<string> = new Set(["container", "volume", "claim", "wanted", "vpc"]);
 
 export type BesideParts = {
   readonly self: PeerId;
@@ -20,7 +21,7 @@ export type BesideParts = {
 };
 
 /**
- * What was asked for, and this host's word that it holds it, in files beside its containers and mounted volumes: a lone host
+ * What was asked for, the VPC that a container is in, and this host's word that it holds it, in files beside its containers and mounted volumes: a lone host
  * that has lost its store goes on with them. A volume that was never mounted may be handed on, and has nothing to lose.
  */
 export function createRecordsBeside(parts: BesideParts): {
@@ -43,7 +44,9 @@ export function createRecordsBeside(parts: BesideParts): {
   const isKnown = (id: string): boolean => (isContainerId(id) ? view.container(id) : isVolumeId(id) ? view.volume(id) : undefined) !== undefined;
 
   const framesOf = (id: string): readonly RecordFrame[] => {
-    const records = view.recordsOf([id]).filter((record) => KINDS.has(parseRecordKey(record.key)?.kind ?? ""));
+    const container = isContainerId(id) ? view.container(id) : undefined;
+    const vpc = container === undefined ? undefined : placeOf(container)?.vpc;
+    const records = view.recordsOf(vpc === undefined ? [id] : [id, vpc]).filter((record) => KINDS.has(parseRecordKey(record.key)?.kind ?? ""));
     const writers = new Set(records.map(({ writer }) => writer));
     return [...[...writers].flatMap((writer) => certificateOf(replica, writer)), ...records].map(({ frame }) => frame);
   };

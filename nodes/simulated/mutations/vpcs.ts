@@ -63,6 +63,7 @@ export const VPC_MUTATIONS: readonly Mutation[] = [
     scenario: "started unaware",
     patches: [
       { file: "src/vpc/vpc-addresses.ts", find: "return vpc.ok ? ok(true) : vpc;", replace: 'return vpc.ok || vpc.code !== "TIMEOUT" ? ok(true) : vpc;' },
+      { file: "nodes/peer/core/handlers/changes.ts", find: "if (vpc?.gone !== true) return true;", replace: 'if (vpc?.name !== "") return true;' },
     ],
   },
   {
@@ -76,6 +77,12 @@ export const VPC_MUTATIONS: readonly Mutation[] = [
           "((piece.owner === self && isRecorded(piece)) || !(piece.owner === self || this.#parts.liveness.reachable().includes(piece.owner)) ? [piece.block] : [])",
       },
     ],
+  },
+  {
+    name: "a host that lost its records gives addresses all the same",
+    hazard: "double-block",
+    scenario: "forgets with its store",
+    patches: [{ file: "src/vpc/block-exchange.ts", find: "if (this.#parts.unheard(vpc).length > 0) return [];", replace: "" }],
   },
   {
     name: "a removed host's blocks are nobody's",

@@ -91,6 +91,36 @@ export const VPC_ADDRESS_SCENARIOS: readonly Scenario[] = [
     },
   },
   {
+    hazard: "double-block",
+    what: "a host forgets with its store that it gave addresses away: it gives none until it has heard everybody",
+    seeds: 3,
+    story: async (stage) => {
+      const [a, b, c] = stage.world.hosts;
+      if (a === undefined || b === undefined || c === undefined) return;
+      const vpc = await makeVpc(stage, "shop", "10.0.0.0/28", [a]);
+      await stage.sleep(2_000);
+      const early = stage.cut([c], [a, b]);
+      await stage.sleep(15_000);
+      const { ids } = await fill(stage, vpc, b);
+      early();
+      const late = stage.cut([b], [a, c]);
+      a.cutPower();
+      a.disk.loseStore();
+      a.acceptLostStore = true;
+      a.boot();
+      await stage.sleep(15_000);
+      const refused = await fill(stage, vpc, a);
+      stage.expect(refused.ids.length === 0 && /lost its records/.test(refused.refusal?.message ?? ""), `it gives none: ${refused.refusal?.message}`);
+      late();
+      await stage.heal();
+      await stage.sleep(12_000);
+      const all = [...ids, ...(await fill(stage, vpc, a)).ids, ...(await fill(stage, vpc, c)).ids];
+      stage.expect(new Set(all.map((id) => addressOf(stage, id))).size === all.length, "each to one container");
+      stage.expect(all.length === 13, `13 addresses are given out to the last, not ${all.length}`);
+      await stage.watch.healed();
+    },
+  },
+  {
     hazard: "removed-blocks",
     what: "the owner of blocks burns and is removed; a new host comes: all addresses are usable again, none twice",
     seeds: 2,

@@ -23,6 +23,7 @@ export class FakeReplica implements Replica {
   readonly #host: SimHost;
   readonly records = new Map<string, StoredRecord>();
   readonly byContainer = new Map<ContainerId, Map<string, StoredRecord>>();
+  readonly loss = { isOpen: false, end: () => Promise.resolve() };
   readonly #listeners = new Set<(changed: readonly StoredRecord[]) => void>();
   #minor = 0;
   writeMs = 2;
