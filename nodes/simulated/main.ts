@@ -1,8 +1,10 @@
 import { parseArgs } from "node:util";
+import { runCutVpcs } from "./cut-vpcs.ts";
 import { runSeeded } from "./seeded.ts";
 
 const USAGE = `usage: npm run simulate -- [--hosts N] [--seed N] [--minutes N]     one world, its history printed
-       npm run simulate -- --seeds N [--from N]... [--hosts N]            many worlds (so many from each), failures printed`;
+       npm run simulate -- --seeds N [--from N]... [--hosts N]            many worlds (so many from each), failures printed
+       npm run simulate -- --cut-vpcs ...                                 the same, where users give a VPC's addresses out on both sides of a cut`;
 const TAIL = 60;
 /** Each has a stream of random numbers of its own, and there are 48 for hosts. */
 const HOSTS_MAX = 40;
@@ -13,6 +15,7 @@ const OPTIONS = {
   minutes: { type: "string" },
   seeds: { type: "string" },
   from: { type: "string", multiple: true },
+  "cut-vpcs": { type: "boolean" },
   help: { type: "boolean" },
 } as const;
 
@@ -51,6 +54,7 @@ const hosts = amount("hosts");
 if (hosts !== undefined && hosts > HOSTS_MAX) refuse(`--hosts ${hosts}: at most ${HOSTS_MAX}`);
 const minutes = amount("minutes");
 const common = { ...(hosts === undefined ? {} : { hosts }), ...(minutes === undefined ? {} : { troubleMs: minutes * 60_000 }) };
+const run = values["cut-vpcs"] === true ? runCutVpcs : runSeeded;
 const current = { seed: 0 };
 for (const [signal, code] of [
   ["SIGINT", 130],
@@ -69,7 +73,7 @@ async function main(): Promise<void> {
   const seeds = amount("seeds");
   if (seeds === undefined) {
     current.seed = amount("seed") ?? 1;
-    const world = await runSeeded({ ...common, seed: current.seed, print: (line) => console.log(line) });
+    const world = await run({ ...common, seed: current.seed, print: (line) => console.log(line) });
     console.log(`history ${world.history.digest}`);
     if (world.violations.length > 0) process.exitCode = 1;
     return;
@@ -80,7 +84,7 @@ async function main(): Promise<void> {
   let failed = 0;
   for (const seed of chosen) {
     current.seed = seed;
-    const world = await runSeeded({ ...common, seed });
+    const world = await run({ ...common, seed });
     const [first] = world.violations;
     if (first === undefined) continue;
     failed += 1;

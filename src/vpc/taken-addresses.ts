@@ -1,5 +1,5 @@
-import { formatIp, type Ip, type PeerId, type VpcId } from "../base/index.ts";
-import { parseRecordKey, type StoredRecord, type VpcView } from "../state/index.ts";
+import { formatIp, type Ip, isContainerId, type PeerId, type VpcId } from "../base/index.ts";
+import { type ContainerView, parseRecordKey, type StoredRecord, type VpcView } from "../state/index.ts";
 import { type TakenAddresses, takenIn } from "./blocks.ts";
 import { type Membership, membershipOf } from "./membership.ts";
 import type { VpcParts } from "./parts.ts";
@@ -10,15 +10,13 @@ import type { VpcParts } from "./parts.ts";
  */
 export class TakenBook {
   readonly #parts: Pick<VpcParts, "view" | "replica" | "clock" | "mesh">;
-  readonly #onChange: () => void;
   #byVpc: ReadonlyMap<VpcId, readonly Membership[]> | undefined;
   /** When each freed claim was first seen so, by the monotonic clock. What lay there at the start was freed then. */
   readonly #freedAtMs = new Map<string, number>();
   readonly #undo: () => void;
 
-  constructor(parts: Pick<VpcParts, "view" | "replica" | "clock" | "mesh">, onChange: () => void = () => undefined) {
+  constructor(parts: Pick<VpcParts, "view" | "replica" | "clock" | "mesh">) {
     this.#parts = parts;
-    this.#onChange = onChange;
     this.#undo = parts.replica.onChange((changed) => this.#note(changed));
   }
 
@@ -48,33 +46,40 @@ export class TakenBook {
     return synced.length * 2 > hosts.length;
   }
 
+  /** When it becomes known, not when it is asked for: each moment later waits for another sync. */
   #note(changed: readonly StoredRecord[]): void {
-    const touches = ({ key }: StoredRecord): boolean => {
+    const containers = new Set<string>();
+    let isAnybodys = false;
+    for (const { key } of changed) {
       const parts = parseRecordKey(key);
-      return parts?.family === "admin" || (parts !== undefined && TOUCHING.has(parts.kind));
-    };
-    if (!changed.some(touches)) return;
+      if (parts?.family === "admin" || parts?.kind === "certificate") isAnybodys = true;
+      else if (parts !== undefined && TOUCHING.has(parts.kind)) containers.add(parts.id);
+    }
+    if (!isAnybodys && containers.size === 0) return;
     this.#byVpc = undefined;
-    this.#onChange();
+    if (isAnybodys) this.#byVpc = this.#read();
+    else for (const id of containers) if (isContainerId(id)) this.#noteFreed(membershipsOf(this.#parts.view.container(id)));
   }
 
   #read(): ReadonlyMap<VpcId, readonly Membership[]> {
-    const nowMs = this.#parts.clock.monotonicMs();
-    const members = this.#parts.view.containers().flatMap(({ claims }) => claims.flatMap((claim) => membershipOf(claim) ?? []));
-    const over = new Set<string>();
-    for (const member of members) {
-      if (!member.isOver) continue;
-      const name = nameOf(member);
-      over.add(name);
-      if (!this.#freedAtMs.has(name)) this.#freedAtMs.set(name, nowMs);
-    }
+    const members = this.#parts.view.containers().flatMap(membershipsOf);
+    const over = this.#noteFreed(members);
     for (const name of this.#freedAtMs.keys()) if (!over.has(name)) this.#freedAtMs.delete(name);
     return Map.groupBy(members, ({ vpc }) => vpc);
   }
+
+  #noteFreed(members: readonly Membership[]): ReadonlySet<string> {
+    const nowMs = this.#parts.clock.monotonicMs();
+    const over = new Set(members.flatMap((member) => (member.isOver ? [nameOf(member)] : [])));
+    for (const name of over) if (!this.#freedAtMs.has(name)) this.#freedAtMs.set(name, nowMs);
+    return over;
+  }
 }
 
-/** Kinds of records by which an address is taken or freed. */
-const TOUCHING = new Set(["claim", "phase", "container", "wanted", "certificate"]);
+/** Kinds of a container's records by which its address is taken or freed. */
+const TOUCHING = new Set(["claim", "phase", "container", "wanted"]);
+
+const membershipsOf = (container: ContainerView | undefined): readonly Membership[] => (container?.claims ?? []).flatMap((claim) => membershipOf(claim) ?? []);
 
 const nameOf = ({ container, holder, claim, address }: Membership): string => `${container} ${holder as PeerId} ${claim.epoch} ${formatIp(address)}`;
 const isSince = (atMs: number | undefined, sinceMs: number): boolean => atMs !== undefined && atMs >= sinceMs;

@@ -1,9 +1,9 @@
-import { type ContainerId, formatIp, type PeerId, type VpcId } from "../../../src/base/index.ts";
+import { type ContainerId, formatIp, type VpcId } from "../../../src/base/index.ts";
 import { piecesOf, placeOf } from "../../../src/vpc/index.ts";
 import type { SimulatedHost } from "../host.ts";
 import type { Ask } from "../user.ts";
 import type { Scenario, Stage } from "./scenario.ts";
-import { makeVpc, small } from "./vpc-stage.ts";
+import { makeVpc, removeHost, small } from "./vpc-stage.ts";
 
 /** Runs containers at one host until it has no address left; gives them, and the refusal. */
 async function fill(
@@ -33,26 +33,6 @@ function addressOf(stage: Stage, id: ContainerId): string {
 function piecesOfAt(host: SimulatedHost, id: VpcId) {
   const vpc = host.life?.core.view.vpc(id);
   return vpc === undefined ? [] : piecesOf(vpc);
-}
-
-/** Its machine is switched off for good first; of what it had, `heir` gets the blocks. */
-async function remove(stage: Stage, host: SimulatedHost, at: SimulatedHost, heir: PeerId): Promise<void> {
-  const over = stage.world.disturb();
-  host.cutPower();
-  host.retired = true;
-  const listed = await stage.world.admin.ask([at.endpoint], "ListHosts", {});
-  const found = listed.reply?.hosts.find(({ id }) => id === host.peer);
-  stage.expectDone(
-    await stage.world.admin.ask([at.endpoint], "RemoveHost", {
-      host: host.peer,
-      force: true,
-      countsToMajor: Math.max(1, found?.lastMajor ?? 1),
-      countsToMinor: Math.max(1, found?.lastMinor ?? 1),
-      allCertificates: true,
-      heir,
-    }),
-  );
-  over();
 }
 
 /** Histories about addresses: who owns which block, and when a freed one is used again. */
@@ -130,7 +110,7 @@ export const VPC_ADDRESS_SCENARIOS: readonly Scenario[] = [
       const vpc = await makeVpc(stage, "shop", "10.0.0.0/28", [a]);
       await stage.sleep(2_000);
       const before = await fill(stage, vpc, b, 3);
-      await remove(stage, c, a, b.peer);
+      await removeHost(stage, c, a, b.peer);
       await stage.sleep(12_000);
       stage.expect(
         piecesOfAt(a, vpc).every(({ owner }) => owner !== c.peer),
@@ -160,7 +140,7 @@ export const VPC_ADDRESS_SCENARIOS: readonly Scenario[] = [
       const own = piecesOfAt(b, vpc).filter(({ owner }) => owner === b.peer);
       const filled = await fill(stage, vpc, b);
       stage.expect(filled.ids.length > own.reduce((sum, { block }) => sum + 2 ** (32 - block.bits), 0), "it got addresses of c");
-      await remove(stage, c, a, a.peer);
+      await removeHost(stage, c, a, a.peer);
       await stage.sleep(8_000);
       stage.expect(
         piecesOfAt(a, vpc).some(({ owner }) => owner === c.peer),

@@ -1,5 +1,5 @@
 import type { ReplyOf } from "../../../src/api/client-messages.ts";
-import type { VpcId } from "../../../src/base/index.ts";
+import type { PeerId, VpcId } from "../../../src/base/index.ts";
 import type { SimulatedHost } from "../host.ts";
 import type { Ask } from "../user.ts";
 import type { Stage } from "./scenario.ts";
@@ -20,3 +20,23 @@ export async function makeVpc(stage: Stage, name: string, cidr: string, at: read
 }
 
 export const small = (vpc: VpcId, more: object = {}): object => ({ vpc, memoryBytes: 16 * MIB, diskBytes: 16 * MIB, ...more });
+
+/** Its machine is switched off for good first; of what it had, `heir` gets the blocks. */
+export async function removeHost(stage: Stage, host: SimulatedHost, at: SimulatedHost, heir: PeerId): Promise<void> {
+  const over = stage.world.disturb();
+  host.cutPower();
+  host.retired = true;
+  const listed = await stage.world.admin.ask([at.endpoint], "ListHosts", {});
+  const found = listed.reply?.hosts.find(({ id }) => id === host.peer);
+  stage.expectDone(
+    await stage.world.admin.ask([at.endpoint], "RemoveHost", {
+      host: host.peer,
+      force: true,
+      countsToMajor: Math.max(1, found?.lastMajor ?? 1),
+      countsToMinor: Math.max(1, found?.lastMinor ?? 1),
+      allCertificates: true,
+      heir,
+    }),
+  );
+  over();
+}
