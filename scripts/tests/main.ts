@@ -9,10 +9,11 @@ import { closeSync, existsSync, globSync, mkdirSync, openSync, readFileSync, rmS
 import { dirname, join, relative } from "node:path";
 import { closingLine, failureExcerpt, judgeFile, summariseTap, type Verdict } from "./tap-summary.ts";
 
-type Kind = { readonly jobs: number; readonly limitMs: number };
+/** `compiles`: many short processes that load the same sources, and nothing that a user starts. */
+type Kind = { readonly jobs: number; readonly limitMs: number; readonly compiles?: boolean };
 const KINDS: Readonly<Record<string, Kind>> = {
-  unit: { jobs: 2, limitMs: 180_000 },
-  simulation: { jobs: 1, limitMs: 900_000 },
+  unit: { jobs: 2, limitMs: 180_000, compiles: true },
+  simulation: { jobs: 1, limitMs: 900_000, compiles: true },
   host: { jobs: 1, limitMs: 180_000 },
   e2e: { jobs: 1, limitMs: 480_000 },
   // End-to-end too; apart, so that `npm test` stays short.
@@ -24,6 +25,8 @@ const EXCERPT_LINES_MAX = 60;
 
 const top = join(import.meta.dirname, "../..");
 const logFolder = join(top, ".cache/tests");
+/** What Node has compiled of the sources in this run. */
+const compiled = join(top, ".cache/compiled");
 const running = new Set<ChildProcess>();
 let interrupted = false;
 
@@ -37,13 +40,13 @@ function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
   }
 }
 
-async function runFile(file: string, limitMs: number): Promise<Verdict & { readonly log: string; readonly tookMs: number }> {
+async function runFile(file: string, { limitMs, compiles }: Kind): Promise<Verdict & { readonly log: string; readonly tookMs: number }> {
   const log = join(logFolder, `${relative(join(top, "test"), file)}.tap`);
   mkdirSync(dirname(log), { recursive: true });
   const output = openSync(log, "w");
   const startedMs = Date.now();
   // tap has a limit of its own, 30 s if nothing is said.
-  const env = { ...process.env, TAP_TIMEOUT: String(Math.ceil(limitMs / 1000)) };
+  const env = { ...process.env, TAP_TIMEOUT: String(Math.ceil(limitMs / 1000)), ...(compiles === true ? { NODE_COMPILE_CACHE: compiled } : {}) };
   const child = spawn(process.execPath, [file], { cwd: top, detached: true, stdio: ["ignore", output, output], env });
   closeSync(output);
   running.add(child);
@@ -78,7 +81,7 @@ async function runKind(name: string, kind: Kind, patterns: readonly string[]): P
   const queue = [...files];
   const worker = async (): Promise<void> => {
     for (let file = queue.shift(); file !== undefined && !interrupted; file = queue.shift()) {
-      const result = await runFile(file, kind.limitMs);
+      const result = await runFile(file, kind);
       total.passed += result.passed;
       total.failed += result.failed;
       total.skipped += result.skipped;
@@ -118,7 +121,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
     }, GRACE_MS).unref();
   });
 }
-if (existsSync(logFolder)) rmSync(logFolder, { recursive: true });
+for (const folder of [logFolder, compiled]) if (existsSync(folder)) rmSync(folder, { recursive: true });
 for (const name of kinds) {
   const kind = KINDS[name];
   if (kind !== undefined && !interrupted) await runKind(name, kind, patterns);
