@@ -3,7 +3,8 @@ import { join } from "node:path";
 import t from "tap";
 
 /** Of these, each half is one process's: two cores. `npm run simulate -- --seeds 20000` is for before a release. */
-const SEEDS = 120;
+const SEEDS = 100;
+const CUT_SEEDS = 6;
 const PROCESSES = 2;
 /** Beyond those: each failed once, and was mended in the product or in what looks at it. */
 const FOUND = [
@@ -36,6 +37,15 @@ t.test(`${SEEDS} seeds of meshes in trouble hold every invariant`, async (t) => 
   const each = SEEDS / PROCESSES;
   const outcomes = await Promise.all(Array.from({ length: PROCESSES }, (_, part) => simulate("--from", String(1 + part * each), "--seeds", String(each))));
   for (const { code, stdout } of outcomes) {
+    t.equal(code, 0, stdout.slice(-20_000));
+    t.match(stdout, new RegExp(`^${each} seeds passed, 0 failed$`, "m"));
+  }
+});
+
+t.test(`${CUT_SEEDS} seeds of a VPC whose addresses are given out on both sides of a cut`, async (t) => {
+  const each = CUT_SEEDS / PROCESSES;
+  const words = (part: number): readonly string[] => ["--cut-vpcs", "--hosts", "6", "--from", String(1 + part * each), "--seeds", String(each)];
+  for (const { code, stdout } of await Promise.all(Array.from({ length: PROCESSES }, (_, part) => simulate(...words(part))))) {
     t.equal(code, 0, stdout.slice(-20_000));
     t.match(stdout, new RegExp(`^${each} seeds passed, 0 failed$`, "m"));
   }
