@@ -40,6 +40,7 @@ export async function runCutVpcs({ seed, hosts = HOSTS, troubleMs, print }: Seed
     const watch = new Watch(world);
     await world.build();
     const stage = new Stage(world, watch, await world.newUser("eve", "operator"));
+    await stage.sleep(2_500);
     const vpc = await makeVpc(stage, "shop", cidr, [world.host(shape.below(hosts))]);
     await stage.sleep(1_000);
     const sides = twoSides(world, shape);

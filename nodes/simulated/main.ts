@@ -54,7 +54,7 @@ const hosts = amount("hosts");
 if (hosts !== undefined && hosts > HOSTS_MAX) refuse(`--hosts ${hosts}: at most ${HOSTS_MAX}`);
 const minutes = amount("minutes");
 const common = { ...(hosts === undefined ? {} : { hosts }), ...(minutes === undefined ? {} : { troubleMs: minutes * 60_000 }) };
-const run = values["cut-vpcs"] === true ? runCutVpcs : runSeeded;
+const [run, again] = values["cut-vpcs"] === true ? [runCutVpcs, `--cut-vpcs ${hosts === undefined ? "" : `--hosts ${hosts} `}`] : [runSeeded, ""];
 const current = { seed: 0 };
 for (const [signal, code] of [
   ["SIGINT", 130],
@@ -89,7 +89,7 @@ async function main(): Promise<void> {
     if (first === undefined) continue;
     failed += 1;
     process.exitCode = 1;
-    console.log(`seed ${seed}: ${first.invariant}: ${first.text}\n  npm run simulate -- --seed ${seed}`);
+    console.log(`seed ${seed}: ${first.invariant}: ${first.text}\n  npm run simulate -- ${again}--seed ${seed}`);
     if (failed <= 1) for (const line of world.history.tail(TAIL)) console.log(`    ${line}`);
   }
   console.log(`${chosen.length - failed} seeds passed, ${failed} failed`);
