@@ -93,8 +93,8 @@ t.test("a VPC reaches its host by its transit, and the world by it", async (t) =
 
 t.test("a host passes packets on with its passing address, and gets the answers", async (t) => {
   const [one, two] = [scene.host(0), scene.host(1)];
-  const passing = [one.address];
   const own = passingAddress(one.address);
+  const passing = [{ address: own, host: one.address }];
   const network = () => ({ ...scene.network(two), vpcs: scene.network(two).vpcs.map((each) => ({ ...each, passing })) });
   await two.overlay.follow(network);
   t.same(await two.overlay.converge(network), { changed: [], missing: [], failed: [] });

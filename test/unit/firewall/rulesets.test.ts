@@ -152,7 +152,7 @@ t.test("the texts", (t) => {
     return rulesetText({ place: { kind: "vpc", vpc: vpc.id }, tables: tables.filter(({ family }) => family === "bridge") });
   };
   t.notMatch(bridgeOf([first]), /pkttype set/, "frames for the host's own address are taken only where it passes ports on");
-  t.match(bridgeOf([passed]), /iifname "vx0" goto from_overlay[\s\S]*ether daddr set .* meta pkttype set host accept/);
+  t.match(bridgeOf([passed]), /iifname { "vx0", "vx1" } goto from_overlay[\s\S]*ether daddr set .* meta pkttype set host accept/);
   t.match(
     rulesetText(rulesetAt(state, "host")),
     /^table inet cc\ndelete table inet cc\ntable inet cc \{\n/,
