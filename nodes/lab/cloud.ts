@@ -3,11 +3,11 @@ import { setTimeout as pause } from "node:timers/promises";
 import { CcError } from "../../src/base/index.ts";
 import { endpointOf, type HostContext } from "./hosts.ts";
 import type { HostPlan } from "./layout.ts";
-import { patient, run } from "./machine.ts";
+import { run } from "./machine.ts";
 import type { AdminSettings } from "./state-file.ts";
 
 /** The lab's own calls of `cc`, as the mesh's first admin. */
-const ALL_KNOW_ALL_MS = patient(60_000);
+const ALL_KNOW_ALL_MS = 60_000;
 const POLL_MS = 150;
 
 /** Environment with which `cc` reaches a host's peer. What it remembers of its writes stays in the lab's folder. */

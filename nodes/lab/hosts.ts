@@ -9,7 +9,6 @@ import {
   detachLoops,
   makeGroup,
   ownNamespace,
-  patient,
   programEnvironment,
   readCgroupRoots,
   readMounts,
@@ -26,8 +25,8 @@ import { registryName } from "./registry.ts";
 import { enterHost, hostLegScript, hostMountsScript, hostNamespacesScript, mountFile, netFile, utsFile, WIRE } from "./scripts.ts";
 import type { HostState } from "./state-file.ts";
 
-const READY_MS = patient(60_000);
-const KILL_MS = patient(20_000);
+const READY_MS = 60_000;
+const KILL_MS = 20_000;
 
 export type HostContext = { readonly layout: LabLayout; readonly programs: Programs; readonly subnet: string; readonly signal: AbortSignal };
 

@@ -10,10 +10,7 @@ import { groupsIn, type ProcessRef, processOf } from "./processes.ts";
 
 /** The lab's effects on the machine: scripts, long-lived programs, cgroups, mounts, loop devices, locks. */
 const runner = createCommandRunner();
-/** A machine that is slow as a whole (one that is emulated) gets so many times the time for everything. */
-const PATIENCE = Math.max(1, Number(process.env["CC_LAB_PATIENCE"]) || 1);
-export const patient = (limitMs: number): number => limitMs * PATIENCE;
-const SCRIPT_MS = patient(30_000);
+const SCRIPT_MS = 30_000;
 /** No proxy of the machine's stands between parts of a lab. */
 const NO_PROXY = { NO_PROXY: "*", no_proxy: "*" };
 

@@ -4,13 +4,13 @@ import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { CcError } from "../../src/base/index.ts";
 import { type LabLayout, PRIVATE_REGISTRY_PORT, REGISTRY_PORT, registryAddress } from "./layout.ts";
-import { makeGroup, patient, readCgroupRoots, registryProgram, startProgram } from "./machine.ts";
+import { makeGroup, readCgroupRoots, registryProgram, startProgram } from "./machine.ts";
 import type { ProcessRef } from "./processes.ts";
 import { enterPart, REGISTRY } from "./scripts.ts";
 
 /** bcrypt (cost 5) of the password that the private registry asks for, which is no secret: `lab`, of user `lab`. */
 const HTPASSWD = "lab:$2b$05$pl3d5Pe8ewVUMYSTSsrkV.3u1dK5zxf6rH86yO/hOeikrquwrxqB2\n";
-const READY_MS = patient(15_000);
+const READY_MS = 15_000;
 
 export const registryName = (subnet: string, withPassword: boolean): string =>
   `${registryAddress(subnet)}:${withPassword ? PRIVATE_REGISTRY_PORT : REGISTRY_PORT}`;

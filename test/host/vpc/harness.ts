@@ -21,6 +21,7 @@ import {
   type HostNetwork,
   type LocalPort,
   macOf,
+  mtuBesideTunnel,
   type OverlayDriver,
   TRANSIT_CIDR,
   type Underlay,
@@ -102,6 +103,8 @@ export class TestHost {
     return (await readdir(join(this.runDir, "vpc"))).filter((name) => !name.startsWith("."));
   }
 }
+
+const wayBetween = (one: TestHost, other: TestHost): Ip => (one.tunnel === undefined ? other.address : (other.tunnel ?? other.address));
 
 const expectDone = ({ exitCode, stdout }: { readonly exitCode: number; readonly stdout: string }, script: string): string => {
   if (exitCode !== 0) throw new Error(`${script}: ${stdout}`);
@@ -216,8 +219,10 @@ export class Scene {
   }
 
   underlay(host: TestHost): Underlay {
-    const neighbours = this.hosts.filter((other) => other !== host).map(({ address, tunnel }) => tunnel ?? address);
-    return { mtu: UNDERLAY_MTU, vxlanPort: VXLAN_PORT, neighbours, ...(host.tunnel === undefined ? {} : { local: host.tunnel }) };
+    const neighbours = this.hosts.filter((other) => other !== host).map((other) => wayBetween(host, other));
+    const hasTunnels = this.hosts.some(({ tunnel }) => tunnel !== undefined);
+    const mtu = hasTunnels ? mtuBesideTunnel(UNDERLAY_MTU) : UNDERLAY_MTU;
+    return { mtu, vxlanPort: VXLAN_PORT, neighbours, ...(host.tunnel === undefined ? {} : { tunnel: host.tunnel }) };
   }
 
   vpcAt(host: TestHost, vpc: TestVpc): VpcNetwork {
@@ -226,7 +231,7 @@ export class Scene {
       ...vpc,
       local: host.local.get(vpc.id) ?? [],
       remote: others.flatMap((other) =>
-        (other.local.get(vpc.id) ?? []).map(({ address }) => ({ address, host: other.tunnel ?? other.address, peer: other.name as PeerId })),
+        (other.local.get(vpc.id) ?? []).map(({ address }) => ({ address, host: wayBetween(host, other), peer: other.name as PeerId })),
       ),
     };
   }
