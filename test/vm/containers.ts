@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { type ContainerId, formatIp, type Ip } from "../../src/base/index.ts";
 import type { ContainerNetworks, ContainerSpec, CrunConmon } from "../../src/containers/index.ts";
 import { type Scene as ContainerScene, newId, outputOf } from "../host/containers/harness.ts";
-import { ip, type Scene, type TestHost, type TestVpc } from "../host/vpc/harness.ts";
+import { ip, type TestVpc } from "../host/vpc/harness.ts";
 import type { Mesh, MeshHost } from "./mesh.ts";
 import { check } from "./report.ts";
 
@@ -13,19 +13,17 @@ type Place = { readonly own: MeshHost; readonly address: Ip };
 
 /** Joins containers of the real runtime to the VPC on one of the scene's hosts. */
 export class VpcOfTest implements ContainerNetworks {
-  readonly #scene: Scene;
   readonly #vpc: TestVpc;
   readonly #places = new Map<ContainerId, Place>();
   readonly #joined = new Map<ContainerId, string>();
   mesh: Mesh | undefined;
 
-  constructor(scene: Scene, vpc: TestVpc) {
-    this.#scene = scene;
+  constructor(vpc: TestVpc) {
     this.#vpc = vpc;
   }
 
   /** Before it starts: everybody knows where it is. */
-  async place(id: ContainerId, own: MeshHost, address: string): Promise<void> {
+  place(id: ContainerId, own: MeshHost, address: string): void {
     this.#places.set(id, { own, address: ip(address) });
     own.host.local.set(this.#vpc.id, [...(own.host.local.get(this.#vpc.id) ?? []), { container: id, address: ip(address) }]);
   }
@@ -64,10 +62,6 @@ export class VpcOfTest implements ContainerNetworks {
     await own.host.overlay.detach(id);
     await this.mesh.follow();
   }
-
-  hostOf(at: number): TestHost {
-    return this.#scene.host(at);
-  }
 }
 
 export type Ended = { readonly exitCode: number | undefined; readonly oom: boolean; readonly stdout: string };
@@ -86,7 +80,7 @@ export class Containers {
   /** A container that runs a shell line, in the VPC where `at` says so. */
   async start(script: string, at?: { readonly own: MeshHost; readonly address: string }, more: Partial<ContainerSpec> = {}): Promise<ContainerId> {
     const id = newId();
-    if (at !== undefined) await this.#networks.place(id, at.own, at.address);
+    if (at !== undefined) this.#networks.place(id, at.own, at.address);
     const spec = this.#scene.spec(id, { command: ["sh", "-c", script], ...more });
     await this.#runtime.start(spec, this.#scene.image, "t1", AbortSignal.timeout(STEP_MS_MAX));
     return id;

@@ -38,7 +38,10 @@ export class EncryptionChecks {
   /** Two containers of the real runtime, on two hosts, say something to each other; gives whether both heard it. */
   async #talk(): Promise<boolean> {
     const server = await this.#containers.start(`echo ${SAID.back} | nc -l -p 9000`, { own: this.#mesh.host(0), address: "10.0.0.10" });
-    const client = await this.#containers.start(`sleep 1; (echo ${SAID.there}; sleep 2) | nc 10.0.0.10 9000`, { own: this.#mesh.host(1), address: "10.0.1.10" });
+    const client = await this.#containers.start(`sleep 1; (echo ${SAID.there}; sleep 2) | nc 10.0.0.10 9000`, {
+      own: this.#mesh.host(1),
+      address: "10.0.1.10",
+    });
     const [atClient, atServer] = [await this.#containers.finish(client), await this.#containers.finish(server)];
     return atServer.stdout.includes(SAID.there) && atClient.stdout.includes(SAID.back);
   }

@@ -17,8 +17,8 @@ check("this kernel has WireGuard, and the peer's probe finds it", why === undefi
 
 const scene = await Scene.open(["one", "two", "three"]);
 const vpc = makeVpc();
-const networks = new VpcOfTest(scene, vpc);
-const mesh = await Mesh.open(scene, (container) => networks.namespaceOf(container));
+const networks = new VpcOfTest(vpc);
+const mesh = await Mesh.open(scene, vpc, (container) => networks.namespaceOf(container));
 networks.mesh = mesh;
 const containerScene = await makeScene(undefined, networks);
 const containers = new Containers(await containerScene.open(), containerScene, networks);

@@ -19,7 +19,7 @@ import {
   tunnelMtu,
   type VpcNetwork,
 } from "../../src/vpc/index.ts";
-import { type Scene, type TestHost, UNDERLAY_MTU } from "../host/vpc/harness.ts";
+import { type Scene, type TestHost, type TestVpc, UNDERLAY_MTU } from "../host/vpc/harness.ts";
 
 export const WIREGUARD_PORT = 7_441;
 
@@ -64,13 +64,15 @@ export class MeshHost {
 export class Mesh {
   readonly hosts: readonly MeshHost[];
   readonly #scene: Scene;
+  readonly #vpc: TestVpc;
 
-  private constructor(scene: Scene, hosts: readonly MeshHost[]) {
+  private constructor(scene: Scene, vpc: TestVpc, hosts: readonly MeshHost[]) {
     this.#scene = scene;
+    this.#vpc = vpc;
     this.hosts = hosts;
   }
 
-  static async open(scene: Scene, namespaceOf: (container: string) => string): Promise<Mesh> {
+  static async open(scene: Scene, vpc: TestVpc, namespaceOf: (container: string) => string): Promise<Mesh> {
     const hosts: MeshHost[] = [];
     for (const host of scene.hosts) {
       const keyFile = join(host.runDir, "identity", "wireguard.key");
@@ -78,7 +80,7 @@ export class Mesh {
       const places = { host: host.netns, vpc: (vpc: string) => join(host.runDir, "vpc", vpc, "net"), container: namespaceOf };
       hosts.push(new MeshHost(host, await openTunnel(host.shell, keyFile), createNftFirewall({ logger: silentLogger, shell: createShellHelper() }, places)));
     }
-    return new Mesh(scene, hosts);
+    return new Mesh(scene, vpc, hosts);
   }
 
   host(at: number): MeshHost {
@@ -98,13 +100,12 @@ export class Mesh {
       neighbours: known.flatMap(({ host }) => host ?? []),
       ...(own.side.end === undefined ? {} : { tunnel: tunnelAddress(own.peer) }),
     };
-    const vpcs = this.#scene.network(own.host).vpcs.map((vpc): VpcNetwork => {
-      const remote = vpc.remote.flatMap((port) => {
-        const host = ways.get(port.peer)?.host;
-        return host === undefined ? [] : [{ ...port, host }];
-      });
-      return { ...vpc, remote };
+    const vpc = this.#scene.vpcAt(own.host, this.#vpc);
+    const remote = vpc.remote.flatMap((port) => {
+      const host = ways.get(port.peer)?.host;
+      return host === undefined ? [] : [{ ...port, host }];
     });
+    const vpcs: VpcNetwork[] = vpc.local.length === 0 ? [] : [{ ...vpc, remote }];
     const peers = known.flatMap(({ way, underlay: host, side, peer }): TunnelPeer[] =>
       way === "tunnel" && side.end !== undefined ? [{ ...side.end, host, address: tunnelAddress(peer) }] : [],
     );
