@@ -148,6 +148,7 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
       addresses: listenAddresses(),
       networks: ownNetworks(),
       underlay: networks.service.underlay,
+      tunnel: networks.service.tunnel,
     }),
     acceptLostStore: options.acceptLostStore,
     neighboursExpected: neighbours.length > 0,

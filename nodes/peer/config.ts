@@ -54,6 +54,11 @@ const schema = z.strictObject({
     .default({ unusedDaysMax: 7, diskPercentMax: 30, uploadBytesMax: UNREFERENCED_UPLOAD_BYTES_MAX })
     .describe("how long and how many images are kept: unusedDaysMax (7), diskPercentMax (30), uploadBytesMax (32 GiB)"),
   vxlanPort: z.number().int().min(1).max(65_535).default(4_789).describe("UDP port of VXLAN between hosts, the same on all of them"),
+  encryption: z
+    .enum(["auto", "required", "off"])
+    .default("auto")
+    .describe("of VPCs' traffic to each other host, by WireGuard: auto (where both have it), required (else none goes there) or off"),
+  wireguardPort: z.number().int().min(1).max(65_535).default(7_441).describe("UDP port of WireGuard on this host"),
   insecureRegistries: z.array(z.string()).default([]).describe("host:port of registries that speak plain HTTP"),
   logLevel: z.enum(["debug", "info", "warn", "error"]).default("info").describe("least level that is logged, to stderr"),
 });
@@ -140,6 +145,7 @@ export function paths(config: Pick<PeerConfig, "dataDir" | "runDir">) {
     volumes: join(dataDir, "volumes"),
     runVolumes: join(runDir, "volumes"),
     runJoined: join(runDir, "joined"),
+    tunnelKey: join(dataDir, "identity", "wireguard.key"),
     socket: join(runDir, "api", "peer.sock"),
   };
 }

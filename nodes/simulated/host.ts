@@ -131,7 +131,15 @@ export class SimulatedHost {
         return mesh;
       },
       host: { capacity, labels: {}, loadPerCore: () => 0 },
-      facts: () => ({ name, version: "0.1.0", endpoints: [this.endpoint], addresses: [`/dns4/${name}/tcp/7440`], networks: [], underlay: undefined }),
+      facts: () => ({
+        name,
+        version: "0.1.0",
+        endpoints: [this.endpoint],
+        addresses: [`/dns4/${name}/tcp/7440`],
+        networks: [],
+        underlay: undefined,
+        tunnel: { end: undefined, isRequired: false },
+      }),
       acceptLostStore: this.acceptLostStore,
       neighboursExpected: neighbours.length > 0,
     });

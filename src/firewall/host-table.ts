@@ -1,4 +1,5 @@
 import { formatCidr, formatIp, type Ip } from "../base/index.ts";
+import { TUNNEL_CIDR, TUNNEL_DEVICE } from "../vpc/index.ts";
 import type { HandedPort } from "./published.ts";
 import type { FirewallState } from "./state.ts";
 import { type ChainPlan, elementsOf, type SetPlan, setElements, type TablePlan } from "./table.ts";
@@ -10,7 +11,16 @@ const TO_VPC = 'oifname "cc-*"';
 /** Never the destination of a container, whatever the host's routes say: this host's own, links (metadata services), multicast, reserved. */
 const CLOSED_ALWAYS = ["0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3"];
 
-const HOST_COUNTERS = ["vpc_wrong_source", "vpc_invalid", "vpc_to_closed", "vpc_to_host", "forwarded_to_vpc", "vxlan_from_stranger"] as const;
+const HOST_COUNTERS = [
+  "vpc_wrong_source",
+  "vpc_invalid",
+  "vpc_to_closed",
+  "vpc_to_host",
+  "forwarded_to_vpc",
+  "vxlan_from_stranger",
+  "vxlan_in_clear",
+  "tunnel_not_vxlan",
+] as const;
 
 /** The table in the host's own namespace: none where no VPC is. `handed` are all published ports. */
 export function hostTables(state: FirewallState, handed: readonly HandedPort[]): readonly TablePlan[] {
@@ -95,11 +105,25 @@ function hostChains({ transit, underlay }: FirewallState): readonly ChainPlan[] 
     {
       name: "input",
       hook: "type filter hook input priority -1; policy accept;",
-      rules: [`${vxlan} goto vxlan`, `${FROM_VPC} goto input_from_vpc`],
+      rules: [`${vxlan} goto vxlan`, `${FROM_VPC} goto input_from_vpc`, `iifname "${TUNNEL_DEVICE}" goto from_tunnel`],
+    },
+    // Who is in the mesh is no guest of this host: its services are behind its owner's rules, which name other devices.
+    { name: "from_tunnel", rules: ["meta l4proto ipv6-icmp accept", 'counter name "tunnel_not_vxlan" drop'] },
+    // Whatever becomes of the device and its route (a moment without them, a default route of IPv6): not in the clear.
+    {
+      name: "to_tunnel",
+      hook: "type filter hook output priority -1; policy accept;",
+      rules: [`ip6 daddr ${formatCidr(TUNNEL_CIDR)} oifname != "${TUNNEL_DEVICE}" ${vxlan} counter name "vxlan_in_clear" drop`],
     },
     {
       name: "vxlan",
-      rules: ["ip saddr @neighbours accept", "ip6 saddr @neighbours6 accept", 'counter name "vxlan_from_stranger" drop'],
+      rules: [
+        // The kernel takes a packet for any of its addresses from every device: this one says who sent it.
+        `ip6 saddr ${formatCidr(TUNNEL_CIDR)} iifname != "${TUNNEL_DEVICE}" counter name "vxlan_from_stranger" drop`,
+        "ip saddr @neighbours accept",
+        "ip6 saddr @neighbours6 accept",
+        'counter name "vxlan_from_stranger" drop',
+      ],
     },
     {
       // Once more, for what is not tracked and so passes no chain of type nat.
@@ -109,7 +133,7 @@ function hostChains({ transit, underlay }: FirewallState): readonly ChainPlan[] 
     {
       name: "forward",
       hook: "type filter hook forward priority -1; policy accept;",
-      rules: [`${TO_VPC} goto forward_to_vpc`],
+      rules: [`iifname "${TUNNEL_DEVICE}" counter name "tunnel_not_vxlan" drop`, `${TO_VPC} goto forward_to_vpc`],
     },
     {
       // Whoever knows a transit address and sends to it directly has passed by what is published at which address.

@@ -8,7 +8,7 @@
  *
  * Host (`inet cc`): published ports are one map lookup (protocol, port → the VPC's transit address and a port there); packets from VPCs
  * are held to their transit address and kept from this host, other hosts, link-local addresses and each other; VXLAN is taken from
- * neighbours only. VPC (`inet cc`, `bridge cc`): the second half of published ports, names at the gateway, and per bridge port the one
+ * neighbours only, of those in the encrypted tunnel from its device only, which takes nothing else and never lets their packets out in the clear. VPC (`inet cc`, `bridge cc`): the second half of published ports, names at the gateway, and per bridge port the one
  * hardware and IP address that may send, for IP and ARP; all else is dropped and counted by kind. Container (`inet cc`): users' rules,
  * stateful, in its own namespace, since bridges have no conntrack and a container has no CAP_NET_ADMIN to change them. A port of another
  * host's container is passed on through the overlay with the host's `passingAddress` for the client's, so that answers come back.

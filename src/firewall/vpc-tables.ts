@@ -1,5 +1,5 @@
 import { formatIp } from "../base/index.ts";
-import { BRIDGE, macOf, passingAddress, UPLINK, VXLAN } from "../vpc/index.ts";
+import { BRIDGE, macOf, passingAddress, TUNNEL_VXLAN, UPLINK, VXLAN } from "../vpc/index.ts";
 import type { HandedPort } from "./published.ts";
 import type { FirewallState, VpcFirewall } from "./state.ts";
 import { type ChainPlan, elementsOf, setElements, type TablePlan } from "./table.ts";
@@ -121,7 +121,7 @@ function bridgedChains(vpc: VpcFirewall, passesOn: boolean, { underlay }: Surrou
     {
       name: "prerouting",
       hook: "type filter hook prerouting priority -300; policy accept;",
-      rules: [`iifname "${VXLAN}" goto from_overlay`, "ether type ip goto from_container", "goto not_ip"],
+      rules: [`iifname { "${VXLAN}", "${TUNNEL_VXLAN}" } goto from_overlay`, "ether type ip goto from_container", "goto not_ip"],
     },
     // Other hosts filter what their containers send. ARP is answered on each host and never crosses, so what comes is a lie.
     { name: "from_overlay", rules: ['ether type != ip counter name "overlay_not_ip" drop', ...(passesOn ? [answers] : [])] },

@@ -2,7 +2,7 @@ import { type Cidr, type ContainerId, containsIp, type Ip, type PeerId, type Vpc
 import type { ContainerView, VpcView } from "../state/index.ts";
 import { gatewayOf, type Piece, piecesOf } from "./blocks.ts";
 import { isInUse, type Membership, placeOf } from "./membership.ts";
-import type { HostNetwork, RemotePort, Underlay, VpcNetwork } from "./network.ts";
+import type { HostNetwork, PassingHost, RemotePort, Underlay, VpcNetwork } from "./network.ts";
 import { assignVnis } from "./vni.ts";
 
 /** What a container of this host was joined to: kept beside its namespace, since it holds whatever the records say meanwhile. */
@@ -16,9 +16,11 @@ export type KnownNetworks = {
   readonly joined: ReadonlyMap<ContainerId, JoinedVpc>;
   /** VPCs that this host passes published ports on to. */
   readonly passing: ReadonlySet<VpcId>;
+  /** Hosts that may pass ports on to these VPCs. */
+  readonly passingHosts: readonly PassingHost[];
   readonly underlay: Underlay;
-  /** By which another host is reached; undefined: it has not said so yet. */
-  readonly underlayOf: (peer: PeerId) => Ip | undefined;
+  /** Where another host is reached; undefined: it has not said so yet, or nothing may go to it. */
+  readonly wayTo: (peer: PeerId) => Ip | undefined;
 };
 
 /** A container with a process, or on its way to one, in its VPC. */
@@ -68,10 +70,10 @@ export function hostNetwork(known: KnownNetworks, members: ReadonlyMap<VpcId, re
     const local = joined.map(([container, { address }]) => ({ container, address })).sort((a, b) => (a.container < b.container ? -1 : 1));
     const own = new Set(local.map(({ address }) => address.value));
     const remote = (members.get(id) ?? []).flatMap(({ place }): RemotePort[] => {
-      const host = place.holder === known.self || own.has(place.address.value) ? undefined : known.underlayOf(place.holder);
+      const host = place.holder === known.self || own.has(place.address.value) ? undefined : known.wayTo(place.holder);
       return host === undefined ? [] : [{ address: place.address, host, peer: place.holder }];
     });
-    const passing = known.passing.has(id) ? known.underlay.neighbours : [];
+    const passing = known.passing.has(id) ? known.passingHosts : [];
     return [{ id, vni: vnis.get(id) ?? shape.vni, cidr, gateway: gatewayOf(cidr), local, remote, passing }];
   });
   return { underlay: known.underlay, vpcs };

@@ -13,12 +13,18 @@
  * everywhere, and an address keeps its own when it moves. What a port is, and that its container's end is done, is written on the port (`formatMark`),
  * so no file can disagree with the kernel. A script that outlives its peer is waited for by the next.
  *
+ * The tunnel. Between two hosts that both have WireGuard, VXLAN goes through it: by a second VXLAN device in each VPC, to addresses of a network of
+ * its own (tunnel.ts), which one WireGuard device a host carries (`planTunnel`, and a driver that looks and follows as the overlay's does). A host's
+ * address there follows from its peer id, its key stands in its signed facts, and `wayBetween` says for each pair which way both go. The firewall
+ * keeps what belongs into the tunnel from every other device.
+ *
  * Rejected: learning and multicast (broadcasts of one container on every host, and any of them can claim any address); host routes
  * instead of VXLAN (two VPCs with the same addresses cannot have them, and hosts must share a link); VLANs of one bridge for all VPCs (its routing
  * would need VRFs, which not every kernel has); entries made when an address is first asked for (the first packet waits for a
  * peer, which may be down); a fixed `local` of the VXLAN device (an address of the host that changes would be written into every VPC);
  * names below /run/netns (everybody's, and `ip netns` mounts a /sys for each call); netlink from Node (its packages
- * are young; batches are fast enough); a process kept in each namespace (200 of them); deleting by what was remembered (state names what may stay).
+ * are young; batches are fast enough); encryption for a zone as a whole (one host without it would undo it for all); the underlay's own addresses
+ * inside WireGuard, with a rule for VXLAN's port (rp_filter drops what comes back, and the host's owner has rules of his own); a process kept in each namespace (200 of them); deleting by what was remembered (state names what may stay).
  */
 export * from "./blocks.ts";
 export * from "./host-plan.ts";
@@ -29,10 +35,13 @@ export type { NamedContainer, NameTable } from "./names.ts";
 export * from "./network.ts";
 export * from "./overlay-driver.ts";
 export type { LinkModel, SideModel, VpcModel } from "./overlay-model.ts";
-export { BRIDGE, portName, transitName, UPLINK, VXLAN } from "./overlay-names.ts";
+export { BRIDGE, portName, TUNNEL_VXLAN, transitName, UPLINK, VXLAN } from "./overlay-names.ts";
 export type { OverlaySeen } from "./overlay-seen.ts";
 export type { VpcParts } from "./parts.ts";
 export { passingAddress } from "./passing.ts";
+export * from "./tunnel.ts";
+export * from "./tunnel-driver.ts";
+export type { TunnelPeer } from "./tunnel-plan.ts";
 export * from "./underlay.ts";
 export * from "./vni.ts";
 export { VpcAddresses } from "./vpc-addresses.ts";

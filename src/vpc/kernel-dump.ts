@@ -63,7 +63,7 @@ const IFLA = { ADDRESS: 1, IFNAME: 3, MTU: 4, LINK: 5, MASTER: 10, LINKINFO: 18,
 const INFO = { KIND: 1, DATA: 2, SLAVE_DATA: 5 } as const;
 const VXLAN = { ID: 1, LOCAL: 4, LEARNING: 7, PORT: 15, LOCAL6: 17 } as const;
 const BRIDGE = { forward_delay: 1, stp_state: 5, mcast_snooping: 23 } as const;
-const PORT = { learning: 8, flood: 9, proxy_arp: 10, mcast_flood: 27, bcast_flood: 30, neigh_suppress: 32, locked: 39 } as const;
+const PORT = { learning: 8, flood: 9, proxy_arp: 10, mcast_flood: 27, bcast_flood: 30, neigh_suppress: 32, isolated: 33, locked: 39 } as const;
 const [DESTINATION, OIF, PRIORITY, GATEWAY, SOURCE, TABLE] = [1, 4, 6, 5, 7, 15];
 const NEIGHBOUR = { TO: 1, MAC: 2, VLAN: 5, PORT: 6, VNI: 7, VIA: 8, MASTER: 9 } as const;
 const typesOf = (attributes: Readonly<Record<string, number>>): ReadonlySet<number> => new Set(Object.values(attributes));

@@ -16,13 +16,18 @@ export type Underlay = {
   readonly mtu: number;
   /**
    * This host's end of VXLAN; left out: the kernel takes the source that its route to the other host has, so a new address of this
-   * host changes nothing here. Given where that is not the address which others know: several addresses on one network, or a
-   * tunnel (WireGuard's IPv6 address). The other hosts' addresses are of its family, without it IPv4.
+   * host changes nothing here. Given where that is not the address which others know: several addresses on one network.
+   * The other hosts' addresses are of its family, without it IPv4.
    */
   readonly local?: Ip;
+  /**
+   * This host's address in the encrypted tunnel; left out: it has none. Hosts that are named by such an address are reached through it, by a VXLAN
+   * device of its own; `mtu` leaves room for it.
+   */
+  readonly tunnel?: Ip;
   /** UDP port of VXLAN, the same in the whole mesh. */
   readonly vxlanPort: number;
-  /** Underlay addresses of the zone's other hosts: VXLAN is taken from these only. */
+  /** Addresses of the zone's other hosts, in the tunnel or on the underlay, by which they are reached: VXLAN is taken from these only. */
   readonly neighbours: readonly Ip[];
 };
 
@@ -35,14 +40,17 @@ export type VpcNetwork = {
   readonly gateway: Ip;
   readonly local: readonly LocalPort[];
   readonly remote: readonly RemotePort[];
-  /** Underlay addresses of other hosts that pass published ports on to containers here: what they send has their `passingAddress`. */
-  readonly passing?: readonly Ip[];
+  /** Other hosts that pass published ports on to containers here. */
+  readonly passing?: readonly PassingHost[];
 };
 
 /** A container of this host in a VPC. */
 export type LocalPort = { readonly container: ContainerId; readonly address: Ip };
 
-/** A container of another host; `host` is that host's underlay address. */
+/** `address` is its `passingAddress`, which what it passes on has; `host` as of a remote port. */
+export type PassingHost = { readonly address: Ip; readonly host: Ip };
+
+/** A container of another host; `host` is that host's address in the tunnel or on the underlay. */
 export type RemotePort = { readonly address: Ip; readonly host: Ip; readonly peer: PeerId };
 
 /** From where VPCs get an address on their host: few people's, so that hosts in a network of 100.64.0.0/10 keep theirs. */

@@ -1,8 +1,8 @@
 import { type Cidr, formatCidr, formatIp, type Ip, isSameIp, type VpcId } from "../base/index.ts";
 import { macOf } from "./mac.ts";
 import { gatewayMac, type LocalPort, type Underlay, underlayFamily, type VpcNetwork, vpcMtu } from "./network.ts";
-import { BRIDGE, formatMark, hostEndOf, type PortMark, parseMark, portName, transitName, UPLINK, VXLAN } from "./overlay-names.ts";
-import { passingAddress } from "./passing.ts";
+import { BRIDGE, formatMark, hostEndOf, type PortMark, parseMark, portName, TUNNEL_VXLAN, transitName, UPLINK, VXLAN } from "./overlay-names.ts";
+import { isTunnelAddress } from "./tunnel.ts";
 
 /** A device, in the words of `ip`. Undefined: it does not matter (wanted), or the kernel does not say it (seen). */
 export type LinkModel = {
@@ -44,15 +44,17 @@ export type VpcModel = {
   readonly neighbours: ReadonlyMap<string, string>;
   /** Port by hardware address. */
   readonly bridgeFdb: ReadonlyMap<string, string>;
-  /** Other host by hardware address. */
+  /** Other host by hardware address: of the VXLAN device, and of the one in the tunnel. */
   readonly vxlanFdb: ReadonlyMap<string, string>;
+  readonly tunnelFdb: ReadonlyMap<string, string>;
 };
 
 /** Nothing is flooded: what state does not name is not sent, neither to other hosts nor to other containers. */
 const QUIET = { learning: false, flood: false, mcast_flood: false, bcast_flood: false };
 /** ARP of a container is answered by the bridge, from the neighbours; frames of a hardware address that is not its own are dropped. */
 export const PORT_FLAGS = { ...QUIET, neigh_suppress: false, proxy_arp: true, locked: true };
-const VXLAN_FLAGS = { ...QUIET, neigh_suppress: true, proxy_arp: false, locked: false };
+/** There may be two, and nothing goes from other hosts to other hosts through this one. */
+const VXLAN_FLAGS = { ...QUIET, neigh_suppress: true, proxy_arp: false, locked: false, isolated: true };
 export const BRIDGE_OPTIONS = { mcast_snooping: "0", stp_state: "0", forward_delay: "0" };
 /** VXLAN without a `local`. */
 export const ANY_LOCAL = "0.0.0.0";
@@ -110,26 +112,34 @@ export function wantedVpc(underlay: Underlay, vpc: VpcNetwork, transit: Transit,
         flags: VXLAN_FLAGS,
       },
     ],
+    ...tunnelLinks(underlay, vpc, base),
     [UPLINK, { ...base, place: PAIRED, mac: macOf(vpc.id, transit.address) }],
   ]);
   const neighbours = new Map<string, string>();
   const bridgeFdb = new Map<string, string>();
-  const vxlanFdb = new Map<string, string>();
-  const passing = (vpc.passing ?? []).map((other) => ({ address: passingAddress(other), host: other }));
+  const fdbs = { [VXLAN]: new Map<string, string>(), [TUNNEL_VXLAN]: new Map<string, string>() };
+  // A device speaks one family: a host of the other cannot be reached by it.
+  const deviceTo = (other: Ip): typeof VXLAN | typeof TUNNEL_VXLAN | undefined => {
+    if (isTunnelAddress(other)) return underlay.tunnel === undefined ? undefined : TUNNEL_VXLAN;
+    return other.family === family ? VXLAN : undefined;
+  };
+  const passing = (vpc.passing ?? []).filter(({ host: other }) => deviceTo(other) !== undefined);
   for (const { address, host: other } of [...vpc.remote, ...passing]) {
-    // The device speaks one family: a host of the other cannot be reached by it.
-    if (other.family !== family) continue;
+    const device = deviceTo(other);
+    if (device === undefined) continue;
     const mac = macOf(vpc.id, address);
     neighbours.set(formatIp(address), mac);
-    bridgeFdb.set(mac, VXLAN);
-    vxlanFdb.set(mac, formatIp(other));
+    bridgeFdb.set(mac, device);
+    for (const [name, fdb] of Object.entries(fdbs))
+      if (name === device) fdb.set(mac, formatIp(other));
+      else fdb.delete(mac);
   }
   for (const { mark, mtu: portMtu } of attached) {
     const [name, mac] = [portName(mark.container), macOf(vpc.id, mark.address)];
     links.set(name, { ...PORT_LINK, mtu: portMtu, alias: formatMark(mark) });
     neighbours.set(formatIp(mark.address), mac);
     bridgeFdb.set(mac, name);
-    vxlanFdb.delete(mac);
+    for (const fdb of Object.values(fdbs)) fdb.delete(mac);
   }
   const gateway = formatIp(vpc.gateway);
   return {
@@ -151,12 +161,22 @@ export function wantedVpc(underlay: Underlay, vpc: VpcNetwork, transit: Transit,
       `${formatCidr(vpc.cidr)} dev ${BRIDGE} proto kernel scope link src ${gateway}`,
       `${host} dev ${UPLINK} proto kernel scope link src ${own}`,
       `default via ${host} dev ${UPLINK}`,
-      ...passing.filter((one) => one.host.family === family).map(({ address }) => `${formatIp(address)} dev ${BRIDGE} scope link`),
+      ...passing.map(({ address }) => `${formatIp(address)} dev ${BRIDGE} scope link`),
     ],
     neighbours,
     bridgeFdb,
-    vxlanFdb,
+    vxlanFdb: fdbs[VXLAN],
+    tunnelFdb: fdbs[TUNNEL_VXLAN],
   };
+}
+
+/** Its socket is one of the host's namespace too, of the other family: both devices have the VPC's VNI. */
+function tunnelLinks({ tunnel, vxlanPort }: Underlay, { vni }: VpcNetwork, base: LinkModel): (readonly [string, LinkModel])[] {
+  if (tunnel === undefined) return [];
+  const fixed = vxlanFixed(vni, vxlanPort, false);
+  return [
+    [TUNNEL_VXLAN, { ...base, kind: "vxlan", fixed, place: vxlanPlace(6, true), options: { local: formatIp(tunnel) }, master: BRIDGE, flags: VXLAN_FLAGS }],
+  ];
 }
 
 export const vxlanFixed = (vni: number, port: number, learning: boolean): string => `id ${vni} dstport ${port} ${learning ? "learning" : "nolearning"}`;
@@ -225,5 +245,6 @@ export function withoutLink(model: VpcModel, name: string): VpcModel {
     neighbours: isBridge ? new Map() : model.neighbours,
     bridgeFdb: isBridge ? new Map() : new Map([...model.bridgeFdb].filter(([, port]) => port !== name)),
     vxlanFdb: name === VXLAN ? new Map() : model.vxlanFdb,
+    tunnelFdb: name === TUNNEL_VXLAN ? new Map() : model.tunnelFdb,
   };
 }

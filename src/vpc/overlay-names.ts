@@ -3,6 +3,8 @@ import { addressAt, type Cidr, type ContainerId, formatIp, type Ip, isContainerI
 /** Devices in the network namespace of a VPC. */
 export const BRIDGE = "br0";
 export const VXLAN = "vx0";
+/** To hosts that are reached through the tunnel. */
+export const TUNNEL_VXLAN = "vx1";
 export const UPLINK = "up0";
 /** A container's only device, in its own namespace. */
 export const CONTAINER_DEVICE = "eth0";

@@ -1,6 +1,6 @@
 import type { VpcId } from "../base/index.ts";
 import { ANY_LOCAL, type LinkModel, type SideModel, type VpcModel, withoutLink } from "./overlay-model.ts";
-import { BRIDGE, isTransitName, pinOf, UPLINK, VXLAN } from "./overlay-names.ts";
+import { BRIDGE, isTransitName, pinOf, TUNNEL_VXLAN, UPLINK, VXLAN } from "./overlay-names.ts";
 
 /**
  * Lines for one tool in one namespace: that of the VPC, or the host's own. `pin` makes the VPC's namespace with its lines as sysctls,
@@ -41,7 +41,7 @@ export function planVpc(vpc: VpcId, isPinned: boolean, seen: VpcModel, wanted: V
 /** Everything of a VPC that no container here has. */
 export function planRemoval(isPinned: boolean, seen: VpcModel): Plan {
   // One by one, as the kernel would take down the namespace's rest at leisure: until then its VNI is taken.
-  const inside = [...seen.inside.links].filter(([name, { kind }]) => kind === "veth" || name === VXLAN).map(([name]) => `link del ${name}`);
+  const inside = [...seen.inside.links].filter(([, { kind }]) => kind === "veth" || kind === "vxlan").map(([name]) => `link del ${name}`);
   // One end takes the other with it.
   const outside = [...seen.outside.links].filter(([, { place }]) => place === "").map(([name]) => `link del ${name}`);
   const batches: Plan = [
@@ -83,11 +83,12 @@ function planHostEnd(vpc: VpcId, seen: VpcModel, wanted: VpcModel): { readonly h
     } else sysctls.push(...sysctlLines(seen.outside.sysctls, wanted.outside.sysctls));
     lines.push(...linkLines(name, have, link), ...addressLines(name, addresses, wanted.outside.addresses.get(name) ?? []));
   }
-  const vxlan = wanted.inside.links.get(VXLAN);
-  if (vxlan !== undefined && !links.has(VXLAN)) {
+  for (const name of [VXLAN, TUNNEL_VXLAN]) {
+    const vxlan = wanted.inside.links.get(name);
+    if (vxlan === undefined || links.has(name)) continue;
     const local = vxlan.options["local"] ?? ANY_LOCAL;
-    lines.push(`link add ${VXLAN} netns ${pinOf(vpc)}${macAndMtu(vxlan)} type vxlan ${vxlan.fixed}${local === ANY_LOCAL ? "" : ` local ${local}`}`);
-    links.set(VXLAN, asMade(vxlan));
+    lines.push(`link add ${name} netns ${pinOf(vpc)}${macAndMtu(vxlan)} type vxlan ${vxlan.fixed}${local === ANY_LOCAL ? "" : ` local ${local}`}`);
+    links.set(name, asMade(vxlan));
   }
   return {
     have: { ...seen, inside: { ...seen.inside, links } },
@@ -136,12 +137,18 @@ function insideLines(have: VpcModel, wanted: VpcModel): string[] {
 function fdbLines(have: VpcModel, wanted: VpcModel): string[] {
   const lines: string[] = [];
   const gone = strayLinks(have, wanted);
+  const far = [
+    { device: VXLAN, has: have.vxlanFdb, wants: wanted.vxlanFdb },
+    { device: TUNNEL_VXLAN, has: have.tunnelFdb, wants: wanted.tunnelFdb },
+  ];
   // The way to the host before the way to the device: nothing arrives there that has no destination.
-  for (const [mac, host] of wanted.vxlanFdb) {
-    const found = have.vxlanFdb.get(mac);
-    if (found === host) continue;
-    if (found?.includes(" ")) lines.push(`fdb del ${mac} dev ${VXLAN} self`);
-    lines.push(`fdb replace ${mac} dev ${VXLAN} self permanent dst ${host}`);
+  for (const { device, has, wants } of far) {
+    for (const [mac, host] of wants) {
+      const found = has.get(mac);
+      if (found === host) continue;
+      if (found?.includes(" ")) lines.push(`fdb del ${mac} dev ${device} self`);
+      lines.push(`fdb replace ${mac} dev ${device} self permanent dst ${host}`);
+    }
   }
   for (const [mac, port] of wanted.bridgeFdb) {
     const found = have.bridgeFdb.get(mac);
@@ -150,7 +157,10 @@ function fdbLines(have: VpcModel, wanted: VpcModel): string[] {
     lines.push(`fdb replace ${mac} dev ${port} master static`);
   }
   for (const [mac, port] of have.bridgeFdb) if (!wanted.bridgeFdb.has(mac) && !gone.includes(port.split(" ", 1)[0] ?? "")) lines.push(bridgeFdbDel(mac, port));
-  for (const mac of have.vxlanFdb.keys()) if (!wanted.vxlanFdb.has(mac)) lines.push(`fdb del ${mac} dev ${VXLAN} self`);
+  for (const { device, has, wants } of far) {
+    if (gone.includes(device)) continue;
+    for (const mac of has.keys()) if (!wants.has(mac)) lines.push(`fdb del ${mac} dev ${device} self`);
+  }
   return lines;
 }
 

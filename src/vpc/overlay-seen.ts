@@ -1,7 +1,7 @@
 import { type Cidr, formatIp, type Ip, isVpcId, parseIp, type VpcId } from "../base/index.ts";
 import { type DumpedFdbEntry, type DumpedLink, type DumpedNamespace, type DumpedRoute, parseNamespace } from "./kernel-dump.ts";
 import { ANY_LOCAL, EMPTY_SIDE, type LinkModel, PAIRED, type SideModel, type VpcModel, vxlanFixed, vxlanPlace } from "./overlay-model.ts";
-import { BRIDGE, freeTransit, isTransit, isTransitName, transitName, UPLINK, VXLAN } from "./overlay-names.ts";
+import { BRIDGE, freeTransit, isTransit, isTransitName, TUNNEL_VXLAN, transitName, UPLINK, VXLAN } from "./overlay-names.ts";
 
 /** What was read of the kernel at one moment. */
 export type OverlaySeen = {
@@ -53,7 +53,7 @@ function sectionsOf(file: Buffer): Map<string, DumpedNamespace | undefined> {
 
 /** What is seen of a VPC that has no namespace. */
 export function absentVpc(vpc: VpcId, host: SideModel): VpcModel {
-  return { inside: EMPTY_SIDE, outside: endOf(vpc, host), routes: [], neighbours: new Map(), bridgeFdb: new Map(), vxlanFdb: new Map() };
+  return { inside: EMPTY_SIDE, outside: endOf(vpc, host), routes: [], neighbours: new Map(), bridgeFdb: new Map(), vxlanFdb: new Map(), tunnelFdb: new Map() };
 }
 
 /** The address that a VPC has on its transit, where it is one of the range. Either end knows it. */
@@ -144,10 +144,10 @@ function routeText({ type, to, via, device, source, metric, isKernels, isOnLink 
   ].join("");
 }
 
-/** Of the bridge what was put there, of the VXLAN device all. A word behind the port or host: not as we make them. */
-function fdbOf({ fdb, links }: DumpedNamespace, names: ReadonlyMap<number, string>): Pick<VpcModel, "bridgeFdb" | "vxlanFdb"> {
+/** Of the bridge what was put there, of the VXLAN devices all. A word behind the port or host: not as we make them. */
+function fdbOf({ fdb, links }: DumpedNamespace, names: ReadonlyMap<number, string>): Pick<VpcModel, "bridgeFdb" | "vxlanFdb" | "tunnelFdb"> {
   const bridgeFdb = new Map<string, string>();
-  const vxlanFdb = new Map<string, string>();
+  const far = new Map([VXLAN, TUNNEL_VXLAN].map((device) => [device, new Map<string, string>()]));
   const own = new Map(links.map(({ index, mac }) => [index, mac]));
   const isOfBridge = ({ master, device, mac, vlan }: DumpedFdbEntry): boolean =>
     names.get(master ?? 0) === BRIDGE && own.get(device) !== mac && vlan === undefined;
@@ -155,12 +155,13 @@ function fdbOf({ fdb, links }: DumpedNamespace, names: ReadonlyMap<number, strin
     const { mac, state } = entry;
     const device = names.get(entry.device) ?? "";
     if (isOfBridge(entry)) bridgeFdb.set(mac, state === "static" ? device : `${device} ${state}`);
-    else if (device === VXLAN && entry.isSelf) {
-      const known = vxlanFdb.get(mac);
-      vxlanFdb.set(mac, `${known === undefined ? "" : `${known} and `}${entry.to}${entry.more}${state === "permanent" ? "" : ` ${state}`}`);
+    else if (entry.isSelf) {
+      const fdb = far.get(device);
+      const known = fdb?.get(mac);
+      fdb?.set(mac, `${known === undefined ? "" : `${known} and `}${entry.to}${entry.more}${state === "permanent" ? "" : ` ${state}`}`);
     }
   }
-  return { bridgeFdb, vxlanFdb };
+  return { bridgeFdb, vxlanFdb: far.get(VXLAN) ?? new Map(), tunnelFdb: far.get(TUNNEL_VXLAN) ?? new Map() };
 }
 
 /** The transits that have an address; of two with the same the first. */

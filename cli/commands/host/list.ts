@@ -33,12 +33,14 @@ export default class HostList extends CloudCommand {
             { title: "CORES", text: (host) => usedOf(host.used?.cpuShares ?? 0, host.capacity?.cpuShares ?? 0, cores), align: "right" },
             { title: "MEMORY", text: (host) => usedOf(host.used?.memoryBytes ?? 0, host.capacity?.memoryBytes ?? 0, formatSize), align: "right" },
             { title: "DISK", text: (host) => usedOf(host.used?.diskBytes ?? 0, host.capacity?.diskBytes ?? 0, formatSize), align: "right" },
+            { title: "ENCRYPTED", text: (host) => host.encrypted },
             { title: "CLOCK", text: offset, align: "right" },
             { title: "VERSION", text: (host) => host.version },
             { title: "ID", text: (host) => host.id, shrinkTo: 12 },
           ],
           hosts,
         );
+        this.#tellEncryption(hosts);
       }
       for (const host of hosts)
         if (host.clockWarning)
@@ -47,5 +49,12 @@ export default class HostList extends CloudCommand {
     } finally {
       client.close();
     }
+  }
+  #tellEncryption(hosts: readonly HostState[]): void {
+    if (hosts.some(({ encrypted }) => encrypted === "no" || encrypted === "partly"))
+      this.warning("what containers on different hosts say to each other is not encrypted where a host has no WireGuard (ENCRYPTED: no, partly)");
+    for (const { encrypted, name, id } of hosts)
+      if (encrypted === "cut off")
+        this.warning(`encryption is required and ${name || id} cannot have it: its containers and other hosts' do not reach each other`);
   }
 }

@@ -40,7 +40,7 @@ export function createOwnRecords(parts: OwnRecordsParts): OwnRecords {
   };
 
   const writeFacts = async (): Promise<void> => {
-    const { name, version, endpoints, addresses, networks, underlay } = parts.facts();
+    const { name, version, endpoints, addresses, networks, underlay, tunnel } = parts.facts();
     const { memoryBytes, diskBytes, cpuShares, containersMax } = parts.host.capacity;
     const facts = {
       name,
@@ -50,6 +50,9 @@ export function createOwnRecords(parts: OwnRecordsParts): OwnRecords {
       networks: [...networks],
       underlay: underlay === undefined ? "" : formatIp(underlay.address),
       underlayMtu: underlay?.mtu ?? 0,
+      wireguardKey: tunnel.end?.publicKey ?? "",
+      wireguardPort: tunnel.end?.port ?? 0,
+      encryptionRequired: tunnel.isRequired,
       capacity: { memoryBytes, diskBytes, cpuShares, containersMax },
       labels: { ...parts.host.labels },
       startedAtMs,

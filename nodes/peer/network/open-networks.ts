@@ -5,6 +5,7 @@ import { createNftFirewall } from "../../../src/firewall/drivers/nft.ts";
 import { createShellHelper, systemClock, systemRandom } from "../../../src/host/index.ts";
 import { createNameServer } from "../../../src/vpc/drivers/name-server.ts";
 import { openOverlay } from "../../../src/vpc/drivers/overlay.ts";
+import { openTunnel, whyNoTunnel } from "../../../src/vpc/drivers/tunnel.ts";
 import { findUnderlay } from "../../../src/vpc/drivers/underlay.ts";
 import { TRANSIT_CIDR } from "../../../src/vpc/index.ts";
 import type { PeerConfig, paths } from "../config.ts";
@@ -37,6 +38,11 @@ export async function openNetworks(
   );
   const names = createNameServer({ address: transitHost, port: DNS_PORT, program: nameServerProgram, clock: systemClock, random: systemRandom, log });
   names.nameservers(await hostNameservers());
+  const noTunnel = await whyNoTunnel(shells.look);
+  if (noTunnel !== undefined && config.encryption === "required")
+    log.warn({ reason: noTunnel }, "encryption is required and this host cannot have it: its containers reach no other host's");
+  else if (noTunnel !== undefined && config.encryption === "auto")
+    log.info({ reason: noTunnel }, "what containers of this host and others say to each other is not encrypted");
   const joined = new JoinedFolder(files.runJoined, log);
   const service = new HostNetworks(
     {
@@ -47,6 +53,10 @@ export async function openNetworks(
       findUnderlay: (neighbours) => findUnderlay(shells.look, neighbours),
       namespaceOf,
       vxlanPort: config.vxlanPort,
+      // Also where it is off: what an earlier start has made is taken down.
+      tunnel: noTunnel === undefined ? await openTunnel(shells.look, files.tunnelKey) : undefined,
+      encryption: config.encryption,
+      wireguardPort: config.wireguardPort,
       clock: systemClock,
       log,
     },

@@ -3,7 +3,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ContainerId } from "../../../src/base/index.ts";
 import { base32, silentLogger } from "../../../src/base/index.ts";
-import { type ContainerRuntime, type ContainerSpec, type CrunConmon, openCrunConmon, SPEC_DEFAULTS } from "../../../src/containers/index.ts";
+import {
+  type ContainerNetworks,
+  type ContainerRuntime,
+  type ContainerSpec,
+  type CrunConmon,
+  openCrunConmon,
+  SPEC_DEFAULTS,
+} from "../../../src/containers/index.ts";
 import { createCommandRunner, createShellHelper, createUserNamespacePin, systemClock, systemRandom } from "../../../src/host/index.ts";
 import type { ImageConfig, ImageOnHost } from "../../../src/images/index.ts";
 import { openLoopVolumes } from "../../../src/volumes/drivers/loop.ts";
@@ -64,7 +71,7 @@ const APPLETS = [
 
 /** Everything a host test of containers needs, in folders of its own. */
 /** Containers that are part of no VPC: their namespaces have loopback alone. */
-const NO_NETWORKS = { join: async () => undefined, members: () => [], leave: async () => undefined };
+const NO_NETWORKS: ContainerNetworks = { join: async () => undefined, members: () => [], leave: async () => undefined };
 
 export type Scene = {
   readonly folder: string;
@@ -89,7 +96,7 @@ export function imageConfig(more: Partial<ImageConfig> = {}): ImageConfig {
 }
 
 /** A scene on a folder that may be there already (`folder` given: another process shares it, and only its maker closes it). */
-export async function makeScene(shared?: { readonly folder: string }): Promise<Scene> {
+export async function makeScene(shared?: { readonly folder: string }, networks = NO_NETWORKS): Promise<Scene> {
   const folder = shared?.folder ?? (await mkdtemp(join(tmpdir(), "cc-containers-")));
   const runDir = join(folder, "run");
   const stateDir = join(folder, "state");
@@ -136,7 +143,7 @@ export async function makeScene(shared?: { readonly folder: string }): Promise<S
       const volumeShell = createShellHelper();
       const volumes = await openLoopVolumes({ clock: systemClock, logger: silentLogger, commands, shell: volumeShell }, volumeFolders);
       const driver = await openCrunConmon(
-        { clock: systemClock, logger: silentLogger, userNamespace: pin, ...shells, volumes, networks: NO_NETWORKS },
+        { clock: systemClock, logger: silentLogger, userNamespace: pin, ...shells, volumes, networks },
         { stateDir, runDir, cgroupParent, nameservers: ["192.0.2.53"] },
       );
       const close = driver.close.bind(driver);

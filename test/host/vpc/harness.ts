@@ -21,6 +21,7 @@ import {
   type HostNetwork,
   type LocalPort,
   macOf,
+  mtuBesideTunnel,
   type OverlayDriver,
   TRANSIT_CIDR,
   type Underlay,
@@ -103,6 +104,8 @@ export class TestHost {
   }
 }
 
+const wayBetween = (one: TestHost, other: TestHost): Ip => (one.tunnel === undefined ? other.address : (other.tunnel ?? other.address));
+
 const expectDone = ({ exitCode, stdout }: { readonly exitCode: number; readonly stdout: string }, script: string): string => {
   if (exitCode !== 0) throw new Error(`${script}: ${stdout}`);
   return stdout;
@@ -145,7 +148,7 @@ export class Scene {
       for (const path of [wire, ...hosts.map(({ netns }) => netns)]) await writeFile(path, "");
       await scene.run(
         [
-          `unshare --net=${wire} sh -ec 'ip link add wire mtu 9000 type bridge mcast_snooping 0 stp_state 0 forward_delay 0; ip link set wire up; echo 0 >/proc/sys/net/bridge/bridge-nf-call-iptables'`,
+          `unshare --net=${wire} sh -ec 'ip link add wire mtu 9000 type bridge mcast_snooping 0 stp_state 0 forward_delay 0; ip link set wire up; cd /proc/sys/net; [ ! -e bridge ] || echo 0 >bridge/bridge-nf-call-iptables'`,
           ...hosts.map(({ netns }) => `unshare --net=${netns} ip link set lo up`),
           ...hosts.map(({ name, netns, address }) =>
             [
@@ -216,19 +219,16 @@ export class Scene {
   }
 
   underlay(host: TestHost): Underlay {
-    const neighbours = this.hosts.filter((other) => other !== host).map(({ address, tunnel }) => tunnel ?? address);
-    return { mtu: UNDERLAY_MTU, vxlanPort: VXLAN_PORT, neighbours, ...(host.tunnel === undefined ? {} : { local: host.tunnel }) };
+    const neighbours = this.hosts.filter((other) => other !== host).map((other) => wayBetween(host, other));
+    const mtu = this.hosts.some(({ tunnel }) => tunnel !== undefined) ? mtuBesideTunnel(UNDERLAY_MTU) : UNDERLAY_MTU;
+    return { mtu, vxlanPort: VXLAN_PORT, neighbours, ...(host.tunnel === undefined ? {} : { tunnel: host.tunnel }) };
   }
 
   vpcAt(host: TestHost, vpc: TestVpc): VpcNetwork {
     const others = this.hosts.filter((other) => other !== host);
-    return {
-      ...vpc,
-      local: host.local.get(vpc.id) ?? [],
-      remote: others.flatMap((other) =>
-        (other.local.get(vpc.id) ?? []).map(({ address }) => ({ address, host: other.tunnel ?? other.address, peer: other.name as PeerId })),
-      ),
-    };
+    const portsOf = (other: TestHost) =>
+      (other.local.get(vpc.id) ?? []).map(({ address }) => ({ address, host: wayBetween(host, other), peer: other.name as PeerId }));
+    return { ...vpc, local: host.local.get(vpc.id) ?? [], remote: others.flatMap(portsOf) };
   }
 
   /** What state says to a host. */
@@ -285,8 +285,7 @@ print "lost $_\n" for sort values %left;
 
 /** What was not answered; empty: all of them were. */
 export async function probe(from: TestContainer, to: readonly Ip[], bytes = 84): Promise<readonly string[]> {
-  const { exitCode, stdout } = await from.run(`perl -e ${shellQuote(PROBE)} ${bytes} ${to.map(formatIp).join(" ")}`);
-  if (exitCode !== 0) throw new Error(stdout);
+  const stdout = expectDone(await from.run(`perl -e ${shellQuote(PROBE)} ${bytes} ${to.map(formatIp).join(" ")}`), "probe");
   return stdout.split("\n").filter((line) => line !== "");
 }
 
@@ -310,8 +309,8 @@ export async function watch(container: TestContainer, own: readonly Ip[]): Promi
   const { id, gateway } = container.vpc;
   const macs = [gateway, ...own].map((address) => macOf(id, address));
   const chain = `chain in { type filter hook ingress device eth0 priority 0; ether saddr != { ${macs.join(", ")} } counter name from_strangers; ether type ip counter name of_ip; }`;
-  const { exitCode, stdout } = await container.run(`nft 'table netdev probe { counter from_strangers { }; counter of_ip { }; ${chain}; }'`);
-  if (exitCode !== 0) throw new Error(stdout);
+  const rules = `nft 'table netdev probe { counter from_strangers { }; counter of_ip { }; ${chain}; }'`;
+  expectDone(await container.run(rules), rules);
 }
 
 export async function received(container: TestContainer): Promise<{ readonly ip: number; readonly strange: number }> {

@@ -54,14 +54,18 @@ t.test("host list, invite, remove", async (t) => {
         capacity: { memoryBytes: 4 * 2 ** 30, cpuShares: 2048 },
         used: { memoryBytes: 2 ** 30, cpuShares: 512 },
         self: true,
+        encrypted: "partly",
       },
-      { id: peerId("peer 1"), name: "cellar", state: "unreachable", clockOffsetMs: -6_500, clockWarning: true },
+      { id: peerId("peer 1"), name: "cellar", state: "unreachable", clockOffsetMs: -6_500, clockWarning: true, encrypted: "cut off" },
     ],
   }));
   const table = await cc(["host", "list"], { peers: [list] });
   t.equal(table.code, 0);
   t.match(table.stdout, /attic \* +attic +alive +1m +cellar +0\.5 \/ 2 +1 GiB \/ 4 GiB/);
   t.match(table.stderr, /the clock of cellar is -6\.5s off/);
+  t.match(table.stdout, /ENCRYPTED[\s\S]* partly /);
+  t.match(table.stderr, /not encrypted where a host has no WireGuard/);
+  t.match(table.stderr, /encryption is required and cellar cannot have it/);
   t.equal(JSON.parse((await cc(["host", "list", "--json"], { peers: [list] })).stdout).length, 2);
 
   const inviter = await one("CreateInvite", () => ({

@@ -69,6 +69,18 @@ t.test("each published port has a port of its own between host and VPC, the host
   t.end();
 });
 
+t.test("what belongs into the encrypted tunnel is taken from its device and sent to it alone, and nothing else is", async (t) => {
+  const host = textOf(largeState({ ports: 1, published: 0, rules: 0 }));
+  t.match(host, /ip6 saddr fd6b:914e:a3d7::\/48 iifname != "ccwg0" counter name "vxlan_from_stranger" drop\s+ip saddr @neighbours accept/);
+  t.match(
+    host,
+    /type filter hook output priority -1; policy accept;\s+ip6 daddr fd6b:914e:a3d7::\/48 oifname != "ccwg0" udp dport 4788 counter name "vxlan_in_clear" drop/,
+  );
+  t.match(host, /udp dport 4788 goto vxlan\s[\s\S]*iifname "ccwg0" goto from_tunnel/);
+  t.match(host, /chain from_tunnel \{\s+meta l4proto ipv6-icmp accept\s+counter name "tunnel_not_vxlan" drop/);
+  t.match(host, /hook forward priority -1; policy accept;\s+iifname "ccwg0" counter name "tunnel_not_vxlan" drop/);
+});
+
 t.test("of two that claim one port, one is led to, the same on every look", (t) => {
   const state = largeState({ ports: 2, published: 2, rules: 0 });
   const [one, two] = state.published;
@@ -152,7 +164,7 @@ t.test("the texts", (t) => {
     return rulesetText({ place: { kind: "vpc", vpc: vpc.id }, tables: tables.filter(({ family }) => family === "bridge") });
   };
   t.notMatch(bridgeOf([first]), /pkttype set/, "frames for the host's own address are taken only where it passes ports on");
-  t.match(bridgeOf([passed]), /iifname "vx0" goto from_overlay[\s\S]*ether daddr set .* meta pkttype set host accept/);
+  t.match(bridgeOf([passed]), /iifname { "vx0", "vx1" } goto from_overlay[\s\S]*ether daddr set .* meta pkttype set host accept/);
   t.match(
     rulesetText(rulesetAt(state, "host")),
     /^table inet cc\ndelete table inet cc\ntable inet cc \{\n/,

@@ -37,6 +37,10 @@ t.test("any file is a configuration, or a refusal that names what is wrong", asy
 t.test("a field that is unknown or wrong is named", async (t) => {
   t.throws(() => load('{"capacity":{"memoryBytes":"lots"}}'), { code: "BAD_REQUEST", message: /capacity\.memoryBytes/ });
   t.throws(() => load('{"zone":"Not A Zone"}'), { code: "BAD_REQUEST", message: /zone/ });
+  t.throws(() => load('{"encryption":"on"}'), { code: "BAD_REQUEST", message: /encryption/ });
+  t.throws(() => load('{"wireguardPort":70000}'), { code: "BAD_REQUEST", message: /wireguardPort/ });
+  t.equal(load('{"encryption":"required"}').encryption, "required");
+  t.equal(load("{}").encryption, "auto");
   t.throws(() => load('{"dataDirr":"/x"}'), { code: "BAD_REQUEST", message: /dataDirr/ });
   t.throws(() => load("[]"), { code: "BAD_REQUEST", message: /JSON object/ });
   t.equal(load('{"capacity":{"memoryBytes":"1g"}}').capacity.memoryBytes, 1024 ** 3);

@@ -1,6 +1,6 @@
 import type { VpcId } from "../../../src/base/index.ts";
 import { BRIDGE_OPTIONS, type LinkModel, PAIRED, type VpcModel, vxlanPlace } from "../../../src/vpc/overlay-model.ts";
-import { BRIDGE, transitName, UPLINK, VXLAN } from "../../../src/vpc/overlay-names.ts";
+import { BRIDGE, TUNNEL_VXLAN, transitName, UPLINK, VXLAN } from "../../../src/vpc/overlay-names.ts";
 import type { Batch, Plan } from "../../../src/vpc/overlay-plan.ts";
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
@@ -23,6 +23,7 @@ export class FakeKernel {
   readonly neighbours = new Map<string, string>();
   readonly bridgeFdb = new Map<string, string>();
   readonly vxlanFdb = new Map<string, string>();
+  readonly tunnelFdb = new Map<string, string>();
 
   constructor(vpc: VpcId) {
     this.vpc = vpc;
@@ -41,7 +42,7 @@ export class FakeKernel {
   }
 
   model(): VpcModel {
-    const { routes, neighbours, bridgeFdb, vxlanFdb } = this;
+    const { routes, neighbours, bridgeFdb, vxlanFdb, tunnelFdb } = this;
     return structuredClone({
       inside: { links: this.inside, addresses: withoutEmpty(this.addresses), sysctls: this.sysctls },
       outside: { links: this.outside, addresses: withoutEmpty(this.outsideAddresses), sysctls: this.outsideSysctls },
@@ -49,6 +50,7 @@ export class FakeKernel {
       neighbours,
       bridgeFdb,
       vxlanFdb,
+      tunnelFdb,
     });
   }
 
@@ -128,8 +130,9 @@ export class FakeKernel {
   #fdb(words: readonly string[]): void {
     const [, verb, mac = "", , device = ""] = words;
     const link = present(this.inside, device);
-    const isSelf = words.includes("self") && device === VXLAN;
-    const table = isSelf ? this.vxlanFdb : this.bridgeFdb;
+    const far = device === VXLAN ? this.vxlanFdb : device === TUNNEL_VXLAN ? this.tunnelFdb : undefined;
+    const isSelf = words.includes("self") && far !== undefined;
+    const table = words.includes("self") ? (far ?? this.bridgeFdb) : this.bridgeFdb;
     if (!isSelf && device !== BRIDGE && link.master !== BRIDGE) throw new Error(`${device} is no port of the bridge`);
     if (verb === "del") {
       const found = table.get(mac);
@@ -153,6 +156,7 @@ export class FakeKernel {
     this.routes = this.routes.filter((route) => !`${route} `.includes(` dev ${name} `));
     this.dropPort(name);
     if (name === VXLAN) this.vxlanFdb.clear();
+    if (name === TUNNEL_VXLAN) this.tunnelFdb.clear();
     if (name !== BRIDGE) return;
     this.neighbours.clear();
     this.bridgeFdb.clear();

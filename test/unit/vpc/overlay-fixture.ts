@@ -1,5 +1,5 @@
 import { base32, type ContainerId, type Ip, type PeerId, parseCidr, parseIp, type VpcId } from "../../../src/base/index.ts";
-import { gatewayOf, type LocalPort, type RemotePort, TRANSIT_CIDR, type Underlay, type VpcNetwork } from "../../../src/vpc/index.ts";
+import { gatewayOf, type LocalPort, type RemotePort, TRANSIT_CIDR, tunnelAddress, type Underlay, type VpcNetwork } from "../../../src/vpc/index.ts";
 import type { LinkModel, VpcModel } from "../../../src/vpc/overlay-model.ts";
 import type { Plan } from "../../../src/vpc/overlay-plan.ts";
 
@@ -23,6 +23,8 @@ export const UNDERLAY: Underlay = { mtu: 1_500, vxlanPort: 4_789, neighbours: []
 export const TRANSIT = { range: TRANSIT_CIDR, address: ip("100.127.240.2") };
 
 export const localPort = (seed: number): LocalPort => ({ container: containerId(seed), address: ip(`10.0.0.${seed}`) });
+/** Of a host that is reached through the tunnel. */
+export const tunnelPort = (last: number, host: number): RemotePort => ({ ...remotePort(last, host), host: tunnelAddress(`peer ${host}` as PeerId) });
 export const remotePort = (last: number, host: number): RemotePort => ({
   address: ip(`10.0.0.${last}`),
   host: ip(`172.31.0.${host}`),
@@ -49,6 +51,7 @@ export function differences(have: VpcModel, want: VpcModel): readonly string[] {
     ...mapDifferences("neighbour", have.neighbours, want.neighbours),
     ...mapDifferences("bridge", have.bridgeFdb, want.bridgeFdb),
     ...mapDifferences("vxlan", have.vxlanFdb, want.vxlanFdb),
+    ...mapDifferences("tunnel", have.tunnelFdb, want.tunnelFdb),
   ];
 }
 

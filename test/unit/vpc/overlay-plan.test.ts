@@ -41,7 +41,7 @@ t.test("a VPC that is not here yet", async (t) => {
     `  link add br0 address ${mac("10.0.0.1")} mtu 1450 type bridge mcast_snooping 0 stp_state 0 forward_delay 0 vlan_default_pvid 0`,
     "  link set br0 up",
     "  link set vx0 master br0",
-    "  link set vx0 type bridge_slave learning off flood off mcast_flood off bcast_flood off neigh_suppress on proxy_arp off locked off",
+    "  link set vx0 type bridge_slave learning off flood off mcast_flood off bcast_flood off neigh_suppress on proxy_arp off locked off isolated on",
     "  link set vx0 up",
     "  link set up0 up",
     "  addr replace 10.0.0.1/16 dev br0",
@@ -85,7 +85,7 @@ t.test("containers of other hosts come and go", async (t) => {
 });
 
 t.test("a host that passes published ports on: answers to its passing address go back to it", async (t) => {
-  const passing = [ip("172.31.0.3")];
+  const passing = [{ address: ip("252.31.0.3"), host: ip("172.31.0.3") }];
   t.same(change(model({ ...before, passing })), [
     "vpc, ip:",
     "  route replace 252.31.0.3 dev br0 scope link",
@@ -137,7 +137,7 @@ t.test("another MTU, source address or family of the underlay", async (t) => {
     "vpc, ip:",
     "  link set br0 mtu 1350",
     "  link set vx0 master br0",
-    "  link set vx0 type bridge_slave learning off flood off mcast_flood off bcast_flood off neigh_suppress on proxy_arp off locked off",
+    "  link set vx0 type bridge_slave learning off flood off mcast_flood off bcast_flood off neigh_suppress on proxy_arp off locked off isolated on",
     "  link set vx0 up",
     "  link set up0 mtu 1350",
     "  neigh del 10.0.0.9 dev br0",

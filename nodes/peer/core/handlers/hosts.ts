@@ -2,6 +2,7 @@ import { CcError, isPeerId, type PeerId } from "../../../../src/base/index.ts";
 import { type HostCertificate, parseAdminRequest } from "../../../../src/identity/index.ts";
 import { compareVersions } from "../../../../src/state/index.ts";
 import { must } from "../../must.ts";
+import { encryptionByHost } from "../../network/ways.ts";
 import type { HandlerParts, Some } from "./parts.ts";
 import { mustHaveToken, writeAdmin } from "./writes.ts";
 
@@ -18,6 +19,7 @@ export function hostHandlers(parts: HandlerParts): Some<"listHosts" | "removeHos
       const connected = new Set(parts.mesh.connected());
       const members = view.members();
       const admittedBy = Map.groupBy(members, ({ certificate }) => issuerOf(certificate));
+      const encryption = encryptionByHost(members);
       const hosts = members.map((member) => {
         const seen = liveness.of(member.peer);
         const offsetMs = (seen.clockOffsetMs ?? 0) - medianMs;
@@ -36,6 +38,7 @@ export function hostHandlers(parts: HandlerParts): Some<"listHosts" | "removeHos
           self: member.peer === parts.self,
           endpoints: [...(member.facts?.endpoints ?? [])],
           ...newestOf(member.peer),
+          encrypted: encryption.get(member.peer) ?? "",
           admitted: (admittedBy.get(member.peer) ?? []).flatMap(({ peer }) => (peer === member.peer ? [] : [peer])),
         };
       });

@@ -4,6 +4,7 @@ import type { Admissions, HostCertificate, Verifier } from "../../../../src/iden
 import type { Liveness, Mesh } from "../../../../src/mesh/index.ts";
 import type { Placement } from "../../../../src/placement/index.ts";
 import type { ReplicaService, View } from "../../../../src/state/index.ts";
+import type { TunnelSide } from "../../../../src/vpc/index.ts";
 import type { Admitted } from "../admitted.ts";
 import type { Authenticator } from "../authenticate.ts";
 
@@ -17,6 +18,8 @@ export type HostFactsNow = {
   readonly networks: readonly string[];
   /** Where VXLAN of the zone's other hosts reaches it; undefined: not known yet. */
   readonly underlay: { readonly address: Ip; readonly mtu: number } | undefined;
+  /** Its end of the encrypted tunnel between hosts. */
+  readonly tunnel: TunnelSide;
 };
 
 /** What the handlers of users' calls work with. */
