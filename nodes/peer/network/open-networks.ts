@@ -3,6 +3,7 @@ import { fileURLToPath } from "node:url";
 import type { ContainerId, Logger } from "../../../src/base/index.ts";
 import { createNftFirewall } from "../../../src/firewall/drivers/nft.ts";
 import { createShellHelper, systemClock, systemRandom } from "../../../src/host/index.ts";
+import { listeningPorts } from "../../../src/ports/drivers/listening.ts";
 import { createNameServer } from "../../../src/vpc/drivers/name-server.ts";
 import { openOverlay } from "../../../src/vpc/drivers/overlay.ts";
 import { findUnderlay } from "../../../src/vpc/drivers/underlay.ts";
@@ -47,6 +48,7 @@ export async function openNetworks(
       findUnderlay: (neighbours) => findUnderlay(shells.look, neighbours),
       namespaceOf,
       vxlanPort: config.vxlanPort,
+      listening: listeningPorts,
       clock: systemClock,
       log,
     },
