@@ -54,6 +54,14 @@ const schema = z.strictObject({
     .default({ unusedDaysMax: 7, diskPercentMax: 30, uploadBytesMax: UNREFERENCED_UPLOAD_BYTES_MAX })
     .describe("how long and how many images are kept: unusedDaysMax (7), diskPercentMax (30), uploadBytesMax (32 GiB)"),
   vxlanPort: z.number().int().min(1).max(65_535).default(4_789).describe("UDP port of VXLAN between hosts, the same on all of them"),
+  forward: z
+    .strictObject({
+      mesh: z.boolean().default(false).describe("the port for other peers is forwarded by the router too"),
+      api: z.boolean().default(false).describe("and that of the API"),
+      leaseSeconds: z.number().int().min(4).max(86_400).default(1_200).describe("how long the router keeps a port of a host that is lost"),
+    })
+    .default({ mesh: false, api: false, leaseSeconds: 1_200 })
+    .describe("the router (UPnP, PCP) forwards this peer's own ports, so that a mesh spans homes: mesh (false), api (false); leaseSeconds (1200)"),
   insecureRegistries: z.array(z.string()).default([]).describe("host:port of registries that speak plain HTTP"),
   logLevel: z.enum(["debug", "info", "warn", "error"]).default("info").describe("least level that is logged, to stderr"),
 });
@@ -140,6 +148,7 @@ export function paths(config: Pick<PeerConfig, "dataDir" | "runDir">) {
     volumes: join(dataDir, "volumes"),
     runVolumes: join(runDir, "volumes"),
     runJoined: join(runDir, "joined"),
+    routerMappings: join(dataDir, "router-mappings.json"),
     socket: join(runDir, "api", "peer.sock"),
   };
 }

@@ -72,6 +72,8 @@ const HOST: HostState = {
   lastMajor: 0,
   lastMinor: 0,
   admitted: [""],
+  outside: false,
+  outsideNote: "",
 };
 const KEY: KeyState = { id: "", name: "", role: "", signedBy: "", createdAtMs: 0, revoked: false, revokedAtMs: 0, signed: [""] };
 const VOLUME: VolumeState = {
