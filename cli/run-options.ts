@@ -63,15 +63,15 @@ export const RUN_FLAGS = {
     helpValue: "[[ADDRESS:]PORT:]PORT[/udp]",
     description: "a port of its host that leads to one of its own; without one of the host's, a free one",
   }),
-  "publish-on": Flags.string({ helpGroup: "NOT YET", options: ["host", "all"], description: "which hosts publish: its own, or every one of its zone" }),
-  forward: Flags.boolean({ helpGroup: "NOT YET", description: "also open the port on the home router" }),
+  "publish-on": Flags.string({ options: ["host", "all"], description: "which hosts publish: its own (default), or every one of its zone" }),
+  forward: Flags.boolean({ description: "ask the router of its host (UPnP, PCP) to forward what is published" }),
   replicas: Flags.string({ helpGroup: "NOT YET", helpValue: "COUNT", description: "so many of it" }),
   spread: Flags.string({ helpGroup: "NOT YET", options: ["host", "zone"], description: "where replicas stay apart" }),
   "on-isolation": Flags.string({ helpGroup: "NOT YET", options: ["keep", "stop"], description: "what it does when its host is cut off" }),
   tty: Flags.boolean({ char: "t", helpGroup: "NOT YET", description: "a terminal of its own" }),
 } as const;
 
-const NOT_YET = ["publish-on", "forward", "replicas", "spread", "on-isolation", "tty"] as const;
+const NOT_YET = ["replicas", "spread", "on-isolation", "tty"] as const;
 
 export type RunFlags = { readonly [K in keyof typeof RUN_FLAGS]?: string | boolean | readonly string[] | undefined };
 /** The files and texts that options may name, read by the caller. */
@@ -103,6 +103,10 @@ export function buildSpec(flags: RunFlags, command: readonly string[], inputs: R
         ? `--image is missing; write cc run --image ${command[0]} ...`
         : "--image is missing; write for example cc run --image alpine echo hello",
     );
+  if (list(flags.publish).length === 0) {
+    const more = text(flags["publish-on"]) !== "" ? "publish-on" : flags.forward === true ? "forward" : undefined;
+    if (more !== undefined) throw new UsageError(`--${more} is about published ports; give --publish too, for example --publish 8080:80`);
+  }
   const size = (flag: "memory" | "disk" | "log-size", smallest: number): number =>
     flags[flag] === undefined ? 0 : usable(parseByteSize(text(flags[flag]), smallest));
   const { environment } = inputs;
@@ -137,6 +141,7 @@ export function buildSpec(flags: RunFlags, command: readonly string[], inputs: R
     vpc: text(flags.vpc),
     publish: list(flags.publish),
     publishEverywhere: text(flags["publish-on"]) === "all",
+    forward: flags.forward === true,
     volumes: list(flags.volume).map((volume) => usable(parseVolume(volume))),
     registryUser: user,
     registryPassword: password === "" ? "" : inputs.resolveSecret(password, "the registry password"),

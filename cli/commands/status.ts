@@ -5,12 +5,26 @@ import { CloudCommand } from "../cloud-command.ts";
 import { phaseText } from "../phases.ts";
 import { formatTime } from "../terminal.ts";
 
+type PortState = ContainerState["ports"][number];
+
 const pairs = (map: Readonly<Record<string, string>>): string =>
   Object.entries(map)
     .map(([name, value]) => `${name}=${value}`)
     .join(" ");
 const promise = (state: ContainerState): string =>
   state.restart === "always" || state.restart === "on-failure" ? `restart ${state.restart}` : "not restarted";
+
+function portFacts({ hostAddress, hostPort, port, protocol, everywhere, external, note }: PortState): (readonly [string, string])[] {
+  const place = everywhere ? "every host of the zone" : "its host";
+  const published = `${hostAddress === "" ? "" : `${hostAddress}:`}${hostPort}/${protocol} of ${place} to ${port}`;
+  if (external === "" && note === "") return [["Published", published]];
+  const forwarded =
+    external === "" ? `${hostPort}/${protocol}: no, ${note}` : `${external}/${protocol} to ${hostPort} of its host${note === "" ? "" : ` (${note})`}`;
+  return [
+    ["Published", published],
+    ["Forwarded", forwarded],
+  ];
+}
 
 export default class Status extends CloudCommand {
   static override summary = "Show all that is known of containers.";
@@ -46,13 +60,7 @@ export default class Status extends CloudCommand {
       ["Zone", state.zone],
       ["VPC", state.vpcName === "" ? state.vpc : `${state.vpcName} (${state.vpc})`],
       ["Address", state.address],
-      ...state.ports.map(
-        ({ hostAddress, hostPort, port, protocol, everywhere }) =>
-          [
-            "Published",
-            `${hostAddress === "" ? "" : `${hostAddress}:`}${hostPort}/${protocol} of ${everywhere ? "every host of the zone" : "its host"} to ${port}`,
-          ] as const,
-      ),
+      ...state.ports.flatMap(portFacts),
       ["Exit code", state.exitCode === undefined ? "" : String(state.exitCode)],
       ["Reason", state.reason],
       ["Restarts", `${state.restarts} (${promise(state)})`],

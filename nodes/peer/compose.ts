@@ -26,6 +26,7 @@ import { createPeerCore } from "./core/core.ts";
 import { type KnownNeighbour, readIdentity, readNeighbours } from "./identity-files.ts";
 import { introduceToAll } from "./introducing.ts";
 import { endpointsOf, ownNetworks, splitListen } from "./membership.ts";
+import { openForwards } from "./network/open-forwards.ts";
 import { openNetworks } from "./network/open-networks.ts";
 
 export type RunOptions = {
@@ -81,8 +82,10 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
   for (const neighbour of neighbours) addresses.remember(neighbour.peer as PeerId, neighbour.addresses);
   const capacity = await declaredCapacity(config);
 
+  const forwards = openForwards(config, files, identity.seed, log.child({ part: "forwards" }));
   let network: Libp2pMesh | undefined;
   const listenAddresses = (): readonly string[] => (config.announce.length > 0 ? config.announce : (network?.listenAddresses() ?? []));
+  const announced = (): readonly string[] => [...listenAddresses(), ...forwards.addresses()];
   const core = await createPeerCore({
     self: identity.peer,
     meshId: identity.meshId,
@@ -123,6 +126,7 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
     },
     dialer,
     listening: listeningPorts,
+    forwards: forwards.service,
     mesh: async (members) => {
       network = await createLibp2pMesh({
         seed: identity.seed,
@@ -144,8 +148,8 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
     facts: () => ({
       name: config.name,
       version: options.version,
-      endpoints: endpointsOf(config),
-      addresses: listenAddresses(),
+      endpoints: [...endpointsOf(config), ...forwards.endpoints()],
+      addresses: announced(),
       networks: ownNetworks(),
       underlay: networks.service.underlay,
       tunnel: networks.service.tunnel,
@@ -190,7 +194,7 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
     meshId: identity.meshId,
     certificate: identity.certificate,
     neighbours: () => knownEndpoints(neighbours, core.view.members()),
-    addresses: listenAddresses,
+    addresses: announced,
     connected: () => mesh.connected(),
     onNeighbours: (found) => {
       for (const neighbour of found) core.admitted.introduce(neighbour.certificate, neighbour.addresses);
@@ -202,6 +206,7 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
   });
   try {
     await core.ready(signal);
+    forwards.service.start({ self: identity.peer, view: core.view, replica: core.replica });
     log.info({ peer: identity.peer, zone: identity.zone, port: api.port }, "this peer is ready");
     options.onReady(identity.peer);
     await untilOver(core.replica, signal);
@@ -211,6 +216,7 @@ export async function runPeer(config: PeerConfig, options: RunOptions): Promise<
     ending.abort(new CcError("CANCELLED", "the peer is ending"));
     watchMembers();
     await api.stop();
+    await forwards.close();
     await core.stop();
     await introducing;
     await mesh.stop();

@@ -59,6 +59,14 @@ const schema = z.strictObject({
     .default("auto")
     .describe("of VPCs' traffic to each other host, by WireGuard: auto (where both have it), required (else none goes there) or off"),
   wireguardPort: z.number().int().min(1).max(65_535).default(7_441).describe("UDP port of WireGuard on this host"),
+  forward: z
+    .strictObject({
+      mesh: z.boolean().default(false).describe("the port for other peers is forwarded by the router too"),
+      api: z.boolean().default(false).describe("and that of the API"),
+      leaseSeconds: z.number().int().min(4).max(86_400).default(1_200).describe("how long the router keeps a port of a host that is lost"),
+    })
+    .default({ mesh: false, api: false, leaseSeconds: 1_200 })
+    .describe("the router (UPnP, PCP) forwards this peer's own ports, so that a mesh spans homes: mesh (false), api (false); leaseSeconds (1200)"),
   insecureRegistries: z.array(z.string()).default([]).describe("host:port of registries that speak plain HTTP"),
   logLevel: z.enum(["debug", "info", "warn", "error"]).default("info").describe("least level that is logged, to stderr"),
 });
@@ -146,6 +154,7 @@ export function paths(config: Pick<PeerConfig, "dataDir" | "runDir">) {
     runVolumes: join(runDir, "volumes"),
     runJoined: join(runDir, "joined"),
     tunnelKey: join(dataDir, "identity", "wireguard.key"),
+    routerMappings: join(dataDir, "router-mappings.json"),
     socket: join(runDir, "api", "peer.sock"),
   };
 }

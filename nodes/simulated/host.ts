@@ -124,6 +124,7 @@ export class SimulatedHost {
       images: async () => this.machine.images(clock),
       volumes: this.machine.volumes(clock),
       listening: () => [],
+      forwards: { of: () => [], whyNotOutside: () => "" },
       // Simulated containers have no programs that listen.
       dialer: { connect: async () => Promise.reject(new CcError("CONNECTION_REFUSED", "nothing listens")), release: () => undefined },
       mesh: async (members) => {

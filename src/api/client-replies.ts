@@ -73,6 +73,8 @@ const HOST: HostState = {
   lastMinor: 0,
   admitted: [""],
   encrypted: "",
+  outside: false,
+  outsideNote: "",
 };
 const KEY: KeyState = { id: "", name: "", role: "", signedBy: "", createdAtMs: 0, revoked: false, revokedAtMs: 0, signed: [""] };
 const VOLUME: VolumeState = {

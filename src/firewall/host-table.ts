@@ -31,7 +31,7 @@ export function hostTables(state: FirewallState, handed: readonly HandedPort[]):
 const ofFamily = (addresses: readonly Ip[], family: 4 | 6): ReadonlyMap<string, string> =>
   setElements(addresses.filter((ip) => ip.family === family).map(formatIp));
 
-function hostSets({ transit, underlay, vpcs }: FirewallState, ports: readonly HandedPort[]): readonly SetPlan[] {
+function hostSets({ transit, underlay, vpcs, publishedElsewhere = [] }: FirewallState, ports: readonly HandedPort[]): readonly SetPlan[] {
   const transitOf = new Map(vpcs.map((vpc) => [vpc.id, formatIp(vpc.transit)]));
   const target = ({ vpc, transitPort }: HandedPort): string => `${transitOf.get(vpc)} . ${transitPort}`;
   const onAll = ports.filter(({ at }) => at === undefined).map((port) => [`${port.protocol} . ${port.hostPort}`, target(port)] as const);
@@ -45,6 +45,14 @@ function hostSets({ transit, underlay, vpcs }: FirewallState, ports: readonly Ha
     },
     { name: "closed", kind: "set", spec: ["type ipv4_addr", "flags interval"], elements: setElements([...CLOSED_ALWAYS, formatCidr(transit.range)]) },
     { name: "hosts", kind: "set", spec: ["type ipv4_addr"], elements: ofFamily(underlay.hosts, 4) },
+    {
+      name: "elsewhere",
+      kind: "set",
+      spec: ["type ipv4_addr . inet_proto . inet_service"],
+      elements: setElements(
+        publishedElsewhere.flatMap(({ host, protocol, hostPort }) => (host.family === 4 ? [`${formatIp(host)} . ${protocol} . ${hostPort}`] : [])),
+      ),
+    },
     { name: "neighbours", kind: "set", spec: ["type ipv4_addr"], elements: ofFamily(underlay.neighbours, 4) },
     { name: "neighbours6", kind: "set", spec: ["type ipv6_addr"], elements: ofFamily(underlay.neighbours, 6) },
     { name: "published", kind: "map", spec: ["type inet_proto . inet_service : ipv4_addr . inet_service"], elements: elementsOf(onAll) },
@@ -82,6 +90,8 @@ function hostChains({ transit, underlay }: FirewallState): readonly ChainPlan[] 
         // Decided by vpc_to_host, which knows what is published.
         "fib daddr type local accept",
         'ip daddr @closed counter name "vpc_to_closed" drop',
+        // From there it is as from outside: who may use a published port may use it from a container.
+        "ip daddr . meta l4proto . th dport @elsewhere accept",
         'ip daddr @hosts counter name "vpc_to_closed" drop',
       ],
     },

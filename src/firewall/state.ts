@@ -9,7 +9,12 @@ export type FirewallState = {
   /** VPCs with a namespace on this host. */
   readonly vpcs: readonly VpcFirewall[];
   readonly published: readonly PublishedPort[];
+  /** Of other hosts' addresses all else is closed to containers; absent: none. */
+  readonly publishedElsewhere?: readonly ElsewherePort[];
 };
+
+/** A port that another host publishes, at the address by which hosts know it. */
+export type ElsewherePort = { readonly host: Ip; readonly protocol: "tcp" | "udp"; readonly hostPort: number };
 
 export type TransitRange = {
   /** Addresses between the host and its VPCs. Nothing outside the host ever sees one. */

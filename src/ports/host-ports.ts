@@ -37,7 +37,7 @@ export function bindHostPorts(ports: readonly PublishedPort[], taken: readonly T
   for (const port of asked) {
     const other = findCollision(port, taken);
     if (other !== undefined)
-      return refuse("IN_USE", `port ${formatHostPort(port)} of the host is taken by ${other.by}; publish on another, or leave it out to have one chosen`);
+      return refuse("IN_USE", `port ${formatHostPort(port)} is taken by ${other.by}; publish on another, or leave it out to have one chosen`);
   }
   const bound: BoundPort[] = [];
   const all: HostPort[] = [...taken, ...asked];

@@ -28,7 +28,7 @@
  * wanted port is looked up first, and a substitute is of our choice), removing mappings when the peer stops (its containers run on).
  */
 export { type BoundPort, bindHostPorts, findCollision, type HostPort, type TakenPort } from "./host-ports.ts";
-export { isPublicAddress, MAPPINGS_MAX, type MappingStatus, type RouterForward } from "./mapping-status.ts";
+export { isPublicAddress, MAPPINGS_MAX, type MappingStatus, type RouterForward, reachedFromOutside } from "./mapping-status.ts";
 export * from "./port-book.ts";
 export * from "./published-port.ts";
 export * from "./router-driver.ts";

@@ -1,4 +1,4 @@
-import { type Cidr, containsIp, formatIp, type Ip, isSameIp, parseCidr } from "../base/index.ts";
+import { type Cidr, containsIp, formatIp, type Ip, isSameIp, parseCidr, parseIp } from "../base/index.ts";
 import { expiresMs, type HeldMapping, keyOf, type Retry, type WantedMapping } from "./plan-mappings.ts";
 import type { PortProtocol } from "./published-port.ts";
 import type { RouterRoute, RouterVia } from "./router-driver.ts";
@@ -34,9 +34,10 @@ export type MappingStatus = Pick<RouterForward, "protocol" | "port" | "externalP
 /** A router keeps some tens of mappings, cheap ones 32; the rest of a long list would only push others' out. */
 export const MAPPINGS_MAX = 128;
 
-const NOT_PUBLIC: readonly Cidr[] = ["0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"].map(
-  cidrOf,
-);
+const NOT_PUBLIC: readonly Cidr[] = [
+  ...["0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16", "224.0.0.0/3"],
+  ...["::/127", "fc00::/7", "fe80::/10", "ff00::/8"],
+].map(cidrOf);
 
 function cidrOf(text: string): Cidr {
   const cidr = parseCidr(text);
@@ -46,6 +47,18 @@ function cidrOf(text: string): Cidr {
 
 /** Whether the world can route to it: behind a router with another address stands one more router. */
 export const isPublicAddress = (ip: Ip): boolean => !NOT_PUBLIC.some((range) => containsIp(range, ip));
+
+/**
+ * Whether a host is reached from outside its own network by one of the libp2p multiaddrs that it announces: a public address, its own or its
+ * router's, or a name, which only its owner can have given it.
+ */
+export function reachedFromOutside(multiaddrs: readonly string[]): boolean {
+  return multiaddrs.some((text) => {
+    const [, kind = "", value = ""] = /^\/(ip[46]|dns[46]?|dnsaddr)\/([^/]+)/.exec(text) ?? [];
+    const ip = kind.startsWith("ip") ? parseIp(value) : undefined;
+    return kind.startsWith("dns") || (ip !== undefined && isPublicAddress(ip));
+  });
+}
 
 export type SortedForwards = {
   readonly wanted: readonly WantedMapping[];

@@ -1,5 +1,6 @@
-import { type ContainerId, formatIp, ok, type PeerId, parseIp, type Random, type Result } from "../base/index.ts";
+import { type ContainerId, containsIp, formatIp, ok, type PeerId, parseIp, type Random, type Result } from "../base/index.ts";
 import type { ContainerView, CountedClaim, View } from "../state/index.ts";
+import { TRANSIT_CIDR } from "../vpc/index.ts";
 import { type BoundPort, bindHostPorts, type HostPort, type TakenPort } from "./host-ports.ts";
 import { type PortProtocol, parsePublishedPorts } from "./published-port.ts";
 
@@ -60,16 +61,24 @@ export class PortBook {
     this.#reserved.delete(id);
   }
 
-  /** `everywhere`: what any host of the zone has is in the way. */
+  #whose({ container, holder, everywhere }: StandingPort): string {
+    const { self, view } = this.#parts;
+    const place = everywhere ? ", which is published on every host of the zone" : holder === self ? "" : ` on host ${view.member(holder)?.name || holder}`;
+    return `container ${container.name || container.id}${place}`;
+  }
+
+  /** `everywhere`: what any host of the zone has is in the way. This host's name server is not: it answers VPCs alone, at its own address. */
   #taken(everywhere: boolean): readonly TakenPort[] {
     const { self, zone, view, listening } = this.#parts;
     const standing = standingPorts(view.containers()).filter(
       (port) => port.holder === self || ((port.everywhere || everywhere) && view.member(port.holder)?.zone === zone),
     );
     return [
-      ...standing.map((port) => ({ ...port, by: `container ${port.container.name || port.container.id}` })),
+      ...standing.map((port) => ({ ...port, by: this.#whose(port) })),
       ...[...this.#reserved].flatMap(([id, ports]) => ports.map((port) => ({ ...port, by: `container ${id}` }))),
-      ...listening().map((port) => ({ ...port, by: `a program of the host${port.hostAddress === undefined ? "" : ` (at ${formatIp(port.hostAddress)})`}` })),
+      ...listening()
+        .filter(({ hostAddress }) => hostAddress === undefined || !containsIp(TRANSIT_CIDR, hostAddress))
+        .map((port) => ({ ...port, by: `a program of the host${port.hostAddress === undefined ? "" : ` (at ${formatIp(port.hostAddress)})`}` })),
     ];
   }
 }

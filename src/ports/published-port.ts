@@ -20,6 +20,7 @@ const FORM = "[hostAddress:][hostPort:]port[/tcp|udp]";
 const PORT = /^[1-9]\d{0,4}$/;
 const PORT_MAX = 65_535;
 const MULTICAST_FIRST = 224;
+const LOOPBACK = 127n;
 
 /** Refusals are BAD_REQUEST with one sentence that names the text. */
 export function parsePublishedPort(text: string): Result<PublishedPort> {
@@ -65,8 +66,11 @@ export function formatPublishedPort({ hostAddress, hostPort, containerPort, prot
   return `${[...before, containerPort].join(":")}/${protocol}`;
 }
 
-/** All of one container, in the order given. Refused is what could not stand on any host: the same twice, or two for one host port. */
-export function parsePublishedPorts(texts: readonly string[]): Result<readonly PublishedPort[]> {
+/**
+ * All of one container, in the order given; `everywhere`: for every host of a zone. Refused is what could not stand: the same twice, two for
+ * one host port, an address on every host that only one can have.
+ */
+export function parsePublishedPorts(texts: readonly string[], everywhere = false): Result<readonly PublishedPort[]> {
   if (texts.length > PUBLISHED_PORTS_MAX) return refuse("BAD_REQUEST", `${texts.length} published ports; a container may have ${PUBLISHED_PORTS_MAX}`);
   const ports: PublishedPort[] = [];
   for (const text of texts) {
@@ -78,6 +82,10 @@ export function parsePublishedPorts(texts: readonly string[]): Result<readonly P
         "BAD_REQUEST",
         `--publish ${formatPublishedPort(port.value)} and ${formatPublishedPort(other)} ask for the same port of the host; keep one`,
       );
+    }
+    const { hostAddress } = port.value;
+    if (everywhere && hostAddress !== undefined && hostAddress.value >> 24n !== LOOPBACK) {
+      return refuse("BAD_REQUEST", `--publish ${formatPublishedPort(port.value)}: one host has ${formatIp(hostAddress)}; leave it out with --publish-on all`);
     }
     ports.push(port.value);
   }

@@ -138,6 +138,7 @@ export class Mesh {
         hosts: this.hosts.map(({ host }) => host.address),
         containers: () => undefined,
         ports: [],
+        elsewhere: [],
         rules: [],
       }),
     );

@@ -29,6 +29,7 @@ export default class HostList extends CloudCommand {
             { title: "ZONE", text: (host) => host.zone },
             { title: "STATE", text: (host) => host.state },
             { title: "FOR", text: (host) => (host.sinceMs > 0 ? formatDuration(nowMs - host.sinceMs) : ""), align: "right" },
+            { title: "OUTSIDE", text: (host) => (host.state === "removed" ? "" : host.outside ? "yes" : "no") },
             { title: "SEEN BY", text: (host) => host.seenBy.map((id) => names.get(id) ?? id).join(","), shrinkTo: 8 },
             { title: "CORES", text: (host) => usedOf(host.used?.cpuShares ?? 0, host.capacity?.cpuShares ?? 0, cores), align: "right" },
             { title: "MEMORY", text: (host) => usedOf(host.used?.memoryBytes ?? 0, host.capacity?.memoryBytes ?? 0, formatSize), align: "right" },
@@ -45,6 +46,7 @@ export default class HostList extends CloudCommand {
       for (const host of hosts)
         if (host.clockWarning)
           this.warning(`the clock of ${host.name || host.id} is ${offset(host).replace("!", "")} off; set it right (chrony, systemd-timesyncd)`);
+      for (const host of hosts) if (host.outsideNote !== "") this.warning(`${host.name || host.id} is not reached through its router: ${host.outsideNote}`);
       return ExitCode.done;
     } finally {
       client.close();

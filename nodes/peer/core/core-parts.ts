@@ -12,6 +12,7 @@ import type { VolumeFiles } from "../../../src/volumes/index.ts";
 import type { PhaseBoard } from "../phase-board.ts";
 import type { Admitted } from "./admitted.ts";
 import type { Authenticator } from "./authenticate.ts";
+import type { ForwardsHere } from "./handlers/forwards.ts";
 import type { HostFactsNow } from "./handlers/parts.ts";
 
 /** Everything that differs between a real host and a simulated one. */
@@ -36,6 +37,8 @@ export type CoreParts = {
   readonly volumes: VolumeFiles;
   /** Ports that programs of the host listen on. */
   readonly listening: () => readonly HostPort[];
+  /** What the host's router forwards. */
+  readonly forwards: ForwardsHere;
   /** Connects into containers, for tunnels. */
   readonly dialer: ContainerDialer;
   /** The network, made for a host whose members are known by these two. */

@@ -17,6 +17,7 @@ import { createDesired, toBoard } from "./desired.ts";
 import { admissionHandlers } from "./handlers/admission.ts";
 import { changeHandlers } from "./handlers/changes.ts";
 import { firewallHandlers } from "./handlers/firewall.ts";
+import { createAskForwards } from "./handlers/forwards.ts";
 import { createHeldNames } from "./handlers/held-names.ts";
 import { hostHandlers } from "./handlers/hosts.ts";
 import { inspectHandlers } from "./handlers/inspect.ts";
@@ -205,8 +206,8 @@ export async function createPeerCore(parts: CoreParts): Promise<PeerCore> {
   return {
     signed: {
       ...keyHandlers(handlerParts),
-      ...hostHandlers(handlerParts),
-      ...readHandlers(handlerParts, askAround),
+      ...hostHandlers(handlerParts, parts.forwards),
+      ...readHandlers(handlerParts, askAround, createAskForwards(handlerParts, parts.forwards)),
       ...changeHandlers(handlerParts, askAround),
       ...volumeHandlers(handlerParts, { holder: volumes, files: parts.volumes, names }, askAround),
       ...firewallHandlers(handlerParts, askAround),

@@ -102,7 +102,7 @@ function checkSpec(id: ContainerId, message: SpecMessage): Result<ContainerSpec>
   if (!reference.ok) return reference;
   if (message.zone !== "" && !isZone(message.zone)) return refuse("BAD_REQUEST", `"${message.zone}" is not a zone; cc host list shows zones`);
   if (message.vpc !== "" && !isVpcId(message.vpc)) return refuse("BAD_REQUEST", `"${message.vpc}" is no id of a VPC; cc vpc list shows them`);
-  const ports = parsePublishedPorts(message.publish);
+  const ports = parsePublishedPorts(message.publish, message.publishEverywhere);
   if (!ports.ok) return ports;
   if (message.publish.length === 0 && (message.publishEverywhere || message.forward))
     return refuse("BAD_REQUEST", "no port is published: --publish-on and --forward say more about --publish");

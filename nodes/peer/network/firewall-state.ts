@@ -1,5 +1,5 @@
 import { addressAt, type ContainerId, type Ip, type VpcId } from "../../../src/base/index.ts";
-import type { FirewallRule, FirewallState, VpcFirewall } from "../../../src/firewall/index.ts";
+import type { ElsewherePort, FirewallRule, FirewallState, VpcFirewall } from "../../../src/firewall/index.ts";
 import type { BoundPort } from "../../../src/ports/index.ts";
 import type { ContainerView } from "../../../src/state/index.ts";
 import { type ActiveMember, type HostNetwork, type Membership, macOf, portName, TRANSIT_CIDR, transitName, type VpcNetwork } from "../../../src/vpc/index.ts";
@@ -15,6 +15,8 @@ export type KnownForRules = {
   readonly containers: (id: ContainerId) => ContainerView | undefined;
   /** Published on this host: by its own containers, and by others on every host of the zone. */
   readonly ports: readonly (BoundPort & { readonly place: Membership })[];
+  /** Published by other hosts. */
+  readonly elsewhere: readonly ElsewherePort[];
   readonly rules: readonly FirewallRule[];
 };
 
@@ -22,7 +24,7 @@ export type KnownForRules = {
 const NOBODY: Ip = { family: 4, value: 0n };
 
 /** What this host's rules follow from. */
-export function firewallState({ network, members, transits, own, hosts, containers, ports, rules }: KnownForRules): FirewallState {
+export function firewallState({ network, members, transits, own, hosts, containers, ports, elsewhere, rules }: KnownForRules): FirewallState {
   const published = ports.map(({ hostAddress, hostPort, protocol, containerPort, place }) => ({
     ...(hostAddress === undefined ? {} : { at: hostAddress }),
     hostPort,
@@ -40,6 +42,7 @@ export function firewallState({ network, members, transits, own, hosts, containe
     underlay: { own: own ?? NOBODY, vxlanPort: network.underlay.vxlanPort, neighbours: network.underlay.neighbours, hosts },
     vpcs,
     published,
+    publishedElsewhere: elsewhere,
   };
 }
 

@@ -14,6 +14,7 @@ import {
 import type { ContainerNetworks, JoinedNetwork } from "../../../src/containers/index.ts";
 import type { FirewallDriver } from "../../../src/firewall/index.ts";
 import type { Liveness } from "../../../src/mesh/index.ts";
+import type { HostPort } from "../../../src/ports/index.ts";
 import type { Replica, View } from "../../../src/state/index.ts";
 import {
   type ActiveMember,
@@ -36,7 +37,8 @@ import {
 } from "../../../src/vpc/index.ts";
 import type { JoinedFolder } from "./joined-folder.ts";
 import { nameTable } from "./name-table.ts";
-import { addressesOfOthers, MTU_DEFAULT, type Planned, planHere, rulesHere } from "./plan.ts";
+import { addressesOfOthers, MTU_DEFAULT, type Planned, planHere, publishedNow, rulesHere } from "./plan.ts";
+import type { PlacedPort } from "./published.ts";
 import { TrafficLog } from "./traffic-log.ts";
 
 /** What somebody else broke by hand is found by looking this often. */
@@ -58,6 +60,8 @@ export type NetworkDrivers = {
   readonly tunnel: TunnelDriver | undefined;
   readonly encryption: Encryption;
   readonly wireguardPort: number;
+  /** Ports that programs of this host listen on, at this moment. */
+  readonly listening: () => readonly HostPort[];
   readonly clock: Clock;
   readonly log: Logger;
 };
@@ -81,6 +85,7 @@ export class HostNetworks implements ContainerNetworks {
   #undo: (() => void)[] = [];
   readonly #named = new Map<VpcId, string>();
   #cutOff = "";
+  #left = "";
 
   constructor(drivers: NetworkDrivers, joined: Map<ContainerId, JoinedVpc>) {
     this.#drivers = drivers;
@@ -254,8 +259,20 @@ export class HostNetworks implements ContainerNetworks {
   }
 
   #firewallState(planned: Planned) {
-    const { self, view } = this.#mustHaveState();
-    return rulesHere(planned, { self, view, own: this.#own?.address, transits: this.#drivers.overlay.transits() });
+    const { self, view, replica } = this.#mustHaveState();
+    const { overlay, listening } = this.#drivers;
+    const published = publishedNow(planned, { self, zone: replica.zone, view }, listening);
+    this.#sayWhatIsLeft(published.left);
+    return rulesHere(planned, published, { view, own: this.#own?.address, transits: overlay.transits() });
+  }
+
+  /** Once for each change: nobody but this host knows what its programs listen on. */
+  #sayWhatIsLeft(left: readonly PlacedPort[]): void {
+    const texts = left.map(({ hostPort, protocol, container }) => `${hostPort}/${protocol} of container ${container.name}`);
+    const text = texts.sort().join(", ");
+    if (text !== "" && text !== this.#left)
+      this.#drivers.log.warn({ ports: text }, "published on every host of the zone, but not here: a program of this host listens on the port, and keeps it");
+    this.#left = text;
   }
 
   /** Tables that changed since they were told last. */

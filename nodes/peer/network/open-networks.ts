@@ -3,6 +3,7 @@ import { fileURLToPath } from "node:url";
 import type { ContainerId, Logger } from "../../../src/base/index.ts";
 import { createNftFirewall } from "../../../src/firewall/drivers/nft.ts";
 import { createShellHelper, systemClock, systemRandom } from "../../../src/host/index.ts";
+import { listeningPorts } from "../../../src/ports/drivers/listening.ts";
 import { createNameServer } from "../../../src/vpc/drivers/name-server.ts";
 import { openOverlay } from "../../../src/vpc/drivers/overlay.ts";
 import { openTunnel, whyNoTunnel } from "../../../src/vpc/drivers/tunnel.ts";
@@ -57,6 +58,7 @@ export async function openNetworks(
       tunnel: noTunnel === undefined ? await openTunnel(shells.look, files.tunnelKey) : undefined,
       encryption: config.encryption,
       wireguardPort: config.wireguardPort,
+      listening: listeningPorts,
       clock: systemClock,
       log,
     },

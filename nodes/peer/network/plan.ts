@@ -1,6 +1,6 @@
 import { type ContainerId, type Ip, type PeerId, parseIp, type VpcId, type Zone } from "../../../src/base/index.ts";
 import type { FirewallState } from "../../../src/firewall/index.ts";
-import { standingPorts } from "../../../src/ports/index.ts";
+import type { HostPort } from "../../../src/ports/index.ts";
 import type { View } from "../../../src/state/index.ts";
 import {
   type ActiveMember,
@@ -15,6 +15,7 @@ import {
 } from "../../../src/vpc/index.ts";
 import { ruleOf } from "../core/handlers/firewall.ts";
 import { firewallState } from "./firewall-state.ts";
+import { type PublishedPorts, publishedPorts } from "./published.ts";
 import { underlayOf, type WayTo, wayTo } from "./ways.ts";
 
 export const MTU_DEFAULT = 1_500;
@@ -72,11 +73,26 @@ function underlayHere({ self, zone, view, ownMtu, vxlanPort, own }: PlanParts, w
   return { mtu: Math.min(ownMtu ?? MTU_DEFAULT, ...mtus), vxlanPort, neighbours, ...tunnel };
 }
 
+/** What is published, and where. */
+export function publishedNow(
+  { members }: Pick<Planned, "members">,
+  { self, zone, view }: Pick<PlanParts, "self" | "zone" | "view">,
+  listening: () => readonly HostPort[],
+): PublishedPorts {
+  const neighbours = view.members().flatMap((member) => (member.zone === zone && member.peer !== self ? [member.peer] : []));
+  const underlay = (peer: PeerId): Ip | undefined => {
+    const member = view.member(peer);
+    return member === undefined ? undefined : underlayOf(member);
+  };
+  return publishedPorts(members, { self, listening, neighbours, underlayOf: underlay });
+}
+
 export function rulesHere(
   { network, members }: Pick<Planned, "network" | "members">,
-  here: { readonly self: PeerId; readonly view: View; readonly own: Ip | undefined; readonly transits: ReadonlyMap<VpcId, Ip> },
+  published: PublishedPorts,
+  here: { readonly view: View; readonly own: Ip | undefined; readonly transits: ReadonlyMap<VpcId, Ip> },
 ): FirewallState {
-  const { self, view, own, transits } = here;
+  const { view, own, transits } = here;
   return firewallState({
     network,
     members,
@@ -84,18 +100,9 @@ export function rulesHere(
     own,
     hosts: view.members().flatMap((member) => underlayOf(member) ?? []),
     containers: (id) => view.container(id),
-    ports: publishedHere(members, self),
+    ports: published.here,
+    elsewhere: published.elsewhere,
     rules: view.firewallRules().flatMap((rule) => (rule.gone ? [] : (ruleOf(rule) ?? []))),
-  });
-}
-
-/** Of containers with a process: here, or anywhere in the zone where they are published on every host. */
-function publishedHere(members: Planned["members"], self: PeerId) {
-  const active = [...members.values()].flat();
-  const places = new Map(active.map(({ container, place }) => [container.id, place]));
-  return standingPorts(active.map(({ container }) => container)).flatMap((port) => {
-    const place = places.get(port.container.id);
-    return place !== undefined && (port.holder === self || port.everywhere) ? [{ ...port, place }] : [];
   });
 }
 

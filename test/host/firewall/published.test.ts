@@ -91,6 +91,22 @@ t.test("a port of a container on another host is passed on, and its answers come
   );
 });
 
+t.test("of another host a container reaches what that one publishes, as anybody does, and nothing else", async (t) => {
+  const there = { host: ip(H2), protocol: "tcp", hostPort: 8090 } as const;
+  t.same(await topology.driver("h2").apply(stateOf({ host: "h2", published: [publish("far", 8090), publish("far", 8091)] })), []);
+  t.same(await driver.apply({ ...stateOf({ published: PUBLISHED }), publishedElsewhere: [there] }), []);
+  await topology.expect(
+    t,
+    [
+      ["web", H2, 8090],
+      ["twin", H2, 8090],
+      ["web", H2, 8091],
+      ["web", H2, 80],
+    ],
+    ["far 172.31.0.1", "far 172.31.0.1", SILENCE, SILENCE],
+  );
+});
+
 t.test("nothing but what is published, at the address where it is published", async (t) => {
   await topology.must("out", "ip", "route", "add", "100.127.240.0/20", "via", H1);
   await topology.expect(

@@ -55,13 +55,16 @@ t.test("host list, invite, remove", async (t) => {
         used: { memoryBytes: 2 ** 30, cpuShares: 512 },
         self: true,
         encrypted: "partly",
+        outsideNote: "the router has no room for another mapping",
       },
-      { id: peerId("peer 1"), name: "cellar", state: "unreachable", clockOffsetMs: -6_500, clockWarning: true, encrypted: "cut off" },
+      { id: peerId("peer 1"), name: "cellar", outside: true, state: "unreachable", clockOffsetMs: -6_500, clockWarning: true, encrypted: "cut off" },
     ],
   }));
   const table = await cc(["host", "list"], { peers: [list] });
   t.equal(table.code, 0);
-  t.match(table.stdout, /attic \* +attic +alive +1m +cellar +0\.5 \/ 2 +1 GiB \/ 4 GiB/);
+  t.match(table.stdout, /attic \* +attic +alive +1m +no +cellar +0\.5 \/ 2 +1 GiB \/ 4 GiB/);
+  t.match(table.stdout, /^cellar .* unreachable .* yes /m);
+  t.match(table.stderr, /attic is not reached through its router: the router has no room for another mapping/);
   t.match(table.stderr, /the clock of cellar is -6\.5s off/);
   t.match(table.stdout, /ENCRYPTED[\s\S]* partly /);
   t.match(table.stderr, /not encrypted where a host has no WireGuard/);

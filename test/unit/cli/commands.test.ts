@@ -124,6 +124,11 @@ t.test("status: facts of those found, an error for each that is not", async (t) 
         reason: "oom",
         restarts: 2,
         memoryBytes: 536_870_912,
+        ports: [
+          { hostPort: 8080, port: 80, protocol: "tcp", external: "203.0.113.9:8080" },
+          { hostPort: 8081, port: 81, protocol: "udp", note: "the router has no room for another mapping" },
+          { hostPort: 8082, port: 82, protocol: "tcp", everywhere: true },
+        ],
       }),
     ],
     errors: [{ item: "nope", code: "NOT_FOUND", message: "no container has this id or name" }],
@@ -133,6 +138,9 @@ t.test("status: facts of those found, an error for each that is not", async (t) 
   t.match(outcome.stdout, /^Id: +caaaaaaaaaaaaaaaaaaaa\n/);
   for (const line of [/\nCommand: +sh -c "echo hi"\n/, /\nExit code: +0\n/, /\nReason: +oom\n/, /\nMemory: +512 MiB\n/, /\nLabels: +app=shop\n/])
     t.match(outcome.stdout, line);
+  t.match(outcome.stdout, /\nPublished: +8080\/tcp of its host to 80\nForwarded: +203\.0\.113\.9:8080\/tcp to 8080 of its host\n/);
+  t.match(outcome.stdout, /\nForwarded: +8081\/udp: no, the router has no room for another mapping\n/);
+  t.match(outcome.stdout, /\nPublished: +8082\/tcp of every host of the zone to 82\n(?!Forwarded)/);
   t.equal(outcome.stderr, "Error [NOT_FOUND]: nope: no container has this id or name\n");
   t.same(peer.requests[0]?.body["containers"], ["web", "nope"]);
   t.equal(JSON.parse((await cc(["status", "web", "nope", "--json"], { peers: [peer] })).stdout).length, 1);

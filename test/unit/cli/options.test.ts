@@ -184,6 +184,10 @@ t.test("a specification says only what was asked", async (t) => {
   ]);
   for (const bad of ["d", "d:x", ":/x", "d:/x:rx", "/srv:/x", "d:/x:ro:z"])
     t.throws(() => buildSpec({ image: "alpine", volume: [bad] }, [], inputs), /VOLUME:|volume/);
+  t.match(buildSpec({ image: "alpine", publish: ["80"], "publish-on": "all", forward: true }, [], inputs), { publishEverywhere: true, forward: true });
+  t.same(buildSpec({ image: "alpine", publish: ["80"], "publish-on": "host" }, [], inputs), { image: "alpine", publish: ["80"] });
+  for (const more of [{ forward: true }, { "publish-on": "all" }])
+    t.throws(() => buildSpec({ image: "alpine", ...more }, [], inputs), { code: "BAD_USAGE", message: /give --publish too/ });
   t.throws(() => buildSpec({ image: "alpine", "registry-password": "x" }, [], inputs), { code: "BAD_USAGE" });
 });
 

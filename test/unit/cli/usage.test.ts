@@ -87,7 +87,7 @@ t.test("what comes later says so in one line", async (t) => {
     t.equal(outcomes[at]?.code, 1, words);
     t.match(outcomes[at]?.stderr, /^Error \[NOT_YET\]: cc [a-z -]+ is not there yet; [^\n]+\n$/, words);
   }
-  for (const flag of [["--replicas", "2"], ["--forward"], ["-t"], ["--on-isolation", "stop"]]) {
+  for (const flag of [["--replicas", "2"], ["--spread", "host"], ["-t"], ["--on-isolation", "stop"]]) {
     const outcome = await cc(["run", "--image", "alpine", ...flag, "ls"]);
     t.equal(outcome.code, 125, flag.join(" "));
     t.match(outcome.stderr, /^Error \[NOT_YET\]: --[a-z-]+ is not there yet; [^\n]+\n$/);

@@ -18,6 +18,7 @@ function shuffled(state: FirewallState, chance: fc.GeneratorValue): FirewallStat
     ...state,
     underlay: { ...state.underlay, neighbours: mixed(state.underlay.neighbours), hosts: mixed(state.underlay.hosts) },
     published: mixed(state.published),
+    publishedElsewhere: mixed(state.publishedElsewhere ?? []),
     vpcs: mixed(state.vpcs).map((vpc) => ({ ...vpc, ports: mixed(vpc.ports), members: mixed(vpc.members), rules: mixed(vpc.rules) })),
   };
 }

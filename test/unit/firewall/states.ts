@@ -103,9 +103,10 @@ export const anyState: fc.Arbitrary<FirewallState> = fc
   .record({
     vpcs: fc.subarray([0, 1, 2]).chain((numbers) => fc.tuple(...numbers.map(vpcOf))),
     published: fc.array(publishedPort, { maxLength: 12 }),
+    elsewhere: fc.array(fc.record({ n: fc.integer({ min: 1, max: 9 }), hostPort: fc.constantFrom(80, 443), protocol: fc.constantFrom("tcp", "udp") })),
     hosts: fc.uniqueArray(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 4 }),
   })
-  .map(({ vpcs, published, hosts }) => {
+  .map(({ vpcs, published, elsewhere, hosts }) => {
     const addresses: readonly Ip[] = hosts.map((n) => addressAt(UNDERLAY, BigInt(n)));
     const [own = addressAt(UNDERLAY, 1n)] = addresses;
     return {
@@ -113,6 +114,7 @@ export const anyState: fc.Arbitrary<FirewallState> = fc
       underlay: { own, vxlanPort: 4788, neighbours: addresses.slice(1), hosts: addresses },
       vpcs,
       published,
+      publishedElsewhere: elsewhere.map(({ n, ...port }) => ({ ...port, host: addressAt(UNDERLAY, BigInt(n)) })),
     };
   });
 

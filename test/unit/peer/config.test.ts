@@ -43,5 +43,7 @@ t.test("a field that is unknown or wrong is named", async (t) => {
   t.equal(load("{}").encryption, "auto");
   t.throws(() => load('{"dataDirr":"/x"}'), { code: "BAD_REQUEST", message: /dataDirr/ });
   t.throws(() => load("[]"), { code: "BAD_REQUEST", message: /JSON object/ });
+  t.throws(() => load('{"forward":{"leaseSeconds":1}}'), { code: "BAD_REQUEST", message: /forward\.leaseSeconds/ });
+  t.same(load('{"forward":{"mesh":true}}').forward, { mesh: true, api: false, leaseSeconds: 1_200 });
   t.equal(load('{"capacity":{"memoryBytes":"1g"}}').capacity.memoryBytes, 1024 ** 3);
 });

@@ -99,6 +99,11 @@ t.test("one container: nothing twice, and no two for one port of the host", asyn
   t.notOk(all(...Array.from({ length: PUBLISHED_PORTS_MAX + 1 }, (_, at) => String(at + 1))).ok);
 });
 
+t.test("on every host of a zone: no address that one host alone has", async (t) => {
+  t.ok(parsePublishedPorts(["8080:80", "0.0.0.0:81:80", "127.0.0.1:82:80"], true).ok);
+  t.match(parsePublishedPorts(["192.168.1.5:8080:80"], true), { ok: false, code: "BAD_REQUEST", message: /one host has 192\.168\.1\.5/ });
+});
+
 t.test("two publishings collide exactly where a packet could be meant for both", async (t) => {
   const few = fc.constantFrom(undefined, { family: 4 as const, value: 5n }, { family: 4 as const, value: 6n });
   const port = fc.record({ hostAddress: few, hostPort: fc.integer({ min: 1, max: 3 }), protocol: aProtocol });

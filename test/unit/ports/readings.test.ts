@@ -3,7 +3,7 @@ import t from "tap";
 import { formatIp } from "../../../src/base/index.ts";
 import { defaultGateway, routeTo } from "../../../src/ports/drivers/default-route.ts";
 import { parseBook } from "../../../src/ports/drivers/mapping-file.ts";
-import { isPublicAddress } from "../../../src/ports/index.ts";
+import { isPublicAddress, reachedFromOutside } from "../../../src/ports/index.ts";
 import { ip } from "./fake-router.ts";
 
 t.test("the default gateway, as ip prints routes", async (t) => {
@@ -67,4 +67,12 @@ t.test("what the world can route to", async (t) => {
   for (const address of ["11.0.0.1", "100.63.255.255", "100.128.0.0", "172.15.0.1", "172.32.0.1", "203.0.113.9"]) t.ok(isPublicAddress(ip(address)), address);
   for (const address of ["10.1.2.3", "100.64.0.1", "100.127.255.255", "127.0.0.1", "169.254.1.1", "172.16.0.1", "172.31.255.255", "192.168.0.1"])
     t.notOk(isPublicAddress(ip(address)), address);
+});
+
+t.test("who is reached from outside, by what he announces", async (t) => {
+  const inside = ["/ip4/192.168.1.5/tcp/7440", "/ip4/127.0.0.1/tcp/7440", "/ip6/fd00::5/tcp/7440", "/ip6/fe80::1/tcp/7440", "/ip6/::1/tcp/7440"];
+  t.notOk(reachedFromOutside([]));
+  t.notOk(reachedFromOutside([...inside, "/ip4/nonsense/tcp/1", "/unix/x", "", "/ip4/100.64.3.4/tcp/1"]));
+  for (const outside of ["/ip4/203.0.113.9/tcp/7440", "/ip6/2001:db8::5/tcp/7440", "/dns4/attic.example/tcp/7440", "/dns/attic/tcp/1"])
+    t.ok(reachedFromOutside([...inside, outside]), outside);
 });

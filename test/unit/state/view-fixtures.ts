@@ -1,5 +1,13 @@
-import { create, toBinary } from "@bufbuild/protobuf";
-import { AwardSchema, AwardTermsSchema, CertificateRecordSchema, ClaimSchema, HostFactsSchema, PhaseSchema } from "../../../src/api/gen/cc/v1/records_pb.ts";
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import {
+  AwardSchema,
+  AwardTermsSchema,
+  CertificateRecordSchema,
+  type ClaimedNetworkSchema,
+  ClaimSchema,
+  HostFactsSchema,
+  PhaseSchema,
+} from "../../../src/api/gen/cc/v1/records_pb.ts";
 import type { ContainerId, RecordKey, Zone } from "../../../src/base/index.ts";
 import { ed25519Verifier, encodeCertificate, type SignedRequest } from "../../../src/identity/index.ts";
 import { buildRecord, containerIdOf, createView, hostKey, type StoredRecord, userKey, type Version, type View } from "../../../src/state/index.ts";
@@ -114,6 +122,7 @@ export type ClaimOptions = {
   readonly zone?: Zone;
   readonly version?: Version;
   readonly id?: ContainerId;
+  readonly network?: MessageInitShape<typeof ClaimedNetworkSchema>;
 };
 
 /** A claim of `host` with an award of the create's stamping peer. */
@@ -132,7 +141,13 @@ export function claims(host: string, createRecord: StoredRecord, options: ClaimO
   });
   const content = toBinary(
     ClaimSchema,
-    create(ClaimSchema, { container: id, epoch: options.claimEpoch ?? epoch, claimedAtMs: NOW, warrant: { kind: { case: "award", value: award } } }),
+    create(ClaimSchema, {
+      container: id,
+      epoch: options.claimEpoch ?? epoch,
+      claimedAtMs: NOW,
+      warrant: { kind: { case: "award", value: award } },
+      ...(options.network === undefined ? {} : { network: options.network }),
+    }),
   );
   return own(host, "claim", id, content, options.version ?? { major: 1, minor: 10 + epoch }, false, options.zone);
 }

@@ -6,12 +6,18 @@ import { standingPorts } from "../../../../src/ports/index.ts";
 import type { ContainerView } from "../../../../src/state/index.ts";
 import { placeOf } from "../../../../src/vpc/index.ts";
 import { readRun, seesSecrets } from "../run-requests.ts";
+import { type ForwardedPort, saidOf } from "./forwards.ts";
 import type { HandlerParts } from "./parts.ts";
 
 export type ContainerStateInit = MessageInitShape<typeof ContainerStateSchema>;
 
-/** A container as users see it: what its records say, and how old that may be. Env values for operators only. */
-export function containerState(parts: Pick<HandlerParts, "view" | "liveness" | "self" | "clock">, container: ContainerView, role: Role): ContainerStateInit {
+/** A container as users see it: what its records say, how old that may be, and what its host's router said. Env values for operators only. */
+export function containerState(
+  parts: Pick<HandlerParts, "view" | "liveness" | "self" | "clock">,
+  container: ContainerView,
+  role: Role,
+  forwards?: readonly ForwardedPort[],
+): ContainerStateInit {
   const read = readRun(container.request);
   const spec = read.ok ? read.value.spec : undefined;
   const holder = container.best?.holder;
@@ -47,13 +53,10 @@ export function containerState(parts: Pick<HandlerParts, "view" | "liveness" | "
     restart: spec?.restart ?? "no",
     epoch: container.best?.epoch ?? 0,
     vpc: place?.vpc ?? "",
-    ports: standingPorts([container]).map(({ hostAddress, hostPort, containerPort, protocol, everywhere }) => ({
-      hostAddress: hostAddress === undefined ? "" : formatIp(hostAddress),
-      hostPort,
-      port: containerPort,
-      protocol,
-      everywhere,
-    })),
+    ports: standingPorts([container]).map(({ hostAddress: ip, hostPort, containerPort, protocol, everywhere }) => {
+      const port = { hostAddress: ip === undefined ? "" : formatIp(ip), hostPort, port: containerPort, protocol, everywhere };
+      return forwards === undefined ? port : { ...port, ...saidOf(forwards, port) };
+    }),
     vpcName: place === undefined ? "" : (parts.view.vpc(place.vpc)?.name ?? ""),
   };
 }

@@ -1,15 +1,17 @@
 import { CcError, isPeerId, type PeerId } from "../../../../src/base/index.ts";
 import { type HostCertificate, parseAdminRequest } from "../../../../src/identity/index.ts";
+import { reachedFromOutside } from "../../../../src/ports/index.ts";
 import { compareVersions } from "../../../../src/state/index.ts";
 import { must } from "../../must.ts";
 import { encryptionByHost } from "../../network/ways.ts";
+import type { ForwardsHere } from "./forwards.ts";
 import type { HandlerParts, Some } from "./parts.ts";
 import { mustHaveToken, writeAdmin } from "./writes.ts";
 
 /** A host whose clock is further off is named. */
 const CLOCK_WARNING_MS = 5_000;
 
-export function hostHandlers(parts: HandlerParts): Some<"listHosts" | "removeHost"> {
+export function hostHandlers(parts: HandlerParts, forwards: Pick<ForwardsHere, "whyNotOutside">): Some<"listHosts" | "removeHost"> {
   const { view, liveness, replica } = parts;
 
   return {
@@ -37,6 +39,8 @@ export function hostHandlers(parts: HandlerParts): Some<"listHosts" | "removeHos
           clockWarning: Math.abs(offsetMs) > CLOCK_WARNING_MS,
           self: member.peer === parts.self,
           endpoints: [...(member.facts?.endpoints ?? [])],
+          outside: reachedFromOutside(member.addresses),
+          outsideNote: member.peer === parts.self && !reachedFromOutside(member.addresses) ? forwards.whyNotOutside() : "",
           ...newestOf(member.peer),
           encrypted: encryption.get(member.peer) ?? "",
           admitted: (admittedBy.get(member.peer) ?? []).flatMap(({ peer }) => (peer === member.peer ? [] : [peer])),

@@ -5,6 +5,7 @@ import { catchUp } from "../seen.ts";
 import { type ContainerStateInit, containerState } from "./container-state.ts";
 import { findVolumes } from "./find-volumes.ts";
 import { findVpcs } from "./find-vpcs.ts";
+import type { AskForwards } from "./forwards.ts";
 import { type ItemErrorInit, withNotAsked } from "./item-error.ts";
 import type { HandlerParts, Some } from "./parts.ts";
 
@@ -37,7 +38,7 @@ function isKnown(parts: Pick<HandlerParts, "view">, item: string): boolean {
   return isContainerId(item) ? parts.view.container(item) !== undefined : parts.view.byName(item).length > 0;
 }
 
-export function readHandlers(parts: HandlerParts, askAround: AskAround): Some<"listContainers" | "containerStatus" | "resolve"> {
+export function readHandlers(parts: HandlerParts, askAround: AskAround, askForwards: AskForwards): Some<"listContainers" | "containerStatus" | "resolve"> {
   const { view, liveness, clock } = parts;
   return {
     listContainers: async (request, { caller }) => {
@@ -52,13 +53,18 @@ export function readHandlers(parts: HandlerParts, askAround: AskAround): Some<"l
       return { containers, unreachable: unreachableHosts(), asOfMs: clock.nowMs() };
     },
 
-    containerStatus: async (request, { caller }) => {
+    containerStatus: async (request, { caller, signal }) => {
       await catchUp(parts, request.to);
       const { found, notAsked } = await findContainers(parts, askAround, request.containers);
+      const forwards = await askForwards(
+        found.flatMap((one) => ("container" in one ? [one.container] : [])),
+        caller,
+        signal,
+      );
       const containers: ContainerStateInit[] = [];
       const errors: ItemErrorInit[] = [];
       for (const one of found) {
-        if ("container" in one) containers.push(containerState(parts, one.container, caller.role));
+        if ("container" in one) containers.push(containerState(parts, one.container, caller.role, forwards.get(one.container.id)));
         else errors.push(withNotAsked(one.error, notAsked));
       }
       return { containers, errors };
