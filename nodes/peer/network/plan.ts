@@ -16,18 +16,20 @@ export type PlanParts = {
   readonly zone: Zone;
   readonly view: View;
   readonly joined: ReadonlyMap<ContainerId, JoinedVpc>;
+  /** VPCs that stay on this host for a while without a container. */
+  readonly kept: ReadonlyMap<VpcId, unknown>;
   /** Bytes; undefined: this host has not found its way to the others yet. */
   readonly ownMtu: number | undefined;
   readonly vxlanPort: number;
 };
 
 export function planHere(parts: PlanParts): Planned {
-  const { self, zone, view, joined } = parts;
+  const { self, zone, view, joined, kept } = parts;
   const vpcs = view.vpcs();
   const members = activeMembers(vpcs, view.containers());
   const everywhere = [...members.values()].flat().filter(({ container, place }) => view.vpc(place.vpc)?.zone === zone && container.spec.publishEverywhere);
   const passing = new Set(everywhere.map(({ place }) => place.vpc));
-  const known = { self, vpcs, joined, passing, underlay: underlayHere(parts), underlayOf: (peer: PeerId) => underlayOf(view, peer) };
+  const known = { self, vpcs, joined, passing, kept, underlay: underlayHere(parts), underlayOf: (peer: PeerId) => underlayOf(view, peer) };
   return { network: hostNetwork(known, members), members };
 }
 

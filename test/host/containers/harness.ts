@@ -3,7 +3,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ContainerId } from "../../../src/base/index.ts";
 import { base32, silentLogger } from "../../../src/base/index.ts";
-import { type ContainerRuntime, type ContainerSpec, type CrunConmon, openCrunConmon, SPEC_DEFAULTS } from "../../../src/containers/index.ts";
+import {
+  type ContainerNetworks,
+  type ContainerRuntime,
+  type ContainerSpec,
+  type CrunConmon,
+  openCrunConmon,
+  SPEC_DEFAULTS,
+} from "../../../src/containers/index.ts";
 import { createCommandRunner, createShellHelper, createUserNamespacePin, systemClock, systemRandom } from "../../../src/host/index.ts";
 import type { ImageConfig, ImageOnHost } from "../../../src/images/index.ts";
 import { openLoopVolumes } from "../../../src/volumes/drivers/loop.ts";
@@ -64,14 +71,14 @@ const APPLETS = [
 
 /** Everything a host test of containers needs, in folders of its own. */
 /** Containers that are part of no VPC: their namespaces have loopback alone. */
-const NO_NETWORKS = { join: async () => undefined, members: () => [], leave: async () => undefined };
+const NO_NETWORKS: ContainerNetworks = { join: async () => undefined, members: () => [], leave: async () => undefined };
 
 export type Scene = {
   readonly folder: string;
   readonly image: ImageOnHost;
   readonly spec: (id: ContainerId, more?: Partial<ContainerSpec>) => ContainerSpec;
   /** Opens a driver; several in a row stand for a peer that dies and returns. */
-  readonly open: () => Promise<CrunConmon>;
+  readonly open: (networks?: ContainerNetworks) => Promise<CrunConmon>;
   /** The volumes of the last driver. */
   readonly volumes: () => VolumeDriver;
   readonly stateDir: string;
@@ -131,12 +138,12 @@ export async function makeScene(shared?: { readonly folder: string }): Promise<S
       removeWhenEnded: false,
       ...more,
     }),
-    open: async () => {
+    open: async (networks = NO_NETWORKS) => {
       const shells = { disk: createShellHelper(), network: createShellHelper(), process: createShellHelper() };
       const volumeShell = createShellHelper();
       const volumes = await openLoopVolumes({ clock: systemClock, logger: silentLogger, commands, shell: volumeShell }, volumeFolders);
       const driver = await openCrunConmon(
-        { clock: systemClock, logger: silentLogger, userNamespace: pin, ...shells, volumes, networks: NO_NETWORKS },
+        { clock: systemClock, logger: silentLogger, userNamespace: pin, ...shells, volumes, networks },
         { stateDir, runDir, cgroupParent, nameservers: ["192.0.2.53"] },
       );
       const close = driver.close.bind(driver);
