@@ -11,7 +11,8 @@
  * is in the host's namespace, and a transit to the host. Nothing is learned and nothing flooded: FDB and neighbours say where each address
  * is, the bridge itself answers ARP, and a port takes frames of its own hardware address only. A gateway has the same hardware address
  * everywhere, and an address keeps its own when it moves. What a port is, and that its container's end is done, is written on the port (`formatMark`),
- * so no file can disagree with the kernel. A script that outlives its peer is waited for by the next.
+ * so no file can disagree with the kernel. A script that outlives its peer is waited for by the next. A container waits for its port, so that is made by
+ * one program of ours from the lines for `ip` and `bridge` (drivers/overlay/port-program.ts); all else by these.
  *
  * Rejected: learning and multicast (broadcasts of one container on every host, and any of them can claim any address); host routes
  * instead of VXLAN (two VPCs with the same addresses cannot have them, and hosts must share a link); VLANs of one bridge for all VPCs (its routing
