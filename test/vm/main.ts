@@ -20,8 +20,8 @@ const vpc = makeVpc();
 const networks = new VpcOfTest(vpc);
 const mesh = await Mesh.open(scene, vpc, (container) => networks.namespaceOf(container));
 networks.mesh = mesh;
-const containerScene = await makeScene(undefined, networks);
-const containers = new Containers(await containerScene.open(), containerScene, networks);
+const containerScene = await makeScene();
+const containers = new Containers(await containerScene.open(networks), containerScene, networks);
 tell(`three hosts are there after ${seconds()}`);
 try {
   await checkCgroups(containers);

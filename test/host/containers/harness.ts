@@ -78,7 +78,7 @@ export type Scene = {
   readonly image: ImageOnHost;
   readonly spec: (id: ContainerId, more?: Partial<ContainerSpec>) => ContainerSpec;
   /** Opens a driver; several in a row stand for a peer that dies and returns. */
-  readonly open: () => Promise<CrunConmon>;
+  readonly open: (networks?: ContainerNetworks) => Promise<CrunConmon>;
   /** The volumes of the last driver. */
   readonly volumes: () => VolumeDriver;
   readonly stateDir: string;
@@ -96,7 +96,7 @@ export function imageConfig(more: Partial<ImageConfig> = {}): ImageConfig {
 }
 
 /** A scene on a folder that may be there already (`folder` given: another process shares it, and only its maker closes it). */
-export async function makeScene(shared?: { readonly folder: string }, networks = NO_NETWORKS): Promise<Scene> {
+export async function makeScene(shared?: { readonly folder: string }): Promise<Scene> {
   const folder = shared?.folder ?? (await mkdtemp(join(tmpdir(), "cc-containers-")));
   const runDir = join(folder, "run");
   const stateDir = join(folder, "state");
@@ -138,7 +138,7 @@ export async function makeScene(shared?: { readonly folder: string }, networks =
       removeWhenEnded: false,
       ...more,
     }),
-    open: async () => {
+    open: async (networks = NO_NETWORKS) => {
       const shells = { disk: createShellHelper(), network: createShellHelper(), process: createShellHelper() };
       const volumeShell = createShellHelper();
       const volumes = await openLoopVolumes({ clock: systemClock, logger: silentLogger, commands, shell: volumeShell }, volumeFolders);
