@@ -94,6 +94,15 @@ export class Containers {
     return { exitCode: exit?.exitCode, oom: exit?.oom ?? false, stdout };
   }
 
+  /** It may still run. */
+  async end(id: ContainerId): Promise<void> {
+    await this.#runtime.remove(id);
+  }
+
+  namespaceOf(id: ContainerId): string {
+    return this.#networks.namespaceOf(id);
+  }
+
   async run(script: string, more: Partial<ContainerSpec> = {}): Promise<Ended> {
     return await this.finish(await this.start(script, undefined, more));
   }

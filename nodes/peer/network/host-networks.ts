@@ -17,24 +17,19 @@ import type { Liveness } from "../../../src/mesh/index.ts";
 import type { HostPort } from "../../../src/ports/index.ts";
 import type { Replica, View } from "../../../src/state/index.ts";
 import {
-  type Encryption,
   gatewayOf,
-  isWideEnough,
   type JoinedVpc,
-  mtuBesideTunnel,
   type NameServer,
   type OverlayDriver,
   type OwnUnderlay,
   placeOf,
   TRANSIT_CIDR,
-  type TunnelDriver,
   type TunnelSide,
-  tunnelAddress,
-  tunnelMtu,
 } from "../../../src/vpc/index.ts";
 import type { JoinedFolder } from "./joined-folder.ts";
 import { nameTable } from "./name-table.ts";
-import { addressesOfOthers, MTU_DEFAULT, type Planned, planHere, publishedNow, rulesHere } from "./plan.ts";
+import type { OwnTunnel } from "./own-tunnel.ts";
+import { addressesOfOthers, type Planned, planHere, publishedNow, rulesHere } from "./plan.ts";
 import type { PlacedPort } from "./published.ts";
 import { ToldNames } from "./told-names.ts";
 import { TrafficLog } from "./traffic-log.ts";
@@ -56,10 +51,7 @@ export type NetworkDrivers = {
   readonly findUnderlay: (neighbours: readonly Ip[]) => Promise<OwnUnderlay | undefined>;
   readonly namespaceOf: (container: ContainerId) => string;
   readonly vxlanPort: number;
-  /** Undefined: this host cannot have one. */
-  readonly tunnel: TunnelDriver | undefined;
-  readonly encryption: Encryption;
-  readonly wireguardPort: number;
+  readonly tunnel: OwnTunnel;
   /** Ports that programs of this host listen on, at this moment. */
   readonly listening: () => readonly HostPort[];
   readonly clock: Clock;
@@ -84,7 +76,6 @@ export class HostNetworks implements ContainerNetworks {
   #ring = (): void => undefined;
   #undo: (() => void)[] = [];
   readonly #named: ToldNames;
-  #cutOff = "";
   #left = "";
   /** VPCs whose last container here has gone, and until when they stay. */
   readonly #kept = new Map<VpcId, number>();
@@ -98,14 +89,12 @@ export class HostNetworks implements ContainerNetworks {
 
   /** Where other hosts reach this one, and how much their VXLAN may have of the way; undefined: not known yet. */
   get underlay(): OwnUnderlay | undefined {
-    return this.#own === undefined || this.tunnel.end === undefined ? this.#own : { ...this.#own, mtu: mtuBesideTunnel(this.#own.mtu) };
+    return this.#drivers.tunnel.beside(this.#own);
   }
 
   /** This host's end of the tunnel, as others are told of it. */
   get tunnel(): TunnelSide {
-    const { tunnel, encryption, wireguardPort: port } = this.#drivers;
-    const isOn = tunnel !== undefined && encryption !== "off" && isWideEnough(this.#own?.mtu ?? MTU_DEFAULT);
-    return { end: isOn ? { publicKey: tunnel.publicKey, port } : undefined, isRequired: encryption === "required" };
+    return this.#drivers.tunnel.side(this.#own);
   }
 
   /** From now on changes are followed. Until then nothing is taken down. */
@@ -154,7 +143,7 @@ export class HostNetworks implements ContainerNetworks {
     const network = planned.network.vpcs.find((one) => one.id === vpc);
     if (network === undefined) throw new CcError("INTERNAL", "the plan lacks a VPC that a container joins");
     const { overlay, firewall } = this.#drivers;
-    await this.#holdTunnel(planned, false);
+    await this.#drivers.tunnel.hold(this.#mustHaveState().self, this.#own, planned, false);
     await overlay.ensureVpc(planned.network.underlay, network);
     // Side by side: nothing runs in the container before both are there.
     const [failed] = await Promise.all([
@@ -221,7 +210,7 @@ export class HostNetworks implements ContainerNetworks {
       await this.#lookForUnderlay();
       for (const place of await firewall.check()) log.warn({ place }, "somebody changed this host's rules; they are put right");
     }
-    await this.#holdTunnel(this.#plan(), isLook);
+    await this.#drivers.tunnel.hold(this.#mustHaveState().self, this.#own, this.#plan(), isLook);
     const plan = () => this.#plan();
     const outcome = isLook ? await overlay.converge(() => plan().network, signal) : await overlay.follow(() => plan().network, signal);
     for (const { vpc, error } of outcome.failed) log.error({ vpc, err: error }, "a VPC's devices could not be put right");
@@ -247,26 +236,6 @@ export class HostNetworks implements ContainerNetworks {
     const nowMs = this.#drivers.clock.monotonicMs();
     for (const [vpc, untilMs] of this.#kept) if (untilMs <= nowMs) this.#kept.delete(vpc);
     return planHere({ self, zone: replica.zone, view, joined: this.#joined, kept: this.#kept, ownMtu: underlay?.mtu, own, vxlanPort: this.#drivers.vxlanPort });
-  }
-
-  /** Before the VPCs' devices, which send through it. It is there while a VPC is. What fails is tried again; until then nothing leaves in the clear. */
-  async #holdTunnel({ network, tunnelPeers, cutOff }: Planned, isLook: boolean): Promise<void> {
-    const { tunnel, log } = this.#drivers;
-    const { self, view } = this.#mustHaveState();
-    const names = cutOff.map((peer) => view.member(peer)?.name ?? peer).join(", ");
-    if (names !== this.#cutOff && names !== "")
-      log.warn({ hosts: names }, "encryption is required, and not to be had with these hosts: their containers and this host's do not reach each other");
-    this.#cutOff = names;
-    if (tunnel === undefined) return;
-    const { end } = this.tunnel;
-    const mtu = tunnelMtu(this.#own?.mtu ?? MTU_DEFAULT);
-    const wanted = end === undefined || network.vpcs.length === 0 ? undefined : { address: tunnelAddress(self), mtu, port: end.port, peers: tunnelPeers };
-    try {
-      if (isLook) await tunnel.converge(wanted);
-      else await tunnel.follow(wanted);
-    } catch (thrown) {
-      log.error({ err: asCcError(thrown) }, "the encrypted tunnel to other hosts could not be put right; trying again");
-    }
   }
 
   #firewallState(planned: Planned) {

@@ -1,6 +1,6 @@
 import { mkdir, readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
-import type { ContainerId, Logger } from "../../../src/base/index.ts";
+import type { ContainerId, Logger, ShellHelper } from "../../../src/base/index.ts";
 import { createNftFirewall } from "../../../src/firewall/drivers/nft.ts";
 import { createShellHelper, systemClock, systemRandom } from "../../../src/host/index.ts";
 import { listeningPorts } from "../../../src/ports/drivers/listening.ts";
@@ -12,6 +12,7 @@ import { TRANSIT_CIDR } from "../../../src/vpc/index.ts";
 import type { PeerConfig, paths } from "../config.ts";
 import { HostNetworks, transitHost } from "./host-networks.ts";
 import { JoinedFolder } from "./joined-folder.ts";
+import { OwnTunnel } from "./own-tunnel.ts";
 
 const DNS_PORT = 53;
 
@@ -39,11 +40,6 @@ export async function openNetworks(
   );
   const names = createNameServer({ address: transitHost, port: DNS_PORT, program: nameServerProgram, clock: systemClock, random: systemRandom, log });
   names.nameservers(await hostNameservers());
-  const noTunnel = await whyNoTunnel(shells.look);
-  if (noTunnel !== undefined && config.encryption === "required")
-    log.warn({ reason: noTunnel }, "encryption is required and this host cannot have it: its containers reach no other host's");
-  else if (noTunnel !== undefined && config.encryption === "auto")
-    log.info({ reason: noTunnel }, "what containers of this host and others say to each other is not encrypted");
   const joined = new JoinedFolder(files.runJoined, log);
   const service = new HostNetworks(
     {
@@ -54,10 +50,7 @@ export async function openNetworks(
       findUnderlay: (neighbours) => findUnderlay(shells.look, neighbours),
       namespaceOf,
       vxlanPort: config.vxlanPort,
-      // Also where it is off: what an earlier start has made is taken down.
-      tunnel: noTunnel === undefined ? await openTunnel(shells.look, files.tunnelKey) : undefined,
-      encryption: config.encryption,
-      wireguardPort: config.wireguardPort,
+      tunnel: await openOwnTunnel(config, files.tunnelKey, shells.look, log),
       listening: listeningPorts,
       clock: systemClock,
       log,
@@ -81,4 +74,14 @@ async function hostNameservers(): Promise<readonly string[]> {
   } catch {
     return []; // A host without the file resolves nothing itself.
   }
+}
+
+async function openOwnTunnel({ encryption, wireguardPort: port }: PeerConfig, keyFile: string, shell: ShellHelper, log: Logger): Promise<OwnTunnel> {
+  const reason = await whyNoTunnel(shell);
+  if (reason !== undefined && encryption === "required")
+    log.warn({ reason }, "encryption is required and this host cannot have it: its containers reach no other host's");
+  if (reason !== undefined && encryption === "auto") log.info({ reason }, "what containers of this host and others say to each other is not encrypted");
+  // Also where it is off: what an earlier start has made is taken down.
+  const driver = reason === undefined ? await openTunnel(shell, keyFile) : undefined;
+  return new OwnTunnel({ driver, encryption, port, log });
 }

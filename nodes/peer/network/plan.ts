@@ -26,8 +26,8 @@ export type Planned = {
   readonly members: ReadonlyMap<VpcId, readonly ActiveMember[]>;
   /** Hosts of the zone that are reached through the tunnel. */
   readonly tunnelPeers: readonly TunnelPeer[];
-  /** Those that nothing goes to: encryption is required, and one of the two cannot have it. */
-  readonly cutOff: readonly PeerId[];
+  /** Names of those that nothing goes to: encryption is required, and one of the two cannot have it. */
+  readonly cutOff: readonly string[];
 };
 
 export type PlanParts = {
@@ -56,7 +56,7 @@ export function planHere(parts: PlanParts): Planned {
   const tunnelPeers = [...ways.values()].flatMap(({ peer, way, underlay, side: { end } }): TunnelPeer[] =>
     way === "tunnel" && end !== undefined ? [{ ...end, host: underlay, address: tunnelAddress(peer) }] : [],
   );
-  const cutOff = [...ways.values()].flatMap(({ peer, way }) => (way === "none" ? [peer] : []));
+  const cutOff = [...ways.values()].flatMap(({ peer, way }) => (way === "none" ? [view.member(peer)?.name || peer] : []));
   return { network: hostNetwork(known, members), members, tunnelPeers, cutOff };
 }
 
