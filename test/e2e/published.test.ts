@@ -87,8 +87,8 @@ withLab("published ports, on one host and on every one", { hosts: 2, zones: "a,a
   });
 
   await t.test("a program of another host keeps its port", async (t) => {
-    const program = lab.startOn(1, "busybox", "nc", "-lk", "-p", "9090", "-e", "echo", "the program");
-    const said = async () => (await lab.on(2, "busybox", "nc", "-w", "3", addresses[0] ?? "", "9090")).stdout.trim();
+    const program = lab.startOn(1, "socat", "TCP-LISTEN:9090,fork,reuseaddr", "SYSTEM:echo the program");
+    const said = async () => (await lab.on(2, "socat", "-u", `TCP:${addresses[0]}:9090,connect-timeout=4`, "-")).stdout.trim();
     try {
       await eventually("it listens", async () => (await said()) === "the program");
       const ran = await run("beside", 2, "--publish", "9090:80", "--publish-on", "all");
