@@ -10,7 +10,15 @@ const TO_VPC = 'oifname "cc-*"';
 /** Never the destination of a container, whatever the host's routes say: this host's own, links (metadata services), multicast, reserved. */
 const CLOSED_ALWAYS = ["0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3"];
 
-const HOST_COUNTERS = ["vpc_wrong_source", "vpc_invalid", "vpc_to_closed", "vpc_to_host", "forwarded_to_vpc", "vxlan_from_stranger"] as const;
+const HOST_COUNTERS = [
+  "vpc_wrong_source",
+  "vpc_invalid",
+  "vpc_to_closed",
+  "vpc_to_host",
+  "forwarded_to_vpc",
+  "vxlan_from_stranger",
+  "names_from_outside",
+] as const;
 
 /** The table in the host's own namespace: none where no VPC is. `handed` are all published ports. */
 export function hostTables(state: FirewallState, handed: readonly HandedPort[]): readonly TablePlan[] {
@@ -95,7 +103,12 @@ function hostChains({ transit, underlay }: FirewallState): readonly ChainPlan[] 
     {
       name: "input",
       hook: "type filter hook input priority -1; policy accept;",
-      rules: [`${vxlan} goto vxlan`, `${FROM_VPC} goto input_from_vpc`],
+      rules: [
+        `${vxlan} goto vxlan`,
+        `${FROM_VPC} goto input_from_vpc`,
+        // Whoever has a way to this host could send there, since Linux takes any of its addresses on any device.
+        `iifname != "lo" ip daddr ${host} counter name "names_from_outside" drop`,
+      ],
     },
     {
       name: "vxlan",
