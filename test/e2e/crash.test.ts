@@ -1,18 +1,12 @@
 import { createHash, randomBytes } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { parseReady } from "../../nodes/lab/hosts.ts";
 import { writeLayout } from "../../nodes/lab/image.ts";
-import { type HostPlan, hostOf, layoutOf } from "../../nodes/lab/layout.ts";
-import { readCgroupRoots, startProgram } from "../../nodes/lab/machine.ts";
-import { isAlive, type ProcessRef } from "../../nodes/lab/processes.ts";
-import { findPrograms } from "../../nodes/lab/programs.ts";
-import { enterHost } from "../../nodes/lab/scripts.ts";
-import { requireState } from "../../nodes/lab/state-file.ts";
 import { SeededRandom } from "../../nodes/simulated/random.ts";
 import { VolumesUnderKills } from "./crash-volumes.ts";
 import { eventually, type TestLab, withLab } from "./lab.ts";
+import { MortalPeer } from "./mortal-peer.ts";
 
 type Container = { readonly id: string; readonly phase: string; readonly wanted: string; readonly hostName: string; readonly exitCode?: number };
 /** What a container is asked to do: lines, then an end with an exit code; or lines until it is stopped. */
@@ -20,72 +14,17 @@ type Job = { readonly lines: number; readonly exitCode: number; readonly ends: b
 type Uploaded = { readonly digest: string; readonly copies: number };
 type Acknowledged = { readonly id: string; readonly job: Job; stopped: boolean; removed: boolean; uncertain?: boolean };
 
-const TOP = join(import.meta.dirname, "../..");
 const HOSTS = [1, 2, 3];
 /** `npm run test:kills` makes it 50. */
 const KILLS = Number(process.env["CC_TEST_KILLS"] ?? 8);
 const CALLERS = 3;
 /** Long enough on its way to be hit by a kill now and then. */
 const UPLOAD_BYTES = 8_000_000;
-const READY_MS = 60_000;
 /** All three peers down or starting at this moment. */
 const NOBODY = /none of 3 endpoints could be used|OUTCOME_UNKNOWN/;
 const SEED = Number(process.env["CC_TEST_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
 /** Chance is drawn from streams of their own: what one loop draws does not shift another's. */
 const STREAM = { kills: 1, callers: 100, volumes: 200 } as const;
-
-/** A peer of the lab that this test kills and starts itself: the lab's own command would wait for it to be ready. */
-class MortalPeer {
-  readonly readyAfterMs: number[] = [];
-  readonly #lab: TestLab;
-  readonly #layout;
-  readonly #plan: HostPlan;
-  #process: ProcessRef;
-  #outputFrom = 0;
-  #startedMs = 0;
-
-  constructor(lab: TestLab, number: number) {
-    const layout = layoutOf(TOP, lab.name);
-    if (!layout.ok) throw new Error(layout.message);
-    const state = requireState(layout.value.stateFile);
-    const host = state.hosts[number - 1];
-    if (host?.peer === undefined) throw new Error(`host ${number} has no peer`);
-    this.#lab = lab;
-    this.#layout = layout.value;
-    this.#plan = hostOf(layout.value, state.subnet, number, host.zone);
-    this.#process = host.peer;
-  }
-
-  /** kill -9; resolves when the process is gone. */
-  async kill(): Promise<void> {
-    process.kill(this.#process.pid, "SIGKILL");
-    while (isAlive(this.#process)) await pause(5);
-  }
-
-  start(): void {
-    const { output, log, config } = this.#plan;
-    this.#outputFrom = statSync(output).size;
-    this.#startedMs = performance.now();
-    const words = [findPrograms(TOP).peer, "run", "--config", config];
-    this.#process = startProgram(enterHost(this.#layout, this.#plan, readCgroupRoots(), TOP, words), { stdout: output, stderr: log, cwd: TOP }).ref;
-  }
-
-  async untilReady(): Promise<void> {
-    while (!this.#isReady()) {
-      if (performance.now() - this.#startedMs > READY_MS) throw new Error(`${this.#plan.name} of ${this.#lab.name} is not ready`);
-      await pause(20);
-    }
-    this.readyAfterMs.push(performance.now() - this.#startedMs);
-  }
-
-  #isReady(): boolean {
-    const said = readFileSync(this.#plan.output).subarray(this.#outputFrom).toString("utf8");
-    return said
-      .split("\n")
-      .slice(0, -1)
-      .some((line) => parseReady(line) !== undefined);
-  }
-}
 
 const script = ({ lines, exitCode, ends }: Job): string =>
   `echo begun; n=0; while ${ends ? `[ $n -lt ${lines} ]` : ":"}; do n=$((n+1)); echo line $n; echo other $n >&2; sleep 0.1; done; exit ${exitCode}`;

@@ -17,9 +17,9 @@ const TAR_BYTES_MAX = 256 * 1024 * 1024;
 export const PORTS = { who: 9_000, count: 9_001, sum: 9_002 } as const;
 
 const SERVE = `trap 'exit 0' TERM
-socat TCP4-LISTEN:${PORTS.who},fork,reuseaddr SYSTEM:'read line; echo $(hostname) $SOCAT_PEERADDR' &
-socat UDP4-RECVFROM:${PORTS.who},fork,shut-null SYSTEM:'read line; echo $(hostname) $SOCAT_PEERADDR' &
-socat -b 65536 UDP4-RECVFROM:${PORTS.count},fork,shut-null SYSTEM:'wc -c' &
+socat -t60 TCP4-LISTEN:${PORTS.who},fork,reuseaddr SYSTEM:'read line; echo $(hostname) $SOCAT_PEERADDR' &
+socat -t60 UDP4-RECVFROM:${PORTS.who},fork,shut-null SYSTEM:'read line; echo $(hostname) $SOCAT_PEERADDR' &
+socat -t60 -b 65536 UDP4-RECVFROM:${PORTS.count},fork,shut-null SYSTEM:'wc -c' &
 socat -u -b 65536 TCP4-LISTEN:${PORTS.sum},fork,reuseaddr SYSTEM:'sha256sum >/tmp/sum.new; mv /tmp/sum.new /tmp/sum' &
 while :; do sleep 0.2; done`;
 

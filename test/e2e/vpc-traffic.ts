@@ -19,24 +19,19 @@ const textOf = async (lab: TestLab, { name, host }: Member, script: string, time
 
 const lines = (text: string): string[] => text.trimEnd().split("\n").toSorted();
 
+/** By TCP once; a datagram that nobody answered is sent again, as programs do. */
+const CALLS = `call() { echo hello | socat -t$3 -T$3 - "$2" 2>&1; }
+tcp() { echo "tcp $1 $(call $1 TCP4:$1:${PORTS.who},connect-timeout=15 15)"; }
+udp() { for n in 1 2 3; do said=$(call $1 UDP4:$1:${PORTS.who},null-eof 5); [ -z "$said" ] || break; done; echo "udp $1 $said"; }
+known() { n=0; until nslookup $1 | grep -q '^Name:' || [ $n -gt 50 ]; do n=$((n+1)); sleep 0.2; done; }`;
+
 /** Every pair both ways, by name and by address, by TCP and by UDP, from inside; who is called sees the caller's own address. */
 export async function everyPair(t: Test, lab: TestLab, members: readonly Member[]): Promise<void> {
-  const waitS = 15;
+  const targets = members.flatMap(({ name, address, vpc }) => [name, `${name}.${vpc}.cc.internal`, address].map((target) => ({ name, target })));
+  const calls = [...members.map(({ name }) => `known ${name}`), ...targets.map(({ target }) => `tcp ${target} & udp ${target} & wait`)];
   const ask = async (from: Member): Promise<void> => {
-    const names = new Set(members.map(({ name }) => name));
-    const reach = (name: string) =>
-      `getent() { nslookup "$1" | grep -q '^Name:'; }; n=0; until getent ${name} || [ $n -gt 50 ]; do n=$((n+1)); sleep 0.2; done`;
-    await textOf(lab, from, [...names].map(reach).join("\n"));
-    const calls = members.flatMap(({ name, address, vpc }) =>
-      [name, `${name}.${vpc}.cc.internal`, address].flatMap((target) => [
-        `call tcp ${target} TCP4:${target}:${PORTS.who},connect-timeout=${waitS} &`,
-        `call udp ${target} UDP4:${target}:${PORTS.who},null-eof &\nwait`,
-      ]),
-    );
-    const said = await textOf(lab, from, `call() { said=$(echo hello | socat -t${waitS} -T${waitS} - "$3" 2>&1); echo "$1 $2 $said"; }\n${calls.join("\n")}`);
-    const wanted = members.flatMap(({ name, address, vpc }) =>
-      [name, `${name}.${vpc}.cc.internal`, address].flatMap((target) => ["tcp", "udp"].map((how) => `${how} ${target} ${name} ${from.address}`)),
-    );
+    const said = await textOf(lab, from, [CALLS, ...calls].join("\n"));
+    const wanted = targets.flatMap(({ name, target }) => ["tcp", "udp"].map((how) => `${how} ${target} ${name} ${from.address}`));
     t.same(lines(said), wanted.toSorted(), `from ${from.name}`);
   };
   await Promise.all(members.map(ask));
@@ -97,10 +92,8 @@ export async function narrowWayOut(t: Test, lab: TestLab, inside: Inside, from: 
   await inside.on(from.host, `ip route del ${out}/32 dev eth0`);
 }
 
-/** One host's network is narrower from now on: all follow, and nothing is lost on the way that its sender would not hear of. */
-export async function narrowHost(t: Test, lab: TestLab, inside: Inside, members: readonly Member[], mtu: number): Promise<void> {
-  const [, narrow] = members as [Member, Member];
-  await inside.on(narrow.host, `ip link set eth0 mtu ${mtu}`);
+/** One host's network is narrower meanwhile: all have followed, and nothing is lost on the way that its sender would not hear of. */
+export async function narrower(t: Test, lab: TestLab, inside: Inside, members: readonly Member[], mtu: number): Promise<void> {
   const widths = async (): Promise<string[]> =>
     Promise.all(members.map(async (member) => /mtu (\d+)/.exec((await inside.by(member, "ip -o link show eth0")).stdout)?.[1] ?? ""));
   await eventually("all hosts follow", async () => (await widths()).every((width) => width === String(mtu - OVERHEAD_BYTES)), FOLLOWED_MS);
