@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { writeLayout } from "../../nodes/lab/image.ts";
 import { SeededRandom } from "../../nodes/simulated/random.ts";
+import { NetworksUnderKills } from "./crash-networks.ts";
 import { VolumesUnderKills } from "./crash-volumes.ts";
 import { eventually, type TestLab, withLab } from "./lab.ts";
 import { MortalPeer } from "./mortal-peer.ts";
@@ -24,7 +25,7 @@ const UPLOAD_BYTES = 8_000_000;
 const NOBODY = /none of 3 endpoints could be used|OUTCOME_UNKNOWN/;
 const SEED = Number(process.env["CC_TEST_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
 /** Chance is drawn from streams of their own: what one loop draws does not shift another's. */
-const STREAM = { kills: 1, callers: 100, volumes: 200 } as const;
+const STREAM = { kills: 1, callers: 100, volumes: 200, networks: 300 } as const;
 
 const script = ({ lines, exitCode, ends }: Job): string =>
   `echo begun; n=0; while ${ends ? `[ $n -lt ${lines} ]` : ":"}; do n=$((n+1)); echo line $n; echo other $n >&2; sleep 0.1; done; exit ${exitCode}`;
@@ -102,6 +103,8 @@ withLab(`peers killed at ${KILLS} moments, seed ${SEED}`, { hosts: HOSTS.length,
   };
 
   const volumes = new VolumesUnderKills({ lab, call, image, random: new SeededRandom(SEED, STREAM.volumes) });
+  const networks = new NetworksUnderKills({ lab, call, image, random: new SeededRandom(SEED, STREAM.networks) });
+  await networks.begin(t);
   const uploaded: Uploaded[] = [];
   /** Images that are no archive inside: nobody unpacks them here, they only have to lie whole where it was said. */
   const pushAgainAndAgain = async (): Promise<void> => {
@@ -115,8 +118,13 @@ withLab(`peers killed at ${KILLS} moments, seed ${SEED}`, { hosts: HOSTS.length,
     }
   };
 
-  await t.test("killed while containers start, run, write and end, volumes are made, used and deleted, and images are brought", async (t) => {
-    const callers = [...Array.from({ length: CALLERS }, (_, number) => callAgainAndAgain(number)), volumes.work(chaos.signal), pushAgainAndAgain()];
+  await t.test("killed while containers start, run, write and end, volumes are made, used and deleted, networks change, and images are brought", async (t) => {
+    const callers = [
+      ...Array.from({ length: CALLERS }, (_, number) => callAgainAndAgain(number)),
+      volumes.work(chaos.signal),
+      networks.work(chaos.signal),
+      pushAgainAndAgain(),
+    ];
     await Promise.all(peers.map(killAgainAndAgain));
     chaos.abort();
     await Promise.all(callers);
@@ -166,6 +174,8 @@ withLab(`peers killed at ${KILLS} moments, seed ${SEED}`, { hosts: HOSTS.length,
     const brief = (list: readonly Container[]): string[] => list.map(({ id, phase, hostName }) => `${id} ${phase} ${hostName}`).sort();
     for (const host of [2, 3]) await eventually(`host ${host} says the same`, async () => brief(await all(host)).join() === brief(await all(1)).join());
   });
+
+  await t.test("networks: the others' traffic never stopped, and kernels hold what state says", (t) => networks.check(t, kills));
 
   await t.test("images that were acknowledged lie whole on as many hosts as was said, and nothing half anywhere", async (t) => {
     t.ok(uploaded.length > 0, `${uploaded.length} images were brought meanwhile`);
@@ -230,6 +240,7 @@ withLab(`peers killed at ${KILLS} moments, seed ${SEED}`, { hosts: HOSTS.length,
     t.equal(removed.code, 0, removed.stderr);
     for (const host of HOSTS) await eventually(`nothing lies on host ${host}`, async () => (await containersOn(lab, host)).length === 0, 60_000);
     await volumes.clear(t);
+    await networks.clear(t);
   });
 });
 

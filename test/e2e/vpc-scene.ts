@@ -47,11 +47,11 @@ export async function toolsImage(lab: TestLab): Promise<string> {
 export type Member = { readonly id: string; readonly name: string; readonly host: number; readonly vpc: string; readonly address: string };
 type Status = { readonly phase: string; readonly address: string };
 
-/** Starts a container that serves, and waits until it runs and has its address. */
-export async function startMember(lab: TestLab, image: string, vpc: string, host: number, words: readonly string[] = []): Promise<Member> {
+/** Starts a container, which serves if nothing else is asked of it, and waits until it runs and has its address. */
+export async function startMember(lab: TestLab, image: string, vpc: string, host: number, words: readonly string[] = [], does = SERVE): Promise<Member> {
   const name = `${vpc}-${host}`;
   const run = ["run", "--detach", "--name", name, "--vpc", vpc, "--host", `h${host}`, "--memory", "128m", "--disk", "64m", "--image", image, ...words];
-  const { code, stdout, stderr } = await lab.cc([...run, "--", "sh", "-c", SERVE], { host });
+  const { code, stdout, stderr } = await lab.cc([...run, "--", "sh", "-c", does], { host });
   if (code !== 0) throw new Error(`${name}: ${stderr}`);
   const status = await eventually(
     `${name} runs`,
