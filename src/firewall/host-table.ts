@@ -20,6 +20,7 @@ const HOST_COUNTERS = [
   "vxlan_from_stranger",
   "vxlan_in_clear",
   "tunnel_not_vxlan",
+  "names_from_outside",
 ] as const;
 
 /** The table in the host's own namespace: none where no VPC is. `handed` are all published ports. */
@@ -115,7 +116,13 @@ function hostChains({ transit, underlay }: FirewallState): readonly ChainPlan[] 
     {
       name: "input",
       hook: "type filter hook input priority -1; policy accept;",
-      rules: [`${vxlan} goto vxlan`, `${FROM_VPC} goto input_from_vpc`, `iifname "${TUNNEL_DEVICE}" goto from_tunnel`],
+      rules: [
+        `${vxlan} goto vxlan`,
+        `${FROM_VPC} goto input_from_vpc`,
+        `iifname "${TUNNEL_DEVICE}" goto from_tunnel`,
+        // Whoever has a way to this host could send there, since Linux takes any of its addresses on any device.
+        `iifname != "lo" ip daddr ${host} counter name "names_from_outside" drop`,
+      ],
     },
     // Who is in the mesh is no guest of this host: its services are behind its owner's rules, which name other devices.
     { name: "from_tunnel", rules: ["meta l4proto ipv6-icmp accept", 'counter name "tunnel_not_vxlan" drop'] },

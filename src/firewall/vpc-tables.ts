@@ -4,7 +4,7 @@ import type { HandedPort } from "./published.ts";
 import type { FirewallState, VpcFirewall } from "./state.ts";
 import { type ChainPlan, elementsOf, setElements, type TablePlan } from "./table.ts";
 
-const VPC_COUNTERS = ["invalid_state", "not_forwarded", "gateway_service"] as const;
+const VPC_COUNTERS = ["invalid_state", "not_forwarded", "gateway_service", "too_many_questions"] as const;
 export const BRIDGE_COUNTERS = [
   "false_mac",
   "false_address",
@@ -18,6 +18,12 @@ export const BRIDGE_COUNTERS = [
 
 const [FROM_CONTAINERS, TO_CONTAINERS] = [`iifname "${BRIDGE}"`, `oifname "${BRIDGE}"`];
 const [FROM_HOST, TO_HOST] = [`iifname "${UPLINK}"`, `oifname "${UPLINK}"`];
+
+/**
+ * Of one VPC's containers here together. A little more than the name server answers to one VPC, so that it is still the one who says that it
+ * was too much; and never more at once than the kernel keeps for its socket on most machines (some 550 packets), so that others find room.
+ */
+const QUESTIONS_MAX = "12000/second burst 500 packets";
 
 type Surroundings = Pick<FirewallState, "transit" | "underlay">;
 
@@ -67,14 +73,18 @@ export function vpcTables(vpc: VpcFirewall, handed: readonly HandedPort[], surro
 
 function routedChains({ gateway }: VpcFirewall, { transit, underlay }: Surroundings): readonly ChainPlan[] {
   const dnsAtHost = `${formatIp(transit.host)}:53`;
+  const questions = `${FROM_CONTAINERS} ip daddr ${formatIp(gateway)} meta l4proto { tcp, udp } th dport 53`;
   return [
+    // Before connections are tracked: what is too much takes no room there either.
+    {
+      name: "questions",
+      hook: "type filter hook prerouting priority -300; policy accept;",
+      rules: [`${questions} limit rate over ${QUESTIONS_MAX} counter name "too_many_questions" drop`],
+    },
     {
       name: "prerouting",
       hook: "type nat hook prerouting priority -100; policy accept;",
-      rules: [
-        `${FROM_HOST} dnat ip to meta l4proto . th dport map @published`,
-        `${FROM_CONTAINERS} ip daddr ${formatIp(gateway)} meta l4proto { tcp, udp } th dport 53 dnat ip to ${dnsAtHost}`,
-      ],
+      rules: [`${FROM_HOST} dnat ip to meta l4proto . th dport map @published`, `${questions} dnat ip to ${dnsAtHost}`],
     },
     {
       name: "postrouting",

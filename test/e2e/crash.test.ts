@@ -1,18 +1,13 @@
 import { createHash, randomBytes } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { parseReady } from "../../nodes/lab/hosts.ts";
 import { writeLayout } from "../../nodes/lab/image.ts";
-import { type HostPlan, hostOf, layoutOf } from "../../nodes/lab/layout.ts";
-import { readCgroupRoots, startProgram } from "../../nodes/lab/machine.ts";
-import { isAlive, type ProcessRef } from "../../nodes/lab/processes.ts";
-import { findPrograms } from "../../nodes/lab/programs.ts";
-import { enterHost } from "../../nodes/lab/scripts.ts";
-import { requireState } from "../../nodes/lab/state-file.ts";
 import { SeededRandom } from "../../nodes/simulated/random.ts";
+import { NetworksUnderKills } from "./crash-networks.ts";
 import { VolumesUnderKills } from "./crash-volumes.ts";
 import { eventually, type TestLab, withLab } from "./lab.ts";
+import { MortalPeer } from "./mortal-peer.ts";
 
 type Container = { readonly id: string; readonly phase: string; readonly wanted: string; readonly hostName: string; readonly exitCode?: number };
 /** What a container is asked to do: lines, then an end with an exit code; or lines until it is stopped. */
@@ -20,72 +15,17 @@ type Job = { readonly lines: number; readonly exitCode: number; readonly ends: b
 type Uploaded = { readonly digest: string; readonly copies: number };
 type Acknowledged = { readonly id: string; readonly job: Job; stopped: boolean; removed: boolean; uncertain?: boolean };
 
-const TOP = join(import.meta.dirname, "../..");
 const HOSTS = [1, 2, 3];
 /** `npm run test:kills` makes it 50. */
 const KILLS = Number(process.env["CC_TEST_KILLS"] ?? 8);
 const CALLERS = 3;
 /** Long enough on its way to be hit by a kill now and then. */
 const UPLOAD_BYTES = 8_000_000;
-const READY_MS = 60_000;
 /** All three peers down or starting at this moment. */
 const NOBODY = /none of 3 endpoints could be used|OUTCOME_UNKNOWN/;
 const SEED = Number(process.env["CC_TEST_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
 /** Chance is drawn from streams of their own: what one loop draws does not shift another's. */
-const STREAM = { kills: 1, callers: 100, volumes: 200 } as const;
-
-/** A peer of the lab that this test kills and starts itself: the lab's own command would wait for it to be ready. */
-class MortalPeer {
-  readonly readyAfterMs: number[] = [];
-  readonly #lab: TestLab;
-  readonly #layout;
-  readonly #plan: HostPlan;
-  #process: ProcessRef;
-  #outputFrom = 0;
-  #startedMs = 0;
-
-  constructor(lab: TestLab, number: number) {
-    const layout = layoutOf(TOP, lab.name);
-    if (!layout.ok) throw new Error(layout.message);
-    const state = requireState(layout.value.stateFile);
-    const host = state.hosts[number - 1];
-    if (host?.peer === undefined) throw new Error(`host ${number} has no peer`);
-    this.#lab = lab;
-    this.#layout = layout.value;
-    this.#plan = hostOf(layout.value, state.subnet, number, host.zone);
-    this.#process = host.peer;
-  }
-
-  /** kill -9; resolves when the process is gone. */
-  async kill(): Promise<void> {
-    process.kill(this.#process.pid, "SIGKILL");
-    while (isAlive(this.#process)) await pause(5);
-  }
-
-  start(): void {
-    const { output, log, config } = this.#plan;
-    this.#outputFrom = statSync(output).size;
-    this.#startedMs = performance.now();
-    const words = [findPrograms(TOP).peer, "run", "--config", config];
-    this.#process = startProgram(enterHost(this.#layout, this.#plan, readCgroupRoots(), TOP, words), { stdout: output, stderr: log, cwd: TOP }).ref;
-  }
-
-  async untilReady(): Promise<void> {
-    while (!this.#isReady()) {
-      if (performance.now() - this.#startedMs > READY_MS) throw new Error(`${this.#plan.name} of ${this.#lab.name} is not ready`);
-      await pause(20);
-    }
-    this.readyAfterMs.push(performance.now() - this.#startedMs);
-  }
-
-  #isReady(): boolean {
-    const said = readFileSync(this.#plan.output).subarray(this.#outputFrom).toString("utf8");
-    return said
-      .split("\n")
-      .slice(0, -1)
-      .some((line) => parseReady(line) !== undefined);
-  }
-}
+const STREAM = { kills: 1, callers: 100, volumes: 200, networks: 300 } as const;
 
 const script = ({ lines, exitCode, ends }: Job): string =>
   `echo begun; n=0; while ${ends ? `[ $n -lt ${lines} ]` : ":"}; do n=$((n+1)); echo line $n; echo other $n >&2; sleep 0.1; done; exit ${exitCode}`;
@@ -163,6 +103,8 @@ withLab(`peers killed at ${KILLS} moments, seed ${SEED}`, { hosts: HOSTS.length,
   };
 
   const volumes = new VolumesUnderKills({ lab, call, image, random: new SeededRandom(SEED, STREAM.volumes) });
+  const networks = new NetworksUnderKills({ lab, call, image, random: new SeededRandom(SEED, STREAM.networks) });
+  await networks.begin(t);
   const uploaded: Uploaded[] = [];
   /** Images that are no archive inside: nobody unpacks them here, they only have to lie whole where it was said. */
   const pushAgainAndAgain = async (): Promise<void> => {
@@ -176,8 +118,13 @@ withLab(`peers killed at ${KILLS} moments, seed ${SEED}`, { hosts: HOSTS.length,
     }
   };
 
-  await t.test("killed while containers start, run, write and end, volumes are made, used and deleted, and images are brought", async (t) => {
-    const callers = [...Array.from({ length: CALLERS }, (_, number) => callAgainAndAgain(number)), volumes.work(chaos.signal), pushAgainAndAgain()];
+  await t.test("killed while containers start, run, write and end, volumes are made, used and deleted, networks change, and images are brought", async (t) => {
+    const callers = [
+      ...Array.from({ length: CALLERS }, (_, number) => callAgainAndAgain(number)),
+      volumes.work(chaos.signal),
+      networks.work(chaos.signal),
+      pushAgainAndAgain(),
+    ];
     await Promise.all(peers.map(killAgainAndAgain));
     chaos.abort();
     await Promise.all(callers);
@@ -227,6 +174,8 @@ withLab(`peers killed at ${KILLS} moments, seed ${SEED}`, { hosts: HOSTS.length,
     const brief = (list: readonly Container[]): string[] => list.map(({ id, phase, hostName }) => `${id} ${phase} ${hostName}`).sort();
     for (const host of [2, 3]) await eventually(`host ${host} says the same`, async () => brief(await all(host)).join() === brief(await all(1)).join());
   });
+
+  await t.test("networks: the others' traffic never stopped, and kernels hold what state says", (t) => networks.check(t, kills));
 
   await t.test("images that were acknowledged lie whole on as many hosts as was said, and nothing half anywhere", async (t) => {
     t.ok(uploaded.length > 0, `${uploaded.length} images were brought meanwhile`);
@@ -291,6 +240,7 @@ withLab(`peers killed at ${KILLS} moments, seed ${SEED}`, { hosts: HOSTS.length,
     t.equal(removed.code, 0, removed.stderr);
     for (const host of HOSTS) await eventually(`nothing lies on host ${host}`, async () => (await containersOn(lab, host)).length === 0, 60_000);
     await volumes.clear(t);
+    await networks.clear(t);
   });
 });
 

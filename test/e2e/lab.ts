@@ -160,7 +160,7 @@ function baseEnvironment(): Record<string, string> {
   };
 }
 
-function execute(
+export function execute(
   program: string,
   words: readonly string[],
   options: { readonly timeoutMs: number; readonly env?: Readonly<Record<string, string>>; readonly input?: string },

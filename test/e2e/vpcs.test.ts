@@ -1,4 +1,5 @@
 import { eventually, withLab } from "./lab.ts";
+import { twoVpcs } from "./vpc-two.ts";
 
 type Vpc = {
   readonly id: string;
@@ -146,4 +147,6 @@ withLab("VPCs through each of three peers", { hosts: 3, zones: "a,a,a" }, async 
       } else t.equal(await vpc(name), undefined);
     }
   });
+
+  await t.test("two VPCs with the same addresses on three hosts", (t) => twoVpcs(t, lab));
 });

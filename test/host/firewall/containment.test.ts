@@ -56,6 +56,22 @@ t.test("names are answered at the gateway, told apart by VPC, whatever is publis
   );
 });
 
+t.test("names are for containers: nobody outside is answered, whatever way he has to their server", async (t) => {
+  t.same(await driver.apply(stateOf()), []);
+  await topology.must("out", "ip", "route", "add", `${TRANSIT_HOST}/32`, "via", H1);
+  await topology.expect(
+    t,
+    [
+      ["out", TRANSIT_HOST, 53],
+      ["out", TRANSIT_HOST, 53, "udp"],
+      ["h1", TRANSIT_HOST, 53],
+    ],
+    [SILENCE, SILENCE, `names ${H1}`],
+    "but the host itself",
+  );
+  t.ok(((await driver.dropped()).find(({ reason }) => reason === "names_from_outside")?.packets ?? 0) >= 2);
+});
+
 t.test("no host, no other host, no metadata service answers a container", async (t) => {
   t.equal(await topology.call("h1", "169.254.169.254", 80), `out ${H1}`, "the host itself is answered");
   t.equal(await topology.call("h1", H2, 7443), `api-h2 ${H1}`);
