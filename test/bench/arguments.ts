@@ -1,4 +1,4 @@
-export const PARTS = ["run", "exec", "startup", "placement", "pull", "tunnel", "volume", "idle", "ps1000"] as const;
+export const PARTS = ["run", "exec", "startup", "placement", "pull", "tunnel", "volume", "network", "idle", "ps1000"] as const;
 export type PartName = (typeof PARTS)[number];
 
 export type BenchOptions = {
@@ -25,6 +25,7 @@ It needs root, and a machine on which nothing else runs: the load before it bega
   pull       pull and unpack of an image of 100 MB from the lab's registry, cold each time, against podman and docker
   tunnel     throughput, latency and new connections through a tunnel, against ssh -L, socat and no tunnel
   volume     a volume's making, mount and synced writes, against a loop file system made by hand
+  network    VPCs: traffic between hosts against VXLAN by hand, rules, attaching, names
   idle       memory and processor of a peer that has nothing to do
   ps1000     cc ps with 1,000 containers' records`;
 
@@ -44,7 +45,9 @@ export function parseArguments(words: readonly string[]): BenchOptions | undefin
       const value = Number(words[at]);
       if (!(value > 0 && (word === "--minutes" || Number.isSafeInteger(value)))) throw new TypeError(`${word} takes a number above 0`);
       options[NUMBERS[word]] = value;
-    } else if (isPart(word)) parts.push(word);
+    } else if (word === "--part")
+      continue; // Before a part's name it may be said or not.
+    else if (isPart(word)) parts.push(word);
     else throw new TypeError(`there is no part "${word}"; parts are ${PARTS.join(", ")}`);
   }
   return { ...options, parts: parts.length === 0 ? PARTS : parts };

@@ -17,6 +17,7 @@ import { machineReport } from "./machine-report.ts";
 import { benchExec } from "./parts/exec.ts";
 import { benchIdle } from "./parts/idle.ts";
 import { benchManyRecords } from "./parts/many-records.ts";
+import { benchNetwork } from "./parts/network.ts";
 import { benchPlacement } from "./parts/placement.ts";
 import { benchPull } from "./parts/pull.ts";
 import { benchRun } from "./parts/run.ts";
@@ -82,6 +83,8 @@ async function measure(part: PartName, options: BenchOptions, lab: BenchLab, riv
       return [await benchTunnel(lab, await lab.image("bench/hello:1"), Math.min(runs, SLOW_RUNS_MAX), cleanup, signal)];
     case "volume":
       return [await benchVolume(runs, cleanup, signal)];
+    case "network":
+      return benchNetwork(lab, await lab.image("bench/hello:1"), runs, cleanup, signal);
     case "idle":
       return [await benchIdle(lab, options.minutes, signal)];
     case "ps1000":

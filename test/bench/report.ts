@@ -25,3 +25,6 @@ export function number(value: number): string {
 
 /** A budget's row: what was measured, what was promised, and whether it holds. */
 export const verdict = (value: number, budget: number): string => (value <= budget ? `holds (≤ ${budget})` : `falls short (≤ ${budget})`);
+
+/** The same where more is better. */
+export const verdictLeast = (value: number, budget: number): string => (value >= budget ? `holds (≥ ${budget})` : `falls short (≥ ${budget})`);

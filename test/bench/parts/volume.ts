@@ -5,7 +5,7 @@ import { promisify } from "node:util";
 import { makeScene, newId, outputOf, type Scene } from "../../host/containers/harness.ts";
 import { newVolume } from "../../host/volumes/new-ids.ts";
 import type { Cleanup } from "../cleanup.ts";
-import { number, type Result } from "../report.ts";
+import { number, type Result, verdictLeast } from "../report.ts";
 import { median, turnOrder } from "../statistics.ts";
 
 const SIZE_BYTES = 1024 ** 3;
@@ -72,13 +72,7 @@ export async function benchVolume(runs: number, cleanup: Cleanup, signal: AbortS
       row("start of a container without a volume", values.without),
       row("start of a container with it", values.with),
       ["synced writes on a loop file system made by hand", number(hand), number(Math.min(...perSecond[1])), "1", ""],
-      [
-        "synced writes in a container's volume",
-        number(volume),
-        number(Math.min(...perSecond[0])),
-        number(ratio),
-        ratio >= BUDGET ? `holds (≥ ${BUDGET})` : `falls short (≥ ${BUDGET})`,
-      ],
+      ["synced writes in a container's volume", number(volume), number(Math.min(...perSecond[0])), number(ratio), verdictLeast(ratio, BUDGET)],
     ],
     values: {
       "create, ms": values.create,
