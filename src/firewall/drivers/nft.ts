@@ -36,6 +36,8 @@ type Known = {
   tables: readonly TablePlan[] | undefined;
   /** As it is if nobody else changed anything since. */
   generation: number;
+  /** Nobody asked: the namespace is taken for a fresh one until the next check. */
+  isAssumed: boolean;
   /** How the kernel tells the table without its elements; of the host only, where others have tables of their own. */
   frame: string | undefined;
 };
@@ -49,6 +51,9 @@ class NftFirewall implements FirewallDriver {
   readonly #deps: NftFirewallDeps;
   readonly #paths: NamespacePaths;
   readonly #known = new Map<string, Known>();
+  /** Places that are not what they were thought to be: next time they are asked. */
+  readonly #doubted = new Set<string>();
+  #hasMet = false;
   #rendered: { readonly state: FirewallState; readonly rulesets: readonly Ruleset[] } | undefined;
   #last: Promise<unknown> = Promise.resolve();
 
@@ -61,7 +66,7 @@ class NftFirewall implements FirewallDriver {
     return this.#inTurn(async () => {
       const rulesets = this.#rulesetsOf(state);
       const wanted = new Set(rulesets.map(({ place }) => placeName(place)));
-      for (const name of this.#known.keys()) if (!wanted.has(name)) this.#known.delete(name);
+      for (const names of [this.#known, this.#doubted]) for (const name of names.keys()) if (!wanted.has(name)) names.delete(name);
       await this.#meet(rulesets.map(({ place }) => place));
       const failures: PlaceFailure[] = [];
       for (const ruleset of rulesets) {
@@ -74,7 +79,7 @@ class NftFirewall implements FirewallDriver {
 
   check(): Promise<readonly Place[]> {
     return this.#inTurn(async () => {
-      const held = this.#placesWithTables().sort(hostFirst);
+      const held = [...this.#known.values()].filter(({ tables, isAssumed }) => (tables ?? []).length > 0 || isAssumed).sort(hostFirst);
       const generations = await readGenerations(
         this.#deps.shell,
         held.map(({ path }) => path),
@@ -82,11 +87,15 @@ class NftFirewall implements FirewallDriver {
       const changed: Place[] = [];
       for (const [at, known] of held.entries()) {
         const generation = generations[at];
-        if (generation === known.generation) continue;
+        if (generation === known.generation) {
+          known.isAssumed = false;
+          continue;
+        }
         if (generation !== undefined && (await this.#isIntact(known))) known.generation = generation;
         else {
-          this.#known.delete(placeName(known.place));
-          changed.push(known.place);
+          this.#doubt(known.place);
+          // It was never known to be as it should be.
+          if (!known.isAssumed) changed.push(known.place);
         }
       }
       return changed;
@@ -127,17 +136,26 @@ class NftFirewall implements FirewallDriver {
     return [...this.#known.values()].filter((known): known is Known & { readonly tables: readonly TablePlan[] } => (known.tables ?? []).length > 0);
   }
 
-  /** Takes up namespaces that are new, or new under a known path: what they hold is unknown, and their generation is asked. */
+  /**
+   * Takes up namespaces that are new, or new under a known path: what they hold is unknown, and their generation is asked. What comes after the
+   * first look was made a moment ago, for a container that starts: it is put to use as a fresh one, and the next check sees whether it was. A program
+   * of its own would be a third of what its start waits for here.
+   */
   async #meet(places: readonly Place[]): Promise<void> {
-    const strangers: Omit<Known, "generation">[] = [];
+    const strangers: Omit<Known, "generation" | "isAssumed">[] = [];
     for (const place of places) {
       const path = this.#pathOf(place);
       const identity = identityOf(path);
       const name = placeName(place);
       if (identity === this.#known.get(name)?.identity) continue;
       this.#known.delete(name);
-      if (identity !== undefined) strangers.push({ place, path, identity, tables: undefined, frame: undefined });
+      if (identity === undefined) continue;
+      const stranger = { place, path, identity, tables: undefined, frame: undefined };
+      const isFresh = this.#hasMet && place.kind !== "host" && !this.#doubted.delete(name);
+      if (isFresh) this.#known.set(name, { ...stranger, generation: FIRST_GENERATION, isAssumed: true });
+      else strangers.push(stranger);
     }
+    this.#hasMet = true;
     strangers.sort(hostFirst);
     const generations = await readGenerations(
       this.#deps.shell,
@@ -145,8 +163,13 @@ class NftFirewall implements FirewallDriver {
     );
     for (const [at, stranger] of strangers.entries()) {
       const generation = generations[at];
-      if (generation !== undefined) this.#known.set(placeName(stranger.place), { ...stranger, generation });
+      if (generation !== undefined) this.#known.set(placeName(stranger.place), { ...stranger, generation, isAssumed: false });
     }
+  }
+
+  #doubt(place: Place): void {
+    this.#known.delete(placeName(place));
+    this.#doubted.add(placeName(place));
   }
 
   /** Why it failed, else undefined. */
@@ -163,7 +186,7 @@ class NftFirewall implements FirewallDriver {
       { place: placeName(place), error: failed },
       "a change of firewall rules was refused by the kernel; all rules of the place are put there anew",
     );
-    this.#known.delete(placeName(place));
+    this.#doubt(place);
     await this.#meet([place]);
     const again = this.#known.get(placeName(place));
     return again === undefined ? failed : this.#replace(again, tables);
@@ -177,7 +200,7 @@ class NftFirewall implements FirewallDriver {
     const gone = familiesIn(known.place).filter((family) => !tables.some((table) => table.family === family));
     const text = [...gone.map((family) => removalText({ family })), ...tables.map(tableText)].join("");
     const failed = await this.#transact(known, tables, text);
-    if (failed !== undefined) this.#known.delete(placeName(known.place));
+    if (failed !== undefined) this.#doubt(known.place);
     return failed;
   }
 

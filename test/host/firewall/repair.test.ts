@@ -106,3 +106,21 @@ t.test("a namespace that is not there fails alone; another one under its path is
   t.same(await held(), before);
   t.same(await changed(), []);
 });
+
+t.test("what comes after the first look is taken for fresh, and the next check finds what was not, or was changed meanwhile", async (t) => {
+  t.same(await driver.apply(state), []);
+  const before = await held();
+  const late = topology.driver();
+  t.same(await late.apply({ ...state, vpcs: [], published: [] }), []);
+  await topology.nft("web", "table inet cc { chain input { type filter hook input priority 0; policy drop; }; }\n");
+  t.same(await late.apply(state), []);
+  await topology.nft("db", "flush ruleset\n");
+  t.same(await late.check(), [], "nobody is accused of what was never known");
+  t.same(await late.apply(state), []);
+  t.same(await held(), before);
+  t.same(await late.check(), []);
+  await topology.nft("db", "flush ruleset\n");
+  t.same((await late.check()).map(placeName), [`container ${CONTAINERS.db.id}`], "from then on it is known");
+  t.same(await late.apply(state), []);
+  t.same(await held(), before);
+});

@@ -1,7 +1,10 @@
 import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import t from "tap";
 import { formatIp } from "../../../src/base/index.ts";
-import { portName } from "../../../src/vpc/index.ts";
+import { portScript } from "../../../src/vpc/drivers/overlay/scripts.ts";
+import { portName, vpcMtu } from "../../../src/vpc/index.ts";
+import { attachLines } from "../../../src/vpc/overlay-port.ts";
 import { ip, makeVpc, newContainer, probe, Scene, type TestContainer, type TestHost, UNDERLAY_MTU } from "./harness.ts";
 
 let scene: Scene;
@@ -28,6 +31,24 @@ t.test("two first ones at once make one namespace", async (t) => {
     await host.overlay.detach(one.id);
   }
   t.same(await host.pins(), []);
+});
+
+t.test("our own program makes a port as ip and bridge do, and says what the kernel refuses", async (t) => {
+  const vpc = makeVpc();
+  const one = await scene.makeContainer(host, vpc, "10.0.0.10");
+  const namespace = Number((await one.run("stat -Lc %i /proc/self/ns/net")).stdout);
+  await host.overlay.ensureVpc(scene.underlay(host), scene.vpcAt(host, vpc));
+  const lines = attachLines(vpc, { container: one.id, address: one.address, namespace }, vpcMtu(scene.underlay(host)));
+  const script = portScript(join(host.runDir, "vpc"), { vpc: vpc.id, namespacePath: one.namespacePath, lines, clear: false });
+  t.equal(script.match(/\b(nsenter|bridge|ip) -/g), null, "one program");
+  t.same(await host.shell.run(script), { exitCode: 0, stdout: "", stderr: "" });
+  t.same(await probe(one, [vpc.gateway]), []);
+  t.match(await host.shell.run(script), { exitCode: /[^0]/, stdout: /^link add eth0 .*: File exists$/m });
+  // What it made is, to the last flag, what a look at it wants.
+  await host.open();
+  t.same(await host.overlay.converge(() => scene.network(host)), nothing);
+  scene.drop(one);
+  await host.overlay.detach(one.id);
 });
 
 t.test("a port that is right stays, of the next peer too; another start of the container gets a new one", async (t) => {

@@ -4,6 +4,7 @@ import { CONTAINER_DEVICE, pinOf } from "../../overlay-names.ts";
 import type { Batch, Plan } from "../../overlay-plan.ts";
 import type { AttachLines } from "../../overlay-port.ts";
 import { HOST_SECTION } from "../../overlay-seen.ts";
+import { portProgram, SETNS } from "./port-program.ts";
 
 /**
  * The shell scripts of the driver as text. They run in the overlay's folder. A script goes on when the peer that began it is killed, so each
@@ -32,9 +33,6 @@ export function openScript(folder: string): string {
 }
 
 const begun = (folder: string, lines: readonly string[]): string => [`cd ${q(folder)} && exec 9<>${BUSY_PIPE} || exit 1`, ...lines].join("\n");
-
-/** setns(2), as its processors number it. */
-const SETNS: Readonly<Record<string, number>> = { x64: 308, arm64: 268 };
 
 /**
  * Visits the host's namespace and those of VPCs, and writes what the kernel dumps of each. Perl, which is on every Debian (perl-base is
@@ -130,14 +128,19 @@ export type PortScript = {
   readonly clear: boolean;
 };
 
-/** Stops at what fails. */
+const NO_IPV6 = "ipv6/conf/default/disable_ipv6 1";
+
+/** Stops at what fails. What our own program could not do is done by `ip` and `bridge`. */
 export function portScript(folder: string, { vpc, namespacePath, lines, clear }: PortScript): string {
+  const quick = [`in ${namespacePath}`, `set ${NO_IPV6}`, ...lines.container, `in ${pinOf(vpc)}`, ...lines.vpc, ...lines.fdb];
+  const program = clear ? undefined : portProgram(quick);
+  if (program !== undefined) return begun(folder, program);
   const container = `nsenter --net=${q(namespacePath)}`;
   const fdb = lines.fdb.length === 0 ? [] : batch("exec bridge -batch -", lines.fdb);
   return begun(folder, [
     ...(clear ? [`${container} ip link del ${CONTAINER_DEVICE} 2>/dev/null`] : []),
     // Before there is a device: it takes this over. Loopback keeps its IPv6.
-    ...within(container, [assign("ipv6/conf/default/disable_ipv6 1"), ...batch("exec ip -batch -", lines.container)]),
+    ...within(container, [assign(NO_IPV6), ...batch("exec ip -batch -", lines.container)]),
     ...within(`nsenter --net=${pinOf(vpc)}`, [...batch("ip -batch -", lines.vpc, " || exit 1"), ...fdb]),
   ]);
 }
