@@ -52,7 +52,7 @@ export function hostnameOf(spec: Pick<ContainerSpec, "id" | "name">): string {
 /** What lies under /etc of every container beside the image's files. */
 export function etcFiles(
   hostname: string,
-  { address, nameservers, search }: Omit<JoinedNetwork, "address"> & { readonly address?: string },
+  { address, nameservers, search }: Pick<JoinedNetwork, "nameservers" | "search"> & { readonly address?: string },
 ): { readonly hostname: string; readonly hosts: string; readonly "resolv.conf": string } {
   const own = address === undefined ? `127.0.1.1\t${hostname}\n` : `${address}\t${hostname}\n`;
   return {

@@ -18,6 +18,8 @@ export type KnownNetworks = {
   readonly passing: ReadonlySet<VpcId>;
   /** Hosts that may pass ports on to these VPCs. */
   readonly passingHosts: readonly PassingHost[];
+  /** VPCs that stay here without anybody, as long as they are: ready for the next container. */
+  readonly kept: ReadonlyMap<VpcId, unknown>;
   readonly underlay: Underlay;
   /** Where another host is reached; undefined: it has not said so yet, or nothing may go to it. */
   readonly wayTo: (peer: PeerId) => Ip | undefined;
@@ -55,12 +57,13 @@ function ownerOf(pieces: readonly Piece[], ip: Ip): PeerId | undefined {
   return piece !== undefined && containsIp(piece.block, ip) ? piece.owner : undefined;
 }
 
-/** What this host's kernel is to hold: the VPCs of its own containers, and those that it passes ports on to, with everybody else in them. */
+/** What this host's kernel is to hold: the VPCs of its own containers, those that it passes ports on to, with everybody else in them, and what it keeps ready. */
 export function hostNetwork(known: KnownNetworks, members: ReadonlyMap<VpcId, readonly ActiveMember[]>): HostNetwork {
   const vnis = assignVnis(known.vpcs);
   const views = new Map(known.vpcs.map((vpc) => [vpc.id, vpc]));
   const byVpc = new Map([...known.passing].map((id): [VpcId, [ContainerId, JoinedVpc][]] => [id, []]));
   for (const [container, joined] of known.joined) byVpc.set(joined.vpc, [...(byVpc.get(joined.vpc) ?? []), [container, joined]]);
+  for (const id of known.kept.keys()) if (!byVpc.has(id) && views.get(id)?.gone === false) byVpc.set(id, []);
   const sorted = [...byVpc].sort(([a], [b]) => (a < b ? -1 : 1));
   const vpcs = sorted.flatMap(([id, joined]): VpcNetwork[] => {
     // A VPC whose record is lost here is as it was joined: what runs in it runs on.
@@ -69,7 +72,9 @@ export function hostNetwork(known: KnownNetworks, members: ReadonlyMap<VpcId, re
     const { cidr } = shape;
     const local = joined.map(([container, { address }]) => ({ container, address })).sort((a, b) => (a.container < b.container ? -1 : 1));
     const own = new Set(local.map(({ address }) => address.value));
-    const remote = (members.get(id) ?? []).flatMap(({ place }): RemotePort[] => {
+    // Where nobody is, nobody is spoken to: a host does not follow others' containers for nothing.
+    const isNeeded = joined.length > 0 || known.passing.has(id);
+    const remote = (isNeeded ? (members.get(id) ?? []) : []).flatMap(({ place }): RemotePort[] => {
       const host = place.holder === known.self || own.has(place.address.value) ? undefined : known.wayTo(place.holder);
       return host === undefined ? [] : [{ address: place.address, host, peer: place.holder }];
     });

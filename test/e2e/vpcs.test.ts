@@ -32,6 +32,12 @@ withLab("VPCs through each of three peers", { hosts: 3, zones: "a,a,a" }, async 
     t.equal((await detached("plain", [])).code, 0);
     await eventually("it runs", async () => (await status("plain"))?.phase === "running");
     t.match(await status("plain", 2), { vpcName: "default", address: /^10\.210\.\d+\.\d+$/ });
+    const where = ["--host", "h2"];
+    for (const name of ["one", "two"]) {
+      t.equal((await lab.cc(["run", "--rm", "--image", image, ...where, "true"])).code, 0, name);
+      // The next container on this host finds the VPC there, for a while.
+      t.match((await lab.on(2, "ls", "/run/cc/vpc")).stdout, /^n[a-z2-7]{20}\n$/);
+    }
     t.equal((await lab.cc(["rm", "--force", "plain"])).code, 0);
   });
 
@@ -69,6 +75,10 @@ withLab("VPCs through each of three peers", { hosts: 3, zones: "a,a,a" }, async 
       );
       t.match(await lab.cc(["vpc", "delete", id], { host }), { code: 0 }, "what is gone succeeds");
       t.equal(await vpc(name, host), undefined);
+      await eventually("no host has anything of it", async () => {
+        const held = await Promise.all(HOSTS.map((one) => lab.on(one, "ls", "/run/cc/vpc")));
+        return !held.some(({ stdout }) => stdout.includes(id));
+      });
       t.match(await lab.cc(["start", `user-${host}`], { host }), { code: 1, stderr: /was deleted/ }, "and does not start in what is gone");
       t.match(await lab.cc(["run", "--image", image, "--vpc", id, "true"], { host }), { code: 125, stderr: /^Error \[NOT_FOUND\]: /m });
       t.equal((await lab.cc(["rm", `user-${host}`], { host })).code, 0);

@@ -44,6 +44,8 @@ const LOOK_EVERY_MS = 8_000;
 /** Changes that come together are followed together. */
 const GATHER_MS = 10;
 const NAMED_MS_MAX = 2_000;
+/** A VPC without containers stays here for so long: whoever has one container after another does not wait for its making each time. */
+const KEPT_MS = 20_000;
 
 export type NetworkDrivers = {
   readonly overlay: OverlayDriver;
@@ -81,6 +83,8 @@ export class HostNetworks implements ContainerNetworks {
   #undo: (() => void)[] = [];
   readonly #named = new Map<VpcId, string>();
   #cutOff = "";
+  /** VPCs whose last container here has gone, and until when they stay. */
+  readonly #kept = new Map<VpcId, number>();
 
   constructor(drivers: NetworkDrivers, joined: Map<ContainerId, JoinedVpc>) {
     this.#drivers = drivers;
@@ -137,23 +141,26 @@ export class HostNetworks implements ContainerNetworks {
     this.#drivers.names.start();
     await this.#drivers.joined.put(id, joined);
     this.#joined.set(id, joined);
+    const ready = this.#connect(id, joined, namespacePath);
+    return { address: formatIp(place.address), nameservers: [formatIp(gatewayOf(vpc.cidr))], search: [`${vpc.name}.cc.internal`], ready };
+  }
+
+  async #connect(id: ContainerId, { vpc, address }: JoinedVpc, namespacePath: string): Promise<void> {
     const planned = this.#plan();
-    const network = planned.network.vpcs.find((one) => one.id === vpc.id);
+    const network = planned.network.vpcs.find((one) => one.id === vpc);
     if (network === undefined) throw new CcError("INTERNAL", "the plan lacks a VPC that a container joins");
     const { overlay, firewall } = this.#drivers;
     await this.#holdTunnel(planned, false);
     await overlay.ensureVpc(planned.network.underlay, network);
     // Side by side: nothing runs in the container before both are there.
-    const port = { container: id, address: place.address };
     const [failed] = await Promise.all([
       firewall.apply(this.#firewallState(planned)),
-      overlay.attach({ underlay: planned.network.underlay, vpc: network, port, namespacePath }),
+      overlay.attach({ underlay: planned.network.underlay, vpc: network, port: { container: id, address }, namespacePath }),
     ]);
-    const mine = failed.find(({ place: at }) => (at.kind === "vpc" && at.vpc === vpc.id) || (at.kind === "container" && at.container === id));
+    const mine = failed.find(({ place: at }) => (at.kind === "vpc" && at.vpc === vpc) || (at.kind === "container" && at.container === id));
     if (mine !== undefined) throw new CcError("CONTAINER_FAILED", `the rules of the container's network could not be set: ${mine.message}`);
     this.#tellNames(planned);
-    await this.#untilNamed(vpc.id);
-    return { address: formatIp(place.address), nameservers: [formatIp(gatewayOf(vpc.cidr))], search: [`${vpc.name}.cc.internal`] };
+    await this.#untilNamed(vpc);
   }
 
   /** A question that comes too early is asked again after seconds only. A server that does not come up keeps nobody from starting. */
@@ -170,8 +177,11 @@ export class HostNetworks implements ContainerNetworks {
   }
 
   async leave(id: ContainerId): Promise<void> {
+    const vpc = this.#joined.get(id)?.vpc;
     this.#joined.delete(id);
-    await this.#drivers.overlay.detach(id);
+    if (vpc !== undefined && this.#state !== undefined) this.#kept.set(vpc, this.#drivers.clock.monotonicMs() + KEPT_MS);
+    const stays = vpc !== undefined && this.#state !== undefined && this.#plan().network.vpcs.some((one) => one.id === vpc);
+    await this.#drivers.overlay.detach(id, stays);
     await this.#drivers.joined.remove(id);
     this.#ring();
   }
@@ -230,7 +240,9 @@ export class HostNetworks implements ContainerNetworks {
   #plan(): Planned {
     const { self, view, replica } = this.#mustHaveState();
     const { underlay, tunnel: own } = this;
-    return planHere({ self, zone: replica.zone, view, joined: this.#joined, ownMtu: underlay?.mtu, own, vxlanPort: this.#drivers.vxlanPort });
+    const { clock, vxlanPort } = this.#drivers;
+    for (const [vpc, untilMs] of this.#kept) if (untilMs <= clock.monotonicMs()) this.#kept.delete(vpc);
+    return planHere({ self, zone: replica.zone, view, joined: this.#joined, kept: this.#kept, ownMtu: underlay?.mtu, own, vxlanPort });
   }
 
   /** Before the VPCs' devices, which send through it. It is there while a VPC is. What fails is tried again; until then nothing leaves in the clear. */
@@ -264,7 +276,8 @@ export class HostNetworks implements ContainerNetworks {
     const here = new Set<VpcId>();
     for (const vpc of network.vpcs) {
       const source = overlay.transitOf(vpc.id);
-      if (source === undefined) continue;
+      // Nobody asks where no container is.
+      if (source === undefined || vpc.local.length === 0) continue;
       here.add(vpc.id);
       const table = this.#tableOf(vpc, source, members.get(vpc.id) ?? []);
       const text = JSON.stringify(table, (_key, value: unknown) => (typeof value === "bigint" ? String(value) : value));

@@ -34,6 +34,8 @@ export type PlanParts = {
   readonly zone: Zone;
   readonly view: View;
   readonly joined: ReadonlyMap<ContainerId, JoinedVpc>;
+  /** VPCs that stay on this host for a while without a container. */
+  readonly kept: ReadonlyMap<VpcId, unknown>;
   /** Bytes, as this host tells it to the others; undefined: it has not found its way to them yet. */
   readonly ownMtu: number | undefined;
   /** This host's own end of the tunnel. */
@@ -42,14 +44,14 @@ export type PlanParts = {
 };
 
 export function planHere(parts: PlanParts): Planned {
-  const { self, zone, view, joined } = parts;
+  const { self, zone, view, joined, kept } = parts;
   const vpcs = view.vpcs();
   const members = activeMembers(vpcs, view.containers());
   const everywhere = [...members.values()].flat().filter(({ container, place }) => view.vpc(place.vpc)?.zone === zone && container.spec.publishEverywhere);
   const passing = new Set(everywhere.map(({ place }) => place.vpc));
   const ways = waysFrom(parts);
   const passingHosts = [...ways.values()].flatMap(({ underlay, host }) => (host === undefined ? [] : [{ address: passingAddress(underlay), host }]));
-  const known = { self, vpcs, joined, passing, passingHosts, underlay: underlayHere(parts, ways), wayTo: (peer: PeerId) => ways.get(peer)?.host };
+  const known = { self, vpcs, joined, passing, passingHosts, kept, underlay: underlayHere(parts, ways), wayTo: (peer: PeerId) => ways.get(peer)?.host };
   const tunnelPeers = [...ways.values()].flatMap(({ peer, way, underlay, side: { end } }): TunnelPeer[] =>
     way === "tunnel" && end !== undefined ? [{ ...end, host: underlay, address: tunnelAddress(peer) }] : [],
   );

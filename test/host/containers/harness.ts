@@ -78,7 +78,7 @@ export type Scene = {
   readonly image: ImageOnHost;
   readonly spec: (id: ContainerId, more?: Partial<ContainerSpec>) => ContainerSpec;
   /** Opens a driver; several in a row stand for a peer that dies and returns. */
-  readonly open: () => Promise<CrunConmon>;
+  readonly open: (networks?: ContainerNetworks) => Promise<CrunConmon>;
   /** The volumes of the last driver. */
   readonly volumes: () => VolumeDriver;
   readonly stateDir: string;
@@ -138,7 +138,7 @@ export async function makeScene(shared?: { readonly folder: string }, networks =
       removeWhenEnded: false,
       ...more,
     }),
-    open: async () => {
+    open: async (networks = NO_NETWORKS) => {
       const shells = { disk: createShellHelper(), network: createShellHelper(), process: createShellHelper() };
       const volumeShell = createShellHelper();
       const volumes = await openLoopVolumes({ clock: systemClock, logger: silentLogger, commands, shell: volumeShell }, volumeFolders);

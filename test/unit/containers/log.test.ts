@@ -5,7 +5,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import t from "tap";
 import { takeLines } from "../../../src/containers/drivers/crun-conmon/output-reader.ts";
-import { diskScript, monitorScript, networkScript, overlayLower, unmountScript } from "../../../src/containers/drivers/crun-conmon/scripts.ts";
+import { beginScript, diskScript, monitorScript, networkScript, overlayLower, unmountScript } from "../../../src/containers/drivers/crun-conmon/scripts.ts";
 import { parseStored } from "../../../src/containers/drivers/crun-conmon/stored.ts";
 import { continuesSegment, endOf, planOldest, segmentBase, segmentBytesMax, segmentName } from "../../../src/containers/log-history.ts";
 import { LogLineReader } from "../../../src/containers/log-lines.ts";
@@ -112,13 +112,11 @@ t.test("commands as text", async (t) => {
       bundle: "/b",
       conmon: "/c",
       runtime: "/w",
-      crun: "/usr/bin/crun",
       crunRoot: "/r",
       exits: "/e",
       log: "/l",
       logBytesMax: 9,
       stdin: true,
-      owner: { uid: 7, gid: 8 },
     }),
     /--runtime \/w .*--log-size-max 9 --stdin/,
   );
@@ -131,10 +129,12 @@ t.test("commands as text", async (t) => {
   ] as const) {
     const conmon = join(folder, name);
     writeFileSync(conmon, `#!/bin/sh\necho '${said}' >&3\n`, { mode: 0o755 });
-    const paths = { id: "c", bundle: folder, runtime: "/w", crun: "/bin/true", crunRoot: "/r", exits: "/e", log: "/l", logBytesMax: 9, stdin: false };
+    const paths = { id: "c", bundle: folder, runtime: "/w", crunRoot: "/r", exits: "/e", log: "/l", logBytesMax: 9, stdin: false };
     const owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
-    const printed = execFileSync("sh", ["-c", monitorScript({ ...paths, conmon, owner })], { encoding: "utf8" });
-    t.match(printed, new RegExp(`^\\{"data": ?${process.pid}\\}\nstat ${process.pid} \\(.*\nstarted\n$`));
+    const printed = execFileSync("sh", ["-c", monitorScript({ ...paths, conmon })], { encoding: "utf8" });
+    t.match(printed, new RegExp(`^\\{"data": ?${process.pid}\\}\nstat ${process.pid} \\(.*\n$`));
+    const begin = beginScript({ id: "c", pid: process.pid, crun: "/bin/true", crunRoot: "/r", stdin: false, owner });
+    t.equal(execFileSync("sh", ["-c", begin], { encoding: "utf8" }), "started\n");
   }
   t.match(unmountScript(["/a", "/b"]), /umount \/a \/b[\s\S]*umount \/a[\s\S]*umount \/b/);
 });

@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { chown, mkdir, rename, stat, writeFile } from "node:fs/promises";
+import { chown, mkdir, rename, writeFile } from "node:fs/promises";
 import { CcError, type ContainerId, type Result, sleep } from "../../../base/index.ts";
 import { sparseFile } from "../../../host/index.ts";
 import type { ImageOnHost } from "../../../images/index.ts";
@@ -13,10 +13,11 @@ import { resolveUser } from "../../user.ts";
 import { type Context, cgroupPath, openHistory } from "./context.ts";
 import { noteTraffic } from "./metrics.ts";
 import { mountsBelow } from "./mounts.ts";
+import { prepareNetwork } from "./network.ts";
 import { observe } from "./observe.ts";
 import { textOf, ticksIn } from "./processes.ts";
 import { RootFiles } from "./root-files.ts";
-import { diskScript, monitorScript, networkScript } from "./scripts.ts";
+import { beginScript, diskScript, monitorScript } from "./scripts.ts";
 import { commandNotExecutable, commandNotFound, startError } from "./start-error.ts";
 import type { Stored } from "./stored.ts";
 import { clearRun, releaseBundle, removeAll, settleRun } from "./teardown.ts";
@@ -90,8 +91,8 @@ export async function launch(context: Context, call: StartCall): Promise<StartTi
 type Start = StartCall & { readonly steps: Steps; readonly fresh: boolean };
 
 async function startProcess(context: Context, start: Start): Promise<void> {
-  const { spec, signal, steps } = start;
-  const { paths, settings } = context;
+  const { spec, steps } = start;
+  const { paths } = context;
   const { id } = spec;
   const history = openHistory(context, id, spec);
   await steps.of("prepare", async () => {
@@ -105,47 +106,72 @@ async function startProcess(context: Context, start: Start): Promise<void> {
     if (!existsSync(paths.network(id))) await writeFile(paths.network(id), "");
   });
   const mounted = start.fresh ? new Set<string>() : await mountsBelow(paths.bundle(id));
+  const network = steps.of("network", () => prepareNetwork(context, id, mounted));
+  const connected = steps.of("connected", async () => (await network)?.ready);
+  connected.catch(() => undefined); // Heard by who waits for it, however late.
   const parts = [
     history.prepareRun(),
     spec.volumes.length === 0 ? [] : steps.of("volumes", () => attachVolumes(context.deps.volumes, spec)),
     steps.of("disk", () => prepareDisk(context, start, mounted)),
-    steps.of("network", () => prepareNetwork(context, id, mounted)),
+    network,
     // Before the process may exist: whoever returns after a crash must know that this token was used.
     steps.of("record", () => context.stored.put(id, recordOf(context, start))),
   ] as const;
-  const [log, mountedVolumes, , joined] = await Promise.all(parts).catch(async (error: unknown) => {
-    // What still mounts while everything is taken down would stay.
-    await Promise.allSettled(parts);
+  try {
+    const [log, volumes, , joined] = await Promise.all(parts);
+    await runProcess(context, start, { log, volumes, joined, connected });
+  } catch (error) {
+    // What is still made while everything is taken down would stay.
+    await Promise.allSettled([...parts, connected]);
     throw error;
-  });
+  }
+}
+
+type Prepared = {
+  readonly log: string;
+  readonly volumes: readonly MountedVolume[];
+  readonly joined: JoinedNetwork | undefined;
+  readonly connected: Promise<void>;
+};
+
+async function runProcess(context: Context, start: Start, { log, volumes, joined, connected }: Prepared): Promise<void> {
+  const { spec, signal, steps } = start;
+  const { paths, settings, deps } = context;
+  const { id } = spec;
+  const { crunRoot } = paths;
   signal.throwIfAborted();
   const compiled = context.seccomp.source.kind === "compiled";
-  const [owner] = await steps.of("config", () => Promise.all([writeConfig(context, start, mountedVolumes, joined), noteTraffic(context, id)]));
+  const [owner] = await steps.of("config", () => Promise.all([writeConfig(context, start, volumes, joined), noteTraffic(context, id)]));
   await steps.of("first", async () => start.first);
   signal.throwIfAborted();
-  const said = await steps.of("process", () =>
-    context.deps.process.run(
+  const created = await steps.of("create", () =>
+    deps.process.run(
       monitorScript({
         id,
         bundle: paths.bundle(id),
         conmon: settings.conmonPath,
         runtime: context.cgroups.hideUnified ? paths.wrapper : settings.crunPath,
-        crun: settings.crunPath,
-        crunRoot: paths.crunRoot,
+        crunRoot,
         exits: paths.exits,
         log,
         logBytesMax: segmentBytesMax(spec),
         stdin: spec.stdinOpen,
-        owner,
       }),
       { timeoutMs: SCRIPT_MS_MAX },
     ),
   );
-  const pid = Number(/^\{"data":\s*(\d+)/.exec(said.stdout)?.[1]);
-  const stat = /^stat (.*)\n/m.exec(said.stdout);
-  if (said.exitCode !== 0 || !Number.isSafeInteger(pid)) throw startError(said.stdout.replace(stat?.[0] ?? "", ""), commandOf(start));
+  const pid = Number(/^\{"data":\s*(\d+)/.exec(created.stdout)?.[1]);
+  const stat = /^stat (.*)\n/m.exec(created.stdout);
+  if (created.exitCode !== 0 || !Number.isSafeInteger(pid)) throw startError(created.stdout.replace(stat?.[0] ?? "", ""), commandOf(start));
+  // Its network came about meanwhile.
+  await steps.of("wait", () => connected);
+  signal.throwIfAborted();
+  const begun = await steps.of("begin", () =>
+    deps.process.run(beginScript({ id, pid, crun: settings.crunPath, crunRoot, stdin: spec.stdinOpen, owner }), { timeoutMs: SCRIPT_MS_MAX }),
+  );
+  if (begun.exitCode !== 0) throw startError(begun.stdout, commandOf(start));
   if (compiled) await checkFilter(context, id, pid);
-  else await context.seccomp.learn(`${paths.crunRoot}/${id}/seccomp.bpf`);
+  else await context.seccomp.learn(`${crunRoot}/${id}/seccomp.bpf`);
   // Known from here on also when it is over already: whoever looks need not ask crun.
   const ticks = ticksIn(stat?.[1] ?? "");
   if (ticks !== undefined) context.running.set(id, { pid, ticks });
@@ -186,24 +212,6 @@ async function prepareDisk(context: Context, { spec, image }: Start, mounted: Re
   if (outcome.exitCode === 0) return exists ? undefined : rename(paths.freshDisk(id), disk);
   if (/no space left/i.test(outcome.stdout)) throw new CcError("NO_ROOM", "the host's disk is full");
   throw new CcError("CONTAINER_FAILED", `the container's disk cannot be made ready: ${outcome.stdout.trim()}`);
-}
-
-async function prepareNetwork(context: Context, id: ContainerId, mounted: ReadonlySet<string>): Promise<JoinedNetwork | undefined> {
-  if (!mounted.has(context.paths.network(id))) await pinNetwork(context, id);
-  return context.deps.networks.join(id, context.paths.network(id));
-}
-
-async function pinNetwork(context: Context, id: ContainerId): Promise<void> {
-  const { paths } = context;
-  if (!(await context.spares.takeNetwork(paths.network(id)))) await makeNetwork(context, id);
-  // Were it the host's by any mishap, crun would join that in silence, with the host's /sys.
-  const [made, own] = await Promise.all([stat(paths.network(id)), stat("/proc/self/ns/net")]);
-  if (made.ino === own.ino) throw new CcError("CONTAINER_FAILED", "the container's network namespace is the host's own; nothing was started");
-}
-
-async function makeNetwork({ paths, deps }: Context, id: ContainerId): Promise<void> {
-  const outcome = await deps.network.run(networkScript(deps.userNamespace.path, paths.network(id)), { timeoutMs: SCRIPT_MS_MAX });
-  if (outcome.exitCode !== 0) throw new CcError("CONTAINER_FAILED", `the container's network namespace cannot be made: ${outcome.stdout.trim()}`);
 }
 
 /** Gives the ids that the host knows the process's user by. */

@@ -75,17 +75,14 @@ export type MonitorScript = {
   readonly conmon: string;
   /** What conmon calls: crun, or the wrapper that hides the unified hierarchy from it. */
   readonly runtime: string;
-  readonly crun: string;
   readonly crunRoot: string;
   readonly exits: string;
   readonly log: string;
   readonly logBytesMax: number;
   readonly stdin: boolean;
-  /** The process's user, as the host counts. */
-  readonly owner: { readonly uid: number; readonly gid: number };
 };
 
-/** Prints conmon's one line about the create; when that went well, starts the process and prints `started`, or crun's words. */
+/** Creates the container, whose process waits to be begun. Prints conmon's one line about it, and the process's identity. */
 export function monitorScript(input: MonitorScript): string {
   const argv = [
     input.conmon,
@@ -129,8 +126,24 @@ export function monitorScript(input: MonitorScript): string {
     `case $line in *'"data"'*:*-*|'') cat conmon.err; exit 1;; esac`,
     // The process's identity, while it surely is there: many a command is over before `start` has returned.
     `pid=\${line##*:}; pid=\${pid# }; pid=\${pid%\\}}; read -r stat </proc/$pid/stat && printf 'stat %s\\n' "$stat"`,
+  ].join("\n");
+}
+
+export type BeginScript = {
+  readonly id: string;
+  readonly pid: number;
+  readonly crun: string;
+  readonly crunRoot: string;
+  readonly stdin: boolean;
+  /** The process's user, as the host counts. */
+  readonly owner: { readonly uid: number; readonly gid: number };
+};
+
+/** Begins the process of a created container; prints `started`, or crun's words. */
+export function beginScript(input: BeginScript): string {
+  return [
     // conmon's pipes are the host's root's: the process could write to them, but no program in it could open /dev/stdout.
-    `chown ${input.owner.uid}:${input.owner.gid} ${(input.stdin ? [0, 1, 2] : [1, 2]).map((fd) => `/proc/$pid/fd/${fd}`).join(" ")}`,
+    `chown ${input.owner.uid}:${input.owner.gid} ${(input.stdin ? [0, 1, 2] : [1, 2]).map((fd) => `/proc/${input.pid}/fd/${fd}`).join(" ")}`,
     `${q(input.crun)} --root ${q(input.crunRoot)} start ${q(input.id)} && echo started`,
   ].join("\n");
 }

@@ -57,6 +57,8 @@ export async function releaseBundle(context: Context, id: ContainerId): Promise<
   const { paths, deps } = context;
   const bundle = paths.bundle(id);
   const mounted = await mountsBelow(bundle);
+  // Before its namespace goes: nobody is to look for it there. And before the bundle: what is left after a crash is a half container, and comes here again.
+  await deps.networks.leave(id);
   const points = [paths.rootfs(id), paths.disk(id), paths.network(id)];
   if (mounted.size > 0)
     await releaseMounts(
@@ -64,8 +66,6 @@ export async function releaseBundle(context: Context, id: ContainerId): Promise<
       points.filter((point) => mounted.has(point)),
       paths.diskImage(id),
     );
-  // Before the bundle goes: what is left after a crash is a half container, and comes here again.
-  await deps.networks.leave(id);
   await deps.volumes.release(id);
   await removeBundle(bundle, [paths.rootfs(id), paths.disk(id)]);
 }
