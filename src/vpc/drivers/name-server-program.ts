@@ -15,7 +15,7 @@ import type { FromNameServer, ToNameServer } from "./name-server/messages.ts";
 const NOBODY = 65_534;
 /** The address comes with the first VPC's devices, which may still be in the making. */
 const ADDRESS_WAIT_MS = 10_000;
-const ADDRESS_LOOK_MS = 50;
+const ADDRESS_LOOK_MS = 10;
 const OVER_RATE_EVERY_MS = 60_000;
 
 // Those of src/host would bring the log's packages along: half of the time that a start takes.
