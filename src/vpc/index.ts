@@ -11,7 +11,8 @@
  * is in the host's namespace, and a transit to the host. Nothing is learned and nothing flooded: FDB and neighbours say where each address
  * is, the bridge itself answers ARP, and a port takes frames of its own hardware address only. A gateway has the same hardware address
  * everywhere, and an address keeps its own when it moves. What a port is, and that its container's end is done, is written on the port (`formatMark`),
- * so no file can disagree with the kernel. A script that outlives its peer is waited for by the next.
+ * so no file can disagree with the kernel. A script that outlives its peer is waited for by the next. A container waits for its port, so that is made by
+ * one program of ours from the lines for `ip` and `bridge` (drivers/overlay/port-program.ts); all else by these.
  *
  * The tunnel. Between two hosts that both have WireGuard, VXLAN goes through it: by a second VXLAN device in each VPC, to addresses of a network of
  * its own (tunnel.ts), which one WireGuard device a host carries (`planTunnel`, and a driver that looks and follows as the overlay's does). A host's
