@@ -6,7 +6,7 @@ import type { FirewallState } from "../state.ts";
 import { changeText, removalText, type TablePlan, tableText } from "../table.ts";
 import { readGenerations } from "./nft/generations.ts";
 import { countersIn, frameText, holds, loggedIn } from "./nft/listing.ts";
-import { ABSENT, applyScript, changedUdpPorts, countersScript, describePlace, familiesIn, forgetUdpScript, listScript } from "./nft/scripts.ts";
+import { ABSENT, applyScript, changedUdpPorts, countersScript, describePlace, familiesIn, forgetUdpScript, frameScript, listScript } from "./nft/scripts.ts";
 
 export type NftFirewallDeps = {
   readonly logger: Logger;
@@ -208,16 +208,27 @@ class NftFirewall implements FirewallDriver {
     const isHost = known.place.kind === "host";
     const isUnknownHost = isHost && known.tables === undefined;
     const lists = isHost && tables.length > 0 && (known.frame === undefined || frameOf(known.tables) !== frameOf(tables));
-    const { exitCode, stdout } = await this.#run(applyScript({ path: known.path, text, saysAbsent: isUnknownHost, lists }));
+    const { exitCode, stdout } = await this.#run(applyScript({ path: known.path, text, saysAbsent: isUnknownHost }));
     if (exitCode !== 0) return stdout.trim().slice(0, 1_000);
     const wasAbsent = stdout.startsWith(`${ABSENT}\n`);
-    if (lists) known.frame = frameText(wasAbsent ? stdout.slice(ABSENT.length) : stdout);
+    if (lists) this.#learnFrame(known);
     // What an earlier process left is as it should be, more likely than not: flows go on.
     const before = known.tables ?? (wasAbsent ? [] : tables);
     known.tables = tables;
     known.generation += 1;
     await this.#forgetUdp(known.path, changedUdpPorts(before, tables));
     return undefined;
+  }
+
+  /** At once after this call, and before any other: who waits for the rules to be there does not wait for it. */
+  #learnFrame(known: Known): void {
+    known.frame = undefined;
+    const learning = this.#inTurn(async () => {
+      const { exitCode, stdout } = await this.#run(frameScript(known.path));
+      if (exitCode === 0) known.frame = frameText(stdout);
+    });
+    // Without it the next change by somebody else has the rules put there anew.
+    learning.catch((error: unknown) => this.#deps.logger.debug({ error }, "the host's rules could not be listed"));
   }
 
   async #forgetUdp(path: string | undefined, ports: readonly number[]): Promise<void> {

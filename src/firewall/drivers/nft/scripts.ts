@@ -15,22 +15,21 @@ export type ApplyScript = {
   readonly text: string;
   /** First says `absent` where our table is not there yet. */
   readonly saysAbsent: boolean;
-  /** At last lists the table without its elements. */
-  readonly lists: boolean;
 };
 
 /** One transaction. By a here-document: nft refuses the sockets that Node gives to children. */
-export function applyScript({ path, text, saysAbsent, lists }: ApplyScript): string {
+export function applyScript({ path, text, saysAbsent }: ApplyScript): string {
   const enter = inside(path);
   return [
     ...(saysAbsent ? [`${enter}nft -t list table ${TABLE} >/dev/null 2>&1 || echo ${ABSENT}`] : []),
     `${enter}nft -f - <<'${END}' || exit 1`,
     `${text}${END}`,
-    ...(lists ? [`${enter}nft -j -t list table ${TABLE}`] : []),
   ].join("\n");
 }
 
 export const listScript = (path: string | undefined): string => `${inside(path)}nft -j list table ${TABLE}`;
+/** Without its elements. */
+export const frameScript = (path: string | undefined): string => `${inside(path)}nft -j -t list table ${TABLE}`;
 export const countersScript = (path: string | undefined): string => `${inside(path)}nft -j list counters`;
 
 /**
