@@ -114,11 +114,15 @@ t.test("nothing but what is published, at the address where it is published", as
 t.test("a change leads new connections elsewhere, also of a client that has been sending all along", async (t) => {
   const later = publish("db", 9054, { protocol: "udp", port: 54 });
   await topology.serve("db", "udp", 54);
-  // Unanswered, and from the same port as what follows.
-  const send = () => topology.run("out", ["socat", "-t", "1", "-T", "5", "-", `UDP4:${H1}:9054,sourceport=40000`], "hello\n");
-  t.equal((await send()).stdout, "");
-  t.same(await driver.apply(stateOf({ published: [...PUBLISHED, later] })), []);
-  t.match((await send()).stdout, /^db 172\.31\.0\.254/);
+  const many = Array.from({ length: 200 }, (_, at) => publish("db", 10_000 + at, { protocol: "udp", port: 54 }));
+  for (const others of [many, []]) {
+    // Unanswered, and from the same port as what follows.
+    const send = () => topology.run("out", ["socat", "-t", "1", "-T", "5", "-", `UDP4:${H1}:9054,sourceport=${40_000 + others.length}`], "hello\n");
+    t.equal((await send()).stdout, "");
+    t.same(await driver.apply(stateOf({ published: [...PUBLISHED, later, ...others] })), []);
+    t.match((await send()).stdout, /^db 172\.31\.0\.254/);
+    t.same(await driver.apply(stateOf({ published: PUBLISHED })), []);
+  }
   t.same(await driver.apply(stateOf({ published: PUBLISHED.map((entry) => (entry.hostPort === 8080 ? publish("db", 8080) : entry)) })), []);
   await topology.expect(
     t,

@@ -32,6 +32,9 @@ export const listScript = (path: string | undefined): string => `${inside(path)}
 export const frameScript = (path: string | undefined): string => `${inside(path)}nft -j -t list table ${TABLE}`;
 export const countersScript = (path: string | undefined): string => `${inside(path)}nft -j list counters`;
 
+/** So many are asked for one by one: of more it is first looked up which of them anybody sent to, since each is a program. */
+const FORGOTTEN_ONE_BY_ONE_MAX = 4;
+
 /**
  * Forgets what the kernel decided about UDP to these ports. A client that sent before a port was published, or since it went elsewhere,
  * would be led wrong as long as it goes on sending: it is a connection that has been decided on.
@@ -39,7 +42,13 @@ export const countersScript = (path: string | undefined): string => `${inside(pa
 export function forgetUdpScript(path: string | undefined, ports: readonly number[]): string {
   const enter = inside(path);
   // Exit code 1: there was none.
-  const lines = ports.map((port) => `${enter}conntrack -D -p udp --orig-port-dst ${port} >/dev/null 2>&1`);
+  const forget = (port: string): string => `${enter}conntrack -D -p udp --orig-port-dst ${port} >/dev/null 2>&1`;
+  // The fourth value of a line is the port that its client sent to.
+  const sentTo = `${enter}conntrack -L -p udp 2>/dev/null | sed -n 's/^\\([^=]*=\\)\\{3\\}[^=]*dport=\\([0-9]*\\) .*/\\2/p' | sort -u`;
+  const lines =
+    ports.length <= FORGOTTEN_ONE_BY_ONE_MAX
+      ? ports.map((port) => forget(String(port)))
+      : [`${sentTo} | while read -r port; do`, `case ' ${ports.join(" ")} ' in *" $port "*) ${forget("$port")};; esac`, "done"];
   return ["command -v conntrack >/dev/null || exit 127", ...lines, "exit 0"].join("\n");
 }
 
