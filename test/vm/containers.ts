@@ -47,7 +47,7 @@ export class VpcOfTest implements ContainerNetworks {
     if (vpc === undefined) throw new TypeError("the plan lacks the VPC");
     await own.host.overlay.attach({ underlay, vpc, port: { container: id, address }, namespacePath });
     await this.mesh.follow();
-    return { address: formatIp(address), nameservers: [], search: [] };
+    return { address: formatIp(address), nameservers: [], search: [], ready: Promise.resolve() };
   }
 
   async leave(id: ContainerId): Promise<void> {

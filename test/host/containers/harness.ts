@@ -138,12 +138,12 @@ export async function makeScene(shared?: { readonly folder: string }, networks =
       removeWhenEnded: false,
       ...more,
     }),
-    open: async (networks = NO_NETWORKS) => {
+    open: async (own = networks) => {
       const shells = { disk: createShellHelper(), network: createShellHelper(), process: createShellHelper() };
       const volumeShell = createShellHelper();
       const volumes = await openLoopVolumes({ clock: systemClock, logger: silentLogger, commands, shell: volumeShell }, volumeFolders);
       const driver = await openCrunConmon(
-        { clock: systemClock, logger: silentLogger, userNamespace: pin, ...shells, volumes, networks },
+        { clock: systemClock, logger: silentLogger, userNamespace: pin, ...shells, volumes, networks: own },
         { stateDir, runDir, cgroupParent, nameservers: ["192.0.2.53"] },
       );
       const close = driver.close.bind(driver);

@@ -17,9 +17,10 @@ const known = (more: Partial<Parameters<typeof hostNetwork>[0]> = {}) => ({
   vpcs: [view(false)],
   joined: new Map(),
   passing: new Set<VpcId>(),
+  passingHosts: [],
   kept: new Map(),
   underlay: UNDERLAY,
-  underlayOf: () => ip("172.31.0.2"),
+  wayTo: () => ip("172.31.0.2"),
   ...more,
 });
 
