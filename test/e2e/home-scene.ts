@@ -5,7 +5,7 @@ import { eventually, type TestLab } from "./lab.ts";
 
 type Port = { readonly hostPort: number; readonly external: string; readonly note: string };
 type Container = { readonly id: string; readonly ports: readonly Port[] };
-type Host = { readonly name: string; readonly outside: boolean; readonly outsideNote: string; readonly endpoints: readonly string[] };
+type Host = { readonly name: string; readonly state: string; readonly outside: boolean; readonly outsideNote: string; readonly endpoints: readonly string[] };
 
 const LEASE_S = 12;
 /** A lease, and miniupnpd's pause between two looks; much more where the machine is at work for others. */
@@ -55,7 +55,9 @@ export class HomeScene {
     await eventually(what, async () => (await this.mapped()).join() === wanted.toSorted().join(), limitMs);
   }
 
+  /** A container on the host behind the router, once others have found the host again. */
   async run(image: string): Promise<void> {
+    await eventually("the host is reached", async () => (await this.shown())?.state === "alive", SOON_MS);
     const words = ["--memory", "16m", "--disk", "32m", "--publish", "8080:80", "--forward", "--", ...WEB];
     const ran = await this.lab.cc(["run", "--detach", "--name", "web", "--host", "h2", "--image", image, ...words]);
     if (ran.code !== 0) throw new Error(ran.stderr);
