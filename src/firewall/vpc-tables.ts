@@ -1,5 +1,5 @@
 import { formatIp } from "../base/index.ts";
-import { BRIDGE, macOf, passingAddress, TUNNEL_VXLAN, UPLINK, VXLAN } from "../vpc/index.ts";
+import { BRIDGE, macOf, passingAddress, UPLINK } from "../vpc/index.ts";
 import type { HandedPort } from "./published.ts";
 import type { FirewallState, VpcFirewall } from "./state.ts";
 import { type ChainPlan, elementsOf, setElements, type TablePlan } from "./table.ts";
@@ -15,6 +15,9 @@ export const BRIDGE_COUNTERS = [
   "other_ethertype",
   "overlay_not_ip",
 ] as const;
+
+/** vx0 and vx1; in this namespace nobody else makes devices. */
+const OVERLAY_DEVICES = "vx*";
 
 const [FROM_CONTAINERS, TO_CONTAINERS] = [`iifname "${BRIDGE}"`, `oifname "${BRIDGE}"`];
 const [FROM_HOST, TO_HOST] = [`iifname "${UPLINK}"`, `oifname "${UPLINK}"`];
@@ -131,15 +134,16 @@ function bridgedChains(vpc: VpcFirewall, passesOn: boolean, { underlay }: Surrou
     {
       name: "prerouting",
       hook: "type filter hook prerouting priority -300; policy accept;",
-      rules: [`iifname { "${VXLAN}", "${TUNNEL_VXLAN}" } goto from_overlay`, "ether type ip goto from_container", "goto not_ip"],
+      // Every frame passes these: compared, not looked up in sets, which takes three times as long.
+      rules: [`iifname "${OVERLAY_DEVICES}" goto from_overlay`, "ether type ip goto from_container", "goto not_ip"],
     },
     // Other hosts filter what their containers send. ARP is answered on each host and never crosses, so what comes is a lie.
     { name: "from_overlay", rules: ['ether type != ip counter name "overlay_not_ip" drop', ...(passesOn ? [answers] : [])] },
     {
       name: "from_container",
       rules: [
-        'udp dport { 67, 68 } counter name "sent_dhcp" drop',
-        'meta pkttype { broadcast, multicast } counter name "sent_broadcast" drop',
+        'udp dport 67-68 counter name "sent_dhcp" drop',
+        'ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 counter name "sent_broadcast" drop',
         "iifname . ether saddr . ip saddr @ports accept",
         'iifname . ether saddr != @macs counter name "false_mac" drop',
         'counter name "false_address" drop',

@@ -36,7 +36,7 @@ export type { NamedContainer, NameTable } from "./names.ts";
 export * from "./network.ts";
 export * from "./overlay-driver.ts";
 export type { LinkModel, SideModel, VpcModel } from "./overlay-model.ts";
-export { BRIDGE, portName, TUNNEL_VXLAN, transitName, UPLINK, VXLAN } from "./overlay-names.ts";
+export { BRIDGE, portName, transitName, UPLINK } from "./overlay-names.ts";
 export type { OverlaySeen } from "./overlay-seen.ts";
 export type { VpcParts } from "./parts.ts";
 export { passingAddress } from "./passing.ts";

@@ -165,7 +165,7 @@ t.test("the texts", (t) => {
     return rulesetText({ place: { kind: "vpc", vpc: vpc.id }, tables: tables.filter(({ family }) => family === "bridge") });
   };
   t.notMatch(bridgeOf([first]), /pkttype set/, "frames for the host's own address are taken only where it passes ports on");
-  t.match(bridgeOf([passed]), /iifname { "vx0", "vx1" } goto from_overlay[\s\S]*ether daddr set .* meta pkttype set host accept/);
+  t.match(bridgeOf([passed]), /iifname "vx\*" goto from_overlay[\s\S]*ether daddr set .* meta pkttype set host accept/);
   t.match(
     rulesetText(rulesetAt(state, `vpc ${vpc.id}`)),
     /hook prerouting priority -300; policy accept;\n +iifname "br0" ip daddr 10\.7\.0\.1 meta l4proto \{ tcp, udp \} th dport 53 limit rate over .* drop/,
