@@ -40,7 +40,7 @@ const LOOK_EVERY_MS = 8_000;
 const GATHER_MS = 10;
 const NAMED_MS_MAX = 2_000;
 /** A VPC without containers stays here for so long: whoever has one container after another does not wait for its making each time. */
-const KEPT_MS = 20_000;
+const KEPT_MS = 3_000;
 
 export type NetworkDrivers = {
   readonly overlay: OverlayDriver;
@@ -195,7 +195,8 @@ export class HostNetworks implements ContainerNetworks {
         if (!signal.aborted) log.error({ err: asCcError(thrown) }, "this host's networks could not be put right; trying again");
       }
       const waited = new AbortController();
-      const paused = sleep(clock, Math.max(0, lookAtMs - clock.monotonicMs()), AbortSignal.any([signal, waited.signal]));
+      const nextMs = Math.min(lookAtMs, ...this.#kept.values());
+      const paused = sleep(clock, Math.max(0, nextMs - clock.monotonicMs()), AbortSignal.any([signal, waited.signal]));
       await Promise.race([rung, paused.catch(() => undefined)]); // Aborted: the loop ends.
       waited.abort(); // Rung: no timer is left behind.
       await sleep(clock, GATHER_MS, signal).catch(() => undefined);
