@@ -189,6 +189,7 @@ export class HostNetworks implements ContainerNetworks {
       });
       const isLook = clock.monotonicMs() >= lookAtMs;
       if (isLook) lookAtMs = clock.monotonicMs() + LOOK_EVERY_MS;
+      for (const [vpc, untilMs] of this.#kept) if (untilMs <= clock.monotonicMs()) this.#kept.delete(vpc);
       try {
         await this.#converge(isLook);
       } catch (thrown) {
@@ -234,8 +235,6 @@ export class HostNetworks implements ContainerNetworks {
   #plan(): Planned {
     const { self, view, replica } = this.#mustHaveState();
     const { underlay, tunnel: own } = this;
-    const nowMs = this.#drivers.clock.monotonicMs();
-    for (const [vpc, untilMs] of this.#kept) if (untilMs <= nowMs) this.#kept.delete(vpc);
     return planHere({ self, zone: replica.zone, view, joined: this.#joined, kept: this.#kept, ownMtu: underlay?.mtu, own, vxlanPort: this.#drivers.vxlanPort });
   }
 
