@@ -3,7 +3,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import type { Test } from "tap";
 import type { SeededRandom } from "../../nodes/simulated/random.ts";
 import { eventually, type Outcome, type TestLab } from "./lab.ts";
-import { type Ask, flushRules, type Held, heldOn, leftOn, rulesOn, wantedOn } from "./vpc-kernel.ts";
+import { type Ask, alike, flushRules, type Held, heldOn, leftOn, rulesOn, wantedOn } from "./vpc-kernel.ts";
 import { endOf, Inside, type Member, startMember } from "./vpc-scene.ts";
 
 type Call = (words: readonly string[]) => Promise<Outcome>;
@@ -132,11 +132,12 @@ export class NetworksUnderKills {
   };
 
   async #isAsStateSays(t: Test, host: number): Promise<void> {
-    let [held, wanted]: Held[] = [[], ["nothing was said"]];
+    let [held, wanted]: [Held, Held] = [[], ["nothing was said"]];
     await eventually(
       "as state says",
       async () => {
-        [held, wanted] = [await heldOn(this.#inside, host), await wantedOn(this.#ask, this.#inside, host)];
+        const [found, said] = [await heldOn(this.#inside, host), await wantedOn(this.#ask, this.#inside, host)];
+        [held, wanted] = [await alike(this.#inside, host, found), await alike(this.#inside, host, said)];
         return held.join() === wanted.join();
       },
       SETTLED_MS,

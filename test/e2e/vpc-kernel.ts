@@ -1,5 +1,5 @@
 import { type ContainerId, parseIp, type VpcId } from "../../src/base/index.ts";
-import { macOf, portName, transitName } from "../../src/vpc/index.ts";
+import { macOf, portName, TUNNEL_DEVICE, transitName } from "../../src/vpc/index.ts";
 import type { Inside } from "./vpc-scene.ts";
 
 /** What the kernel of one host holds of VPCs, or is to hold: lines in order, so that two can be compared. */
@@ -41,6 +41,13 @@ function wantedOfVpc({ id, members }: Vpc, host: number, inside: Inside): string
   ];
 }
 
+/** Where hosts encrypt, what goes to another leaves by a second device, with an address of the tunnel. */
+export async function alike(inside: Inside, host: number, held: Held): Promise<Held> {
+  const isEncrypted = (await inside.on(host, `ip link show ${TUNNEL_DEVICE}`)).code === 0;
+  if (!isEncrypted) return held;
+  return held.filter((line) => !line.endsWith(" link vx1")).map((line) => line.replace(/ vx1$/, " vx0").replace(/ to \S+$/, " to another host"));
+}
+
 /** The same as the kernel has it. */
 export async function heldOn(inside: Inside, host: number): Promise<Held> {
   const { stdout } = await inside.on(
@@ -52,7 +59,7 @@ cd /run/cc/vpc && for vpc in *; do
   echo "$vpc pinned"
   nsenter --net=/run/cc/vpc/$vpc/net sh -c "
     ip -o link show | sed 's/^[0-9]*: \\([^@:]*\\).*/$vpc link \\1/'
-    bridge fdb show | sed -n 's/^\\([^ ]*\\) dev \\([^ ]*\\) master br0 static.*/$vpc fdb \\1 \\2/p; s/^\\([^ ]*\\) dev vx0 dst \\([^ ]*\\) .*/$vpc fdb \\1 to \\2/p'
+    bridge fdb show | sed -n 's/^\\([^ ]*\\) dev \\([^ ]*\\) master br0 static.*/$vpc fdb \\1 \\2/p; s/^\\([^ ]*\\) dev vx[01] dst \\([^ ]*\\) .*/$vpc fdb \\1 to \\2/p'
     ip neigh show dev br0 | sed -n 's/^\\([^ ]*\\) lladdr \\([^ ]*\\) PERMANENT.*/$vpc neigh \\1 \\2/p; /FAILED\\|INCOMPLETE/d'"
 done`,
   );
