@@ -3,7 +3,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import type { Test } from "tap";
 import type { SeededRandom } from "../../nodes/simulated/random.ts";
 import { eventually, type Outcome, type TestLab } from "./lab.ts";
-import { flushRules, heldOn, leftOn, rulesOn, wantedOn } from "./vpc-kernel.ts";
+import { type Ask, alike, flushRules, type Held, heldOn, leftOn, rulesOn, wantedOn } from "./vpc-kernel.ts";
 import { endOf, Inside, type Member, startMember } from "./vpc-scene.ts";
 
 type Call = (words: readonly string[]) => Promise<Outcome>;
@@ -113,31 +113,37 @@ export class NetworksUnderKills {
     }
     t.comment(`${this.#attached} attached, ${this.#detached} detached, ${this.#changed} changes of rules`);
     t.ok(this.#attached + this.#detached + this.#changed > kills / 2, "while much else changed");
-    const known = new Set((await this.#lab.json<{ id: string }[]>(["firewall", "list"])).map(({ id }) => id));
+    const known = new Set((await this.#ask<{ id: string }[]>(["firewall", "list"])).map(({ id }) => id));
     t.same(
       this.#rules.filter((id) => !known.has(id)),
       [],
       "no rule is lost",
     );
-    for (const host of HOSTS) await this.#isAsStateSays(t, host);
-    const last = await this.#lab.cc(["firewall", "deny", "--vpc", VPC, "--protocol", "tcp", "--port", "9"]);
+    await Promise.all(HOSTS.map((host) => this.#isAsStateSays(t, host)));
+    const last = await this.#call(["firewall", "deny", "--vpc", VPC, "--protocol", "tcp", "--port", "9"]);
     t.equal(last.code, 0, last.stderr);
-    for (const host of HOSTS) await this.#isRenderedAgain(t, host);
+    await Promise.all(HOSTS.map((host) => this.#isRenderedAgain(t, host)));
   }
 
+  readonly #ask: Ask = async <T>(words: readonly string[]): Promise<T> => {
+    const { code, stdout, stderr } = await this.#call([...words, "--json"]);
+    if (code !== 0) throw new Error(`cc ${words.join(" ")}: ${stderr}`);
+    return JSON.parse(stdout);
+  };
+
   async #isAsStateSays(t: Test, host: number): Promise<void> {
-    const look = async () => ({ held: await heldOn(this.#inside, host), wanted: (await wantedOn(this.#lab, this.#inside)).get(host) ?? [] });
-    let seen = await look();
+    let [held, wanted]: [Held, Held] = [[], ["nothing was said"]];
     await eventually(
       "as state says",
       async () => {
-        seen = await look();
-        return seen.held.join("\n") === seen.wanted.join("\n");
+        const [found, said] = [await heldOn(this.#inside, host), await wantedOn(this.#ask, this.#inside, host)];
+        [held, wanted] = [await alike(this.#inside, host, found), await alike(this.#inside, host, said)];
+        return held.join() === wanted.join();
       },
       SETTLED_MS,
-    ).catch(() => undefined); // Shown by what is compared next.
-    t.same(seen.held, seen.wanted, `devices, forwarding entries and neighbours of h${host} are what state says`);
-    t.ok(seen.held.length > 10, `${seen.held.length} of them`);
+    ).catch((error: unknown) => t.comment(String(error))); // Shown by what is compared next.
+    t.same(held, wanted, `devices, forwarding entries and neighbours of h${host} are what state says`);
+    t.ok(held.length > 10, `${held.length} of them`);
   }
 
   /** The rules that grew by changes and kills are those that come from state at once. */
@@ -163,10 +169,10 @@ export class NetworksUnderKills {
 
   /** After all containers are gone. */
   async clear(t: Test): Promise<void> {
-    const rules = await this.#lab.json<{ id: string }[]>(["firewall", "list"]);
-    t.equal((await this.#lab.cc(["firewall", "remove", ...rules.map(({ id }) => id)])).code, 0);
-    const vpcs = await this.#lab.json<{ id: string }[]>(["vpc", "list"]);
-    const deleted = await this.#lab.cc(["vpc", "delete", ...vpcs.map(({ id }) => id)]);
+    const rules = await this.#ask<{ id: string }[]>(["firewall", "list"]);
+    t.equal((await this.#call(["firewall", "remove", ...rules.map(({ id }) => id)])).code, 0);
+    const vpcs = await this.#ask<{ id: string }[]>(["vpc", "list"]);
+    const deleted = await this.#call(["vpc", "delete", ...vpcs.map(({ id }) => id)]);
     t.equal(deleted.code, 0, deleted.stderr);
     for (const host of HOSTS) {
       let left = await leftOn(this.#inside, host);

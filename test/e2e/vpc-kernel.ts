@@ -1,6 +1,5 @@
 import { type ContainerId, parseIp, type VpcId } from "../../src/base/index.ts";
-import { macOf, portName, transitName } from "../../src/vpc/index.ts";
-import type { TestLab } from "./lab.ts";
+import { macOf, portName, TUNNEL_DEVICE, transitName } from "../../src/vpc/index.ts";
 import type { Inside } from "./vpc-scene.ts";
 
 /** What the kernel of one host holds of VPCs, or is to hold: lines in order, so that two can be compared. */
@@ -8,7 +7,6 @@ export type Held = readonly string[];
 type Member = { readonly container: ContainerId; readonly address: string; readonly hostName: string; readonly phase: string };
 type Vpc = { readonly id: VpcId; readonly gateway: string; readonly members: readonly Member[] };
 
-const HOSTS = [1, 2, 3];
 const OWN_LINKS = ["lo", "br0", "vx0", "up0"];
 
 const mac = (vpc: VpcId, address: string): string => {
@@ -17,11 +15,14 @@ const mac = (vpc: VpcId, address: string): string => {
   return macOf(vpc, ip);
 };
 
-/** Asked of one peer, for all hosts: devices, forwarding entries and neighbours, by who runs where. */
-export async function wantedOn(lab: TestLab, inside: Inside): Promise<ReadonlyMap<number, Held>> {
-  const names = (await lab.json<{ id: string }[]>(["vpc", "list"])).map(({ id }) => id);
-  const vpcs = await lab.json<Vpc[]>(["vpc", "inspect", ...names]);
-  return new Map(HOSTS.map((host) => [host, vpcs.flatMap((vpc) => wantedOfVpc(vpc, host, inside)).toSorted()]));
+/** What a `cc` command says, as JSON. */
+export type Ask = <T>(words: readonly string[]) => Promise<T>;
+
+/** As a peer says it: devices, forwarding entries and neighbours of a host, by who runs where. */
+export async function wantedOn(ask: Ask, inside: Inside, host: number): Promise<Held> {
+  const ids = (await ask<{ id: string }[]>(["vpc", "list"])).map(({ id }) => id);
+  const vpcs = await ask<Vpc[]>(["vpc", "inspect", ...ids]);
+  return vpcs.flatMap((vpc) => wantedOfVpc(vpc, host, inside)).toSorted();
 }
 
 function wantedOfVpc({ id, members }: Vpc, host: number, inside: Inside): string[] {
@@ -40,6 +41,13 @@ function wantedOfVpc({ id, members }: Vpc, host: number, inside: Inside): string
   ];
 }
 
+/** Where hosts encrypt, what goes to another leaves by a second device, with an address of the tunnel. */
+export async function alike(inside: Inside, host: number, held: Held): Promise<Held> {
+  const isEncrypted = (await inside.on(host, `ip link show ${TUNNEL_DEVICE}`)).code === 0;
+  if (!isEncrypted) return held;
+  return held.filter((line) => !line.endsWith(" link vx1")).map((line) => line.replace(/ vx1$/, " vx0").replace(/ to \S+$/, " to another host"));
+}
+
 /** The same as the kernel has it. */
 export async function heldOn(inside: Inside, host: number): Promise<Held> {
   const { stdout } = await inside.on(
@@ -51,7 +59,7 @@ cd /run/cc/vpc && for vpc in *; do
   echo "$vpc pinned"
   nsenter --net=/run/cc/vpc/$vpc/net sh -c "
     ip -o link show | sed 's/^[0-9]*: \\([^@:]*\\).*/$vpc link \\1/'
-    bridge fdb show | sed -n 's/^\\([^ ]*\\) dev \\([^ ]*\\) master br0 static.*/$vpc fdb \\1 \\2/p; s/^\\([^ ]*\\) dev vx0 dst \\([^ ]*\\) .*/$vpc fdb \\1 to \\2/p'
+    bridge fdb show | sed -n 's/^\\([^ ]*\\) dev \\([^ ]*\\) master br0 static.*/$vpc fdb \\1 \\2/p; s/^\\([^ ]*\\) dev vx[01] dst \\([^ ]*\\) .*/$vpc fdb \\1 to \\2/p'
     ip neigh show dev br0 | sed -n 's/^\\([^ ]*\\) lladdr \\([^ ]*\\) PERMANENT.*/$vpc neigh \\1 \\2/p; /FAILED\\|INCOMPLETE/d'"
 done`,
   );
@@ -62,7 +70,7 @@ done`,
     .toSorted();
 }
 
-/** Every place of a host that has tables of ours, as words of `nsenter`, with what they hold: without counts, elements in order. */
+/** Every place of a host that has tables of ours, as words of `nsenter`, with what they hold: without counts, elements and chains in order. */
 export async function rulesOn(inside: Inside, host: number): Promise<readonly string[]> {
   const { stdout } = await inside.on(
     host,
@@ -85,7 +93,14 @@ done`,
     .replaceAll(/elements = \{([^}]*)\}/g, (_, elements: string) => `elements = { ${sorted(elements)} }`)
     .split(/^=== /m)
     .filter((place) => place !== "")
+    .map(inOrder)
     .toSorted();
+}
+
+/** The kernel lists chains as they came; which was first means nothing. */
+function inOrder(place: string): string {
+  const parts = place.split(/^(?=table )|^\t(?=\w)/m).map((part) => part.trim().replace(/\s*^\}$/m, ""));
+  return parts.toSorted().join("\n");
 }
 
 /** Somebody takes all of our rules away, everywhere on a host: what comes back is made from state anew. */
@@ -104,7 +119,7 @@ export async function leftOn(inside: Inside, host: number): Promise<readonly str
     `find /run/cc/vpc /run/cc/joined -mindepth 1 -not -name '.*'
 ip -o link show | grep -E '^[0-9]+: (cc-|vx|br0|p[a-z2-7]{13})'
 nft list tables | grep -w cc
-grep -E ' /run/cc/(vpc|containers)/' /proc/self/mountinfo
+grep -E ' /run/cc/(vpc/|containers/c)' /proc/self/mountinfo
 ss -lnuH 'sport = 4789'
 ip route show | grep 100.127.24`,
   );

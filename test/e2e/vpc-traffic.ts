@@ -7,8 +7,6 @@ const MIB = 1024 * 1024;
 const BYTES = Number(process.env["CC_TEST_VPC_BYTES"] ?? 32 * MIB);
 const BLOCK_BYTES = 8 * MIB;
 const SUM_MS = 400_000;
-/** What VXLAN takes of a packet. */
-const OVERHEAD_BYTES = 50;
 /** Headers of IP and UDP. */
 const HEADERS_BYTES = 28;
 /** A host looks at its way to the others every 8 s, and tells them. */
@@ -96,8 +94,8 @@ export async function narrowWayOut(t: Test, lab: TestLab, inside: Inside, from: 
 export async function narrower(t: Test, lab: TestLab, inside: Inside, members: readonly Member[], mtu: number): Promise<void> {
   const widths = async (): Promise<string[]> =>
     Promise.all(members.map(async (member) => /mtu (\d+)/.exec((await inside.by(member, "ip -o link show eth0")).stdout)?.[1] ?? ""));
-  await eventually("all hosts follow", async () => (await widths()).every((width) => width === String(mtu - OVERHEAD_BYTES)), FOLLOWED_MS);
-  await largest(t, lab, members, mtu - OVERHEAD_BYTES);
+  await eventually("all hosts follow", async () => (await widths()).every((width) => width === String(mtu)), FOLLOWED_MS);
+  await largest(t, lab, members, mtu);
   const [one, two] = members as [Member, Member];
   for (const [from, to] of [
     [one, two],
