@@ -64,6 +64,7 @@ export const VPC_SCENARIOS: readonly Scenario[] = [
   {
     hazard: "absent-succeeds",
     what: "a VPC is deleted at a peer that has not heard of it yet",
+    seeds: 6,
     story: async (stage) => {
       const [a, b, c] = stage.world.hosts;
       if (a === undefined || b === undefined || c === undefined) return;
