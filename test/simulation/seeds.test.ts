@@ -3,7 +3,7 @@ import { join } from "node:path";
 import t from "tap";
 
 /** Of these, each half is one process's: two cores. `npm run simulate -- --seeds 20000` is for before a release. */
-const SEEDS = 100;
+const SEEDS = 50;
 const CUT_SEEDS = 6;
 const PROCESSES = 2;
 /** Beyond those: each failed once, and was mended in the product or in what looks at it. */
