@@ -1,21 +1,29 @@
 /**
  * Runs the test files of the given kinds, each in a process group of its own with a time limit, and ends with
- * `N passed, N failed`. Unit and simulation files run two at a time, those that change the machine one by one.
+ * `N passed, N failed`. Two at a time, but for those that measure the machine or use all of it. Those of one kind that change the machine beside each
+ * other look for what they left by its names; whether anything else is left is looked at when all of a kind are done.
  *
  *   node scripts/tests/main.ts unit simulation host e2e [-- PART-OF-A-FILE-NAME...]
  */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { closeSync, existsSync, globSync, mkdirSync, openSync, readFileSync, rmSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { closingLine, failureExcerpt, judgeFile, summariseTap, type Verdict } from "./tap-summary.ts";
 
 /** `compiles`: many short processes that load the same sources, and nothing that a user starts. */
-type Kind = { readonly jobs: number; readonly limitMs: number; readonly compiles?: boolean };
+type Kind = {
+  readonly jobs: number;
+  readonly limitMs: number;
+  readonly compiles?: boolean;
+  /** Parts of names of files that run by themselves. Given: the others are told that they share the machine. */
+  readonly alone?: readonly string[];
+};
 const KINDS: Readonly<Record<string, Kind>> = {
   unit: { jobs: 2, limitMs: 180_000, compiles: true },
   simulation: { jobs: 1, limitMs: 900_000, compiles: true },
-  host: { jobs: 1, limitMs: 180_000 },
-  e2e: { jobs: 1, limitMs: 480_000 },
+  // Alone: how many questions a second are answered, and who watches the whole machine.
+  host: { jobs: 2, limitMs: 240_000, alone: ["vpc-names/load", "lab/lab.test"] },
+  e2e: { jobs: 2, limitMs: 480_000, alone: ["e2e/vpcs"] },
   // End-to-end too; apart, so that `npm test` stays short.
   long: { jobs: 1, limitMs: 600_000 },
 };
@@ -40,13 +48,18 @@ function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
   }
 }
 
-async function runFile(file: string, { limitMs, compiles }: Kind): Promise<Verdict & { readonly log: string; readonly tookMs: number }> {
+async function runFile(file: string, { limitMs, compiles }: Kind, isShared: boolean): Promise<Verdict & { readonly log: string; readonly tookMs: number }> {
   const log = join(logFolder, `${relative(join(top, "test"), file)}.tap`);
   mkdirSync(dirname(log), { recursive: true });
   const output = openSync(log, "w");
   const startedMs = Date.now();
   // tap has a limit of its own, 30 s if nothing is said.
-  const env = { ...process.env, TAP_TIMEOUT: String(Math.ceil(limitMs / 1000)), ...(compiles === true ? { NODE_COMPILE_CACHE: compiled } : {}) };
+  const env = {
+    ...process.env,
+    TAP_TIMEOUT: String(Math.ceil(limitMs / 1000)),
+    ...(compiles === true ? { NODE_COMPILE_CACHE: compiled } : {}),
+    ...(isShared ? { CC_TEST_SHARED_MACHINE: "1" } : {}),
+  };
   const child = spawn(process.execPath, [file], { cwd: top, detached: true, stdio: ["ignore", output, output], env });
   closeSync(output);
   running.add(child);
@@ -78,10 +91,33 @@ async function runKind(name: string, kind: Kind, patterns: readonly string[]): P
     total.failed += 1;
     return;
   }
+  const isAlone = (file: string): boolean => kind.alone?.some((part) => relative(top, file).includes(part)) === true;
+  const looksForTraces = kind.alone !== undefined && process.env["CC_TEST_SHARED_MACHINE"] !== "1";
+  if (looksForTraces) machineTraces("save");
+  const beside = files.filter((file) => !isAlone(file));
+  await runFiles(beside, kind, kind.alone !== undefined && beside.length > 1);
+  await runFiles(files.filter(isAlone), { ...kind, jobs: 1 }, false);
+  if (looksForTraces) {
+    const left = machineTraces("compare");
+    if (left === "") total.passed += 1;
+    else {
+      console.log(`FAILED ${name}: left on this machine:\n${left.replaceAll(/^/gm, "       | ")}`);
+      total.failed += 1;
+    }
+  }
+}
+
+/** What is there that tests could have left, and what is new of it. */
+function machineTraces(word: "save" | "compare"): string {
+  const file = join(top, ".cache/traces");
+  return execFileSync(process.execPath, [join(top, "test/e2e/machine-traces.ts"), word, file], { encoding: "utf8", timeout: 30_000 }).trim();
+}
+
+async function runFiles(files: readonly string[], kind: Kind, isShared: boolean): Promise<void> {
   const queue = [...files];
   const worker = async (): Promise<void> => {
     for (let file = queue.shift(); file !== undefined && !interrupted; file = queue.shift()) {
-      const result = await runFile(file, kind);
+      const result = await runFile(file, kind, isShared);
       total.passed += result.passed;
       total.failed += result.failed;
       total.skipped += result.skipped;
