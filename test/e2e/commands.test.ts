@@ -246,7 +246,7 @@ withLab("every command through each of three peers", { hosts: 3, zones: "a,a,b" 
   });
 
   await t.test("what is not there yet says so in one line", async (t) => {
-    for (const words of [["vpc", "list"], ["events"], ["doctor"]]) {
+    for (const words of [["host", "drain", "h1"], ["events"], ["doctor"]]) {
       const outcome = await lab.cc(words);
       t.equal(outcome.code, 1, words.join(" "));
       t.match(outcome.stderr, /^Error \[NOT_YET\]: [^\n]+\n$/, words.join(" "));
