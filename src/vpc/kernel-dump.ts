@@ -115,7 +115,7 @@ function linkOf({ body }: NetlinkMessage): DumpedLink {
     isElsewhere: link.has(IFLA.LINK_NETNSID),
     vxlan: {
       id: numberOf(vxlan.get(VXLAN.ID)) ?? 0,
-      port: vxlan.get(VXLAN.PORT)?.readUInt16BE() ?? 0,
+      port: portOf(vxlan.get(VXLAN.PORT)),
       learning: numberOf(vxlan.get(VXLAN.LEARNING)) === 1,
       local: addressText(vxlan.get(VXLAN.LOCAL6)) || addressText(vxlan.get(VXLAN.LOCAL)),
     },
@@ -123,6 +123,9 @@ function linkOf({ body }: NetlinkMessage): DumpedLink {
     portFlags: known(PORT, nested(info.get(INFO.SLAVE_DATA), TYPES.port), (value) => value === 1),
   };
 }
+
+/** 0 for what is too short to be one: what a damaged dump says is looked at again. */
+const portOf = (bytes: Buffer | undefined): number => (bytes !== undefined && bytes.length >= 2 ? bytes.readUInt16BE() : 0);
 
 function known<T>(names: Readonly<Record<string, number>>, attributes: Attributes, as: (value: number) => T): Record<string, T> {
   return Object.fromEntries(
@@ -172,7 +175,7 @@ function neighbourOf({ body }: NetlinkMessage): DumpedNamespace["neighbours"][nu
 function fdbEntryOf({ body }: NetlinkMessage): DumpedFdbEntry {
   const entry = attributesOf(body, TYPES.neighbour, NEIGHBOUR_HEAD);
   const state = body.readUInt16LE(8);
-  const port = entry.get(NEIGHBOUR.PORT)?.readUInt16BE();
+  const port = entry.has(NEIGHBOUR.PORT) ? portOf(entry.get(NEIGHBOUR.PORT)) : undefined;
   const more = [
     ["port", port],
     ["vni", numberOf(entry.get(NEIGHBOUR.VNI))],

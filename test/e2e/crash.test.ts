@@ -17,7 +17,7 @@ type Acknowledged = { readonly id: string; readonly job: Job; stopped: boolean; 
 
 const HOSTS = [1, 2, 3];
 /** `npm run test:kills` makes it 50. */
-const KILLS = Number(process.env["CC_TEST_KILLS"] ?? 8);
+const KILLS = Number(process.env["CC_TEST_KILLS"] ?? 5);
 const CALLERS = 3;
 /** Long enough on its way to be hit by a kill now and then. */
 const UPLOAD_BYTES = 8_000_000;

@@ -1,7 +1,7 @@
-import { API, HomeScene, MESH, OWN, WITH_WEB } from "./home-scene.ts";
-import { eventually, withLab } from "./lab.ts";
+import { API, HomeScene, MESH, OWN, WITH_WEB } from "../e2e/home-scene.ts";
+import { eventually, withLab } from "../e2e/lab.ts";
 
-// Real NAT and the real daemon of home routers. What takes long (a router that stays away, peers killed) is in test/long.
+// Real NAT and the real daemon of home routers. A router that stays away, and peers killed, are in router.test.ts.
 withLab("ports at the home router, by PCP and then by UPnP", { hosts: 2, home: 1 }, async (t, lab) => {
   const image = await lab.image();
   const scene = await HomeScene.of(lab);
