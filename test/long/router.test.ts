@@ -1,7 +1,7 @@
 import { HomeScene, OWN, WITH_WEB } from "../e2e/home-scene.ts";
 import { eventually, withLab } from "../e2e/lab.ts";
 
-// Each protocol through everything that takes a mapping away, one lab after the other: test/e2e/router.test.ts is the short of it.
+// Each protocol through everything that takes a mapping away, one lab after the other: home.test.ts is the short of it.
 withLab("a home router through everything, by PCP and by UPnP", { hosts: 2, home: 1 }, async (t, lab) => {
   const image = await lab.image();
   const scene = await HomeScene.of(lab);
