@@ -21,10 +21,10 @@ type Kind = {
 const KINDS: Readonly<Record<string, Kind>> = {
   unit: { jobs: 2, limitMs: 180_000, compiles: true },
   simulation: { jobs: 1, limitMs: 900_000, compiles: true },
-  // Alone: how many questions a second are answered, and who watches the whole machine.
+  // Alone: who measures, and who watches the whole machine.
   host: { jobs: 2, limitMs: 240_000, alone: ["vpc-names/load", "lab/lab.test"] },
-  e2e: { jobs: 2, limitMs: 480_000, alone: ["e2e/vpcs"] },
-  // End-to-end too; apart, so that `npm test` stays short.
+  e2e: { jobs: 2, limitMs: 480_000, alone: [] },
+  // Of all kinds, apart, so that `npm test` stays short: those in test/long, and `*.long.test.ts` elsewhere.
   long: { jobs: 1, limitMs: 600_000 },
 };
 /** A file that is told to end gets this long to take down what it made. */
@@ -83,7 +83,9 @@ async function runFile(file: string, { limitMs, compiles }: Kind, isShared: bool
 const total = { passed: 0, failed: 0, skipped: 0 };
 
 async function runKind(name: string, kind: Kind, patterns: readonly string[]): Promise<void> {
-  const all = globSync(join(top, "test", name, "**/*.test.ts")).sort();
+  const all = [...globSync(join(top, "test", name, "**/*.test.ts")), ...(name === "long" ? globSync(join(top, "test/*/**/*.long.test.ts")) : [])]
+    .filter((file) => name === "long" || !file.endsWith(".long.test.ts"))
+    .sort();
   const files = all.filter((file) => patterns.length === 0 || patterns.some((pattern) => file.includes(pattern)));
   if (files.length === 0) {
     if (patterns.length > 0) return;
