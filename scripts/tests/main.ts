@@ -1,6 +1,6 @@
 /**
  * Runs the test files of the given kinds, each in a process group of its own with a time limit, and ends with
- * `N passed, N failed`. Two at a time, but for those that measure the machine or use all of it. Those of one kind that change the machine beside each
+ * `N passed, N failed`. Two at a time where most of them wait, one where they keep two cores busy. Those of one kind that change the machine beside each
  * other look for what they left by its names; whether anything else is left is looked at when all of a kind are done.
  *
  *   node scripts/tests/main.ts unit simulation host e2e [-- PART-OF-A-FILE-NAME...]
@@ -23,7 +23,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
   simulation: { jobs: 1, limitMs: 900_000, compiles: true },
   // Alone: who measures, and who watches the whole machine.
   host: { jobs: 2, limitMs: 240_000, alone: ["vpc-names/load", "lab/lab.test"] },
-  e2e: { jobs: 2, limitMs: 480_000, alone: [] },
+  e2e: { jobs: 1, limitMs: 480_000 },
   // Of all kinds, apart, so that `npm test` stays short: those in test/long, and `*.long.test.ts` elsewhere.
   long: { jobs: 1, limitMs: 600_000 },
 };
