@@ -16,14 +16,37 @@ const TAR_BYTES_MAX = 256 * 1024 * 1024;
 /** Ports that every container of these tests serves: its name and the caller's address, how many bytes came, and a sum of them. */
 export const PORTS = { who: 9_000, count: 9_001, sum: 9_002 } as const;
 
+/**
+ * Datagrams by one process on its own sockets: socat's fork for each of them hangs when several come at once. The empty one behind an answer
+ * tells socat that it is whole. Needs none of Perl's modules.
+ */
+const DATAGRAMS = String.raw`my $name = qx(hostname);
+chomp $name;
+my ($who, $count) = map {
+  socket(my $served, 2, 2, 0) or die "socket: $!";
+  bind($served, pack("S n a4 x8", 2, $_, "")) or die "bind: $!";
+  $served;
+} @ARGV;
+for (;;) {
+  my $ready = "";
+  vec($ready, fileno($_), 1) = 1 for $who, $count;
+  next unless select($ready, undef, undef, undef) > 0;
+  for my $served ($who, $count) {
+    next unless vec($ready, fileno($served), 1);
+    my $from = recv($served, my $data, 65535, 0);
+    next unless defined $from;
+    my $said = $served == $who ? "$name " . join(".", unpack("x4 C4", $from)) : length $data;
+    send($served, $_, 0, $from) for "$said\n", "";
+  }
+}`;
+
 const SERVE = `trap 'exit 0' TERM
 socat -t60 TCP4-LISTEN:${PORTS.who},fork,reuseaddr SYSTEM:'read line; echo $(hostname) $SOCAT_PEERADDR' &
-socat -t60 UDP4-RECVFROM:${PORTS.who},fork,shut-null SYSTEM:'read line; echo $(hostname) $SOCAT_PEERADDR' &
-socat -t60 -b 65536 UDP4-RECVFROM:${PORTS.count},fork,shut-null SYSTEM:'wc -c' &
+perl -e '${DATAGRAMS}' ${PORTS.who} ${PORTS.count} &
 socat -u -b 65536 TCP4-LISTEN:${PORTS.sum},fork,reuseaddr SYSTEM:'sha256sum >/tmp/sum.new; mv /tmp/sum.new /tmp/sum' &
 while :; do sleep 0.2; done`;
 
-/** An image of busybox and socat, so that what is tried is tried from inside, with a program's own resolver and rights. */
+/** An image of busybox, socat and Perl, so that what is tried is tried from inside, with a program's own resolver and rights. */
 export async function toolsImage(lab: TestLab): Promise<string> {
   const folder = join(lab.folder, "test/tools");
   const root = join(folder, "root");
@@ -32,9 +55,9 @@ export async function toolsImage(lab: TestLab): Promise<string> {
   copyFileSync("/bin/busybox", join(root, "bin/busybox"));
   const applets = spawnSync("/bin/busybox", ["--list"], { encoding: "utf8" }).stdout.trim().split("\n");
   for (const applet of applets) if (applet !== "busybox") symlinkSync("busybox", join(root, "bin", applet));
-  const socat = spawnSync("sh", ["-c", "command -v socat"], { encoding: "utf8" }).stdout.trim();
-  const libraries = spawnSync("ldd", [socat], { encoding: "utf8" }).stdout.match(/\/\S+/g) ?? [];
-  for (const file of [socat, ...libraries]) {
+  const programs = ["socat", "perl"].map((name) => spawnSync("sh", ["-c", `command -v ${name}`], { encoding: "utf8" }).stdout.trim());
+  const libraries = spawnSync("ldd", programs, { encoding: "utf8" }).stdout.match(/\/\S+(?= \()/g) ?? [];
+  for (const file of new Set([...programs, ...libraries])) {
     mkdirSync(dirname(join(root, file)), { recursive: true });
     copyFileSync(file, join(root, file));
   }

@@ -17,10 +17,10 @@ const textOf = async (lab: TestLab, { name, host }: Member, script: string, time
 
 const lines = (text: string): string[] => text.trimEnd().split("\n").toSorted();
 
-/** By TCP once; a datagram that nobody answered is sent again, as programs do. */
+/** Each asks once: neighbours are known, so not even the first datagram may be lost. */
 const CALLS = `call() { echo hello | socat -t$3 -T$3 - "$2" 2>&1; }
 tcp() { echo "tcp $1 $(call $1 TCP4:$1:${PORTS.who},connect-timeout=15 15)"; }
-udp() { for n in 1 2 3; do said=$(call $1 UDP4:$1:${PORTS.who},null-eof 5); [ -z "$said" ] || break; done; echo "udp $1 $said"; }
+udp() { echo "udp $1 $(call $1 UDP4:$1:${PORTS.who},null-eof 15)"; }
 known() { n=0; until nslookup $1 | grep -q '^Name:' || [ $n -gt 50 ]; do n=$((n+1)); sleep 0.2; done; }`;
 
 /** Every pair both ways, by name and by address, by TCP and by UDP, from inside; who is called sees the caller's own address. */
