@@ -1,6 +1,6 @@
 import { chmod, cp, lchown, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { ContainerId } from "../../../src/base/index.ts";
 import { base32, silentLogger } from "../../../src/base/index.ts";
 import {
@@ -15,6 +15,7 @@ import { createCommandRunner, createShellHelper, createUserNamespacePin, systemC
 import type { ImageConfig, ImageOnHost } from "../../../src/images/index.ts";
 import { openLoopVolumes } from "../../../src/volumes/drivers/loop.ts";
 import type { VolumeDriver } from "../../../src/volumes/index.ts";
+import { testGroup } from "../../runner/run-folder.ts";
 
 const LEAVING_MS_MAX = 3_000;
 
@@ -101,7 +102,7 @@ export async function makeScene(shared?: { readonly folder: string }): Promise<S
   const runDir = join(folder, "run");
   const stateDir = join(folder, "state");
   const layers = join(folder, "layers");
-  const cgroupParent = `/cc-test-${folder.slice(-6).toLowerCase()}`;
+  const cgroupParent = testGroup(basename(folder));
   if (shared === undefined) await chmod(folder, 0o711);
   const commands = createCommandRunner();
   const pin = createUserNamespacePin({ runDir: join(folder, "pin"), commands });

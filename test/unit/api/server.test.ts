@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { connect as connectHttp2 } from "node:http2";
 import type { Socket } from "node:net";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect } from "node:tls";
 import fc from "fast-check";
@@ -32,7 +33,7 @@ const SEED = Number(process.env["CC_TEST_SEED"] ?? 20_260_702);
 const RUNS = 120;
 t.setTimeout(120_000);
 
-const folder = mkdtempSync(join("/tmp", "cc-api-"));
+const folder = mkdtempSync(join(tmpdir(), "cc-api-"));
 const desk = new Desk().take(certificate("peer 1"), grants("ann", "operator"), grants("vic", "viewer"));
 const nowMs = (): number => CREATED_S * 1_000 + 500;
 const clock = { nowMs, monotonicMs: () => performance.now(), after: () => () => undefined };

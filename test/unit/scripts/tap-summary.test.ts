@@ -1,5 +1,5 @@
 import t from "tap";
-import { closingLine, failureExcerpt, judgeFile, summariseTap } from "../../../scripts/tests/tap-summary.ts";
+import { closingLine, failureExcerpt, judgeFile, summariseTap } from "../../runner/tap-summary.ts";
 
 const good =
   "TAP version 14\nok 1 - one # time=1ms\n\nok 2 - two # SKIP no network here\nok 3 # time=2ms # SKIP\n1..3\n# { total: 3, pass: 1, skip: 2 }\n# time=5ms\n";

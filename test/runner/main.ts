@@ -3,11 +3,14 @@
  * `N passed, N failed`. Two at a time where most of them wait, one where they keep two cores busy. Those of one kind that change the machine beside each
  * other look for what they left by its names; whether anything else is left is looked at when all of a kind are done.
  *
- *   node scripts/tests/main.ts unit simulation host e2e [-- PART-OF-A-FILE-NAME...]
+ *   node test/runner/main.ts unit simulation host e2e [-- PART-OF-A-FILE-NAME...]
  */
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, existsSync, globSync, mkdirSync, openSync, readFileSync, rmSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { readTraces, type Traces } from "../e2e/traces.ts";
+import { makeRunFolder, removeRunFolder } from "./run-folder.ts";
 import { closingLine, failureExcerpt, judgeFile, summariseTap, type Verdict } from "./tap-summary.ts";
 
 /** `compiles`: many short processes that load the same sources, and nothing that a user starts. */
@@ -29,6 +32,8 @@ const KINDS: Readonly<Record<string, Kind>> = {
 };
 /** A file that is told to end gets this long to take down what it made. */
 const GRACE_MS = 45_000;
+/** What a test took down may take this long to be gone. */
+const TRACES_MS = 10_000;
 const EXCERPT_LINES_MAX = 60;
 
 const top = join(import.meta.dirname, "../..");
@@ -56,6 +61,7 @@ async function runFile(file: string, { limitMs, compiles }: Kind, isShared: bool
   // tap has a limit of its own, 30 s if nothing is said.
   const env = {
     ...process.env,
+    TMPDIR: runFolder,
     TAP_TIMEOUT: String(Math.ceil(limitMs / 1000)),
     ...(compiles === true ? { NODE_COMPILE_CACHE: compiled } : {}),
     ...(isShared ? { CC_TEST_SHARED_MACHINE: "1" } : {}),
@@ -95,24 +101,26 @@ async function runKind(name: string, kind: Kind, patterns: readonly string[]): P
   }
   const isAlone = (file: string): boolean => kind.alone?.some((part) => relative(top, file).includes(part)) === true;
   const looksForTraces = kind.alone !== undefined && process.env["CC_TEST_SHARED_MACHINE"] !== "1";
-  if (looksForTraces) machineTraces("save");
+  const before = looksForTraces ? readTraces() : undefined;
   const beside = files.filter((file) => !isAlone(file));
   await runFiles(beside, kind, kind.alone !== undefined && beside.length > 1);
   await runFiles(files.filter(isAlone), { ...kind, jobs: 1 }, false);
-  if (looksForTraces) {
-    const left = machineTraces("compare");
-    if (left === "") total.passed += 1;
-    else {
-      console.log(`FAILED ${name}: left on this machine:\n${left.replaceAll(/^/gm, "       | ")}`);
-      total.failed += 1;
-    }
+  if (before === undefined || interrupted) return;
+  const left = await leftTraces(before);
+  if (left.length === 0) total.passed += 1;
+  else {
+    console.log(`FAILED ${name}: left on this machine:\n${left.join("\n").replaceAll(/^/gm, "       | ")}`);
+    total.failed += 1;
   }
 }
 
-/** What is there that tests could have left, and what is new of it. */
-function machineTraces(word: "save" | "compare"): string {
-  const file = join(top, ".cache/traces");
-  return execFileSync(process.execPath, [join(top, "test/e2e/machine-traces.ts"), word, file], { encoding: "utf8", timeout: 30_000 }).trim();
+async function leftTraces(before: Traces): Promise<readonly string[]> {
+  const look = (): string[] => [...readTraces()].filter((trace) => !before.has(trace));
+  const startedMs = performance.now();
+  for (let left = look(); ; left = look()) {
+    if (left.length === 0 || performance.now() - startedMs >= TRACES_MS) return left;
+    await pause(200);
+  }
 }
 
 async function runFiles(files: readonly string[], kind: Kind, isShared: boolean): Promise<void> {
@@ -160,10 +168,15 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
   });
 }
 for (const folder of [logFolder, compiled]) if (existsSync(folder)) rmSync(folder, { recursive: true });
+const runFolder = await makeRunFolder();
 for (const name of kinds) {
   const kind = KINDS[name];
   if (kind !== undefined && !interrupted) await runKind(name, kind, patterns);
 }
+await removeRunFolder(runFolder).catch((error: unknown) => {
+  console.log(`FAILED: ${runFolder} cannot be removed: ${error}`);
+  total.failed += 1;
+});
 if (total.passed + total.failed === 0) {
   console.log("FAILED: nothing ran");
   total.failed += 1;
