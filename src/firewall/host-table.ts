@@ -64,41 +64,53 @@ function hostSets({ transit, underlay, vpcs, publishedElsewhere = [] }: Firewall
 /**
  * Priorities, between those of others: conntrack is at -200, DNAT of the owner's ruleset and Docker's at -100, their filters at 0,
  * their masquerading at 100. What comes from a VPC is looked at before anybody else's DNAT; of everything else theirs comes first.
+ *
+ * A packet between hosts passes each chain of type filter of its hooks, and each costs it some tenths of a microsecond: so there is one a hook,
+ * VXLAN is its first rule, and what concerns connections of VPCs stands in chains of type nat. These see the first packet of each connection only (what
+ * they drop never becomes one), and nothing that is not tracked.
  */
 function hostChains({ transit, underlay }: FirewallState): readonly ChainPlan[] {
   const host = formatIp(transit.host);
   const range = formatCidr(transit.range);
+  const tunnel = formatCidr(TUNNEL_CIDR);
   const vxlan = `udp dport ${underlay.vxlanPort}`;
   return [
-    // VXLAN's source ports are hashes: tracked, each flow inside would take entries of the host's table, and no answer ever fits one.
+    { name: "vxlan_in", hook: "type filter hook prerouting priority -300; policy accept;", rules: [`${vxlan} goto from_host`] },
     {
-      name: "untracked_in",
-      hook: "type filter hook prerouting priority -300; policy accept;",
-      rules: [`ip saddr @neighbours ${vxlan} notrack`, `ip6 saddr @neighbours6 ${vxlan} notrack`],
+      // VXLAN's source ports are hashes: tracked, each flow inside would take entries of the host's table, and no answer ever fits one.
+      name: "from_host",
+      rules: [
+        "ip saddr @neighbours notrack accept",
+        // The kernel takes a packet for any of its addresses from every device: this one says who sent it.
+        `ip6 saddr ${tunnel} iifname != "${TUNNEL_DEVICE}" counter name "vxlan_from_stranger" drop`,
+        "ip6 saddr @neighbours6 notrack accept",
+        // Others' VXLAN that only passes through is not ours to drop.
+        'fib daddr type local counter name "vxlan_from_stranger" drop',
+      ],
     },
+    { name: "vxlan_out", hook: "type filter hook output priority -300; policy accept;", rules: [`${vxlan} goto to_host`] },
     {
-      name: "untracked_out",
-      hook: "type filter hook output priority -300; policy accept;",
-      rules: [`ip daddr @neighbours ${vxlan} notrack`, `ip6 daddr @neighbours6 ${vxlan} notrack`],
+      name: "to_host",
+      rules: [
+        "ip daddr @neighbours notrack accept",
+        // Whatever becomes of the device and its route (a moment without them, a default route of IPv6): not in the clear.
+        `ip6 daddr ${tunnel} oifname != "${TUNNEL_DEVICE}" counter name "vxlan_in_clear" drop`,
+        "ip6 daddr @neighbours6 notrack accept",
+      ],
     },
-    { name: "from_vpc", hook: "type filter hook prerouting priority -151; policy accept;", rules: [`${FROM_VPC} goto from_vpc_device`] },
+    // Here and not in the input hook: another's DNAT (Docker's published ports) would have turned away what is for this host.
+    { name: "from_vpc", hook: "type nat hook prerouting priority -101; policy accept;", rules: [`${FROM_VPC} goto from_vpc_device`] },
     { name: "from_vpc_device", rules: ["iifname . ip saddr @transit goto from_vpc_address", 'counter name "vpc_wrong_source" drop'] },
     {
       name: "from_vpc_address",
       rules: [
-        "ct state established,related accept",
-        'ct state invalid counter name "vpc_invalid" drop',
-        // Decided by vpc_to_host, which knows what is published.
-        "fib daddr type local accept",
+        "fib daddr type local goto host_service",
         'ip daddr @closed counter name "vpc_to_closed" drop',
         // From there it is as from outside: who may use a published port may use it from a container.
         "ip daddr . meta l4proto . th dport @elsewhere accept",
         'ip daddr @hosts counter name "vpc_to_closed" drop',
       ],
     },
-    // A chain of type nat sees the first packet of each connection only, and what it drops never becomes one. It must be here, and
-    // not in the input hook: another's DNAT (Docker's published ports) would have turned the packet away before.
-    { name: "vpc_to_host", hook: "type nat hook prerouting priority -101; policy accept;", rules: [`${FROM_VPC} fib daddr type local goto host_service`] },
     {
       name: "host_service",
       rules: [`ip daddr ${host} meta l4proto { tcp, udp } th dport 53 accept`, "jump published_port", 'counter name "vpc_to_host" drop'],
@@ -117,40 +129,30 @@ function hostChains({ transit, underlay }: FirewallState): readonly ChainPlan[] 
       name: "input",
       hook: "type filter hook input priority -1; policy accept;",
       rules: [
-        `${vxlan} goto vxlan`,
+        `${vxlan} goto to_vxlan`,
         `${FROM_VPC} goto input_from_vpc`,
         `iifname "${TUNNEL_DEVICE}" goto from_tunnel`,
         // Whoever has a way to this host could send there, since Linux takes any of its addresses on any device.
         `iifname != "lo" ip daddr ${host} counter name "names_from_outside" drop`,
       ],
     },
-    // Who is in the mesh is no guest of this host: its services are behind its owner's rules, which name other devices.
-    { name: "from_tunnel", rules: ["meta l4proto ipv6-icmp accept", 'counter name "tunnel_not_vxlan" drop'] },
-    // Whatever becomes of the device and its route (a moment without them, a default route of IPv6): not in the clear.
+    // Neighbours' is not tracked. A stranger's that comes so far was for somebody else, until another's DNAT turned it here.
+    { name: "to_vxlan", rules: ["ct state untracked accept", 'counter name "vxlan_from_stranger" drop'] },
     {
-      name: "to_tunnel",
-      hook: "type filter hook output priority -1; policy accept;",
-      rules: [`ip6 daddr ${formatCidr(TUNNEL_CIDR)} oifname != "${TUNNEL_DEVICE}" ${vxlan} counter name "vxlan_in_clear" drop`],
-    },
-    {
-      name: "vxlan",
-      rules: [
-        // The kernel takes a packet for any of its addresses from every device: this one says who sent it.
-        `ip6 saddr ${formatCidr(TUNNEL_CIDR)} iifname != "${TUNNEL_DEVICE}" counter name "vxlan_from_stranger" drop`,
-        "ip saddr @neighbours accept",
-        "ip6 saddr @neighbours6 accept",
-        'counter name "vxlan_from_stranger" drop',
-      ],
-    },
-    {
-      // Once more, for what is not tracked and so passes no chain of type nat.
+      // Once more, for what passes no chain of type nat: it is not tracked, or fits no connection.
       name: "input_from_vpc",
       rules: ["ct state established,related accept", `ip daddr ${host} meta l4proto { tcp, udp } th dport 53 accept`, 'counter name "vpc_to_host" drop'],
     },
+    // Who is in the mesh is no guest of this host: its services are behind its owner's rules, which name other devices.
+    { name: "from_tunnel", rules: ["meta l4proto ipv6-icmp accept", 'counter name "tunnel_not_vxlan" drop'] },
     {
       name: "forward",
       hook: "type filter hook forward priority -1; policy accept;",
-      rules: [`iifname "${TUNNEL_DEVICE}" counter name "tunnel_not_vxlan" drop`, `${TO_VPC} goto forward_to_vpc`],
+      rules: [
+        `iifname "${TUNNEL_DEVICE}" counter name "tunnel_not_vxlan" drop`,
+        `${FROM_VPC} ct state invalid,untracked counter name "vpc_invalid" drop`,
+        `${TO_VPC} goto forward_to_vpc`,
+      ],
     },
     {
       // Whoever knows a transit address and sends to it directly has passed by what is published at which address.

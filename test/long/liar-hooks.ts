@@ -28,9 +28,9 @@ const PATCHES: readonly Patch[] = [
   },
   {
     file: "nodes/peer/core/handlers/writes.ts",
-    find: "return { key, final, content: toBinary(StampedRequestSchema, create(StampedRequestSchema, { request: caller.signed })) };",
+    find: "return { key, final, content: toBinary(StampedRequestSchema, create(StampedRequestSchema, { request: caller.signed, extra })) };",
     replace:
-      "return { key: globalThis.liar.about(key), final, content: toBinary(StampedRequestSchema, create(StampedRequestSchema, { request: globalThis.liar.request(caller.signed) })) };",
+      "return { key: globalThis.liar.about(key), final, content: toBinary(StampedRequestSchema, create(StampedRequestSchema, { request: globalThis.liar.request(caller.signed), extra })) };",
   },
   {
     file: "nodes/peer/core/handlers/streams.ts",

@@ -1,7 +1,9 @@
 import t from "tap";
 import type { FirewallDriver } from "../../../src/firewall/index.ts";
-import { publish, stateOf, VXLAN_PORT, WORLD } from "./scene.ts";
-import { SILENCE, Topology } from "./topology.ts";
+import { transitName, UPLINK } from "../../../src/vpc/index.ts";
+import { echoReply, ethernet } from "./frames.ts";
+import { publish, stateOf, VPCS, VXLAN_PORT, WORLD } from "./scene.ts";
+import { type Namespace, SILENCE, Topology } from "./topology.ts";
 
 const [H1, H2] = ["172.31.0.1", "172.31.0.2"];
 const TRANSIT_HOST = "100.127.240.1";
@@ -120,6 +122,20 @@ t.test("VXLAN is taken from neighbours only, and takes no room of the host's tab
   t.notMatch(await topology.must("h1", "cat", "/proc/net/nf_conntrack"), new RegExp(`dport=${VXLAN_PORT}`));
   await topology.expect(t, [["out", H1, VXLAN_PORT, "udp"]], [SILENCE]);
   t.ok((await strangers()) > 0);
+});
+
+t.test("what fits no connection leaves no VPC, and is answered by no host", async (t) => {
+  const device = transitName(VPCS.one.id);
+  const macOf = async (namespace: Namespace, name: string): Promise<string> =>
+    /link\/ether (\S+)/.exec(await topology.must(namespace, "ip", "link", "show", name))?.[1] ?? "";
+  const [to, from] = [await macOf("h1", device), await macOf("one@h1", UPLINK)];
+  const replies = async (namespace: Namespace): Promise<string> => /Icmp: \d.*/.exec(await topology.must(namespace, "cat", "/proc/net/snmp"))?.[0] ?? "";
+  const before = await Promise.all([replies("out"), replies("h1")]);
+  const frames = [WORLD, H1].map((address) => ethernet(to, from, 0x0800, echoReply("100.127.240.2", address)));
+  await topology.sendFrames("one@h1", frames, UPLINK);
+  const counts = Object.fromEntries((await driver.dropped()).map(({ reason, packets }) => [reason, packets]));
+  t.equal(counts["vpc_invalid"], 1, "to the world");
+  t.same(await Promise.all([replies("out"), replies("h1")]), before);
 });
 
 t.test("what leaves a VPC with an address that is not its own goes nowhere", async (t) => {

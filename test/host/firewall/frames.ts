@@ -19,13 +19,23 @@ export function arp(operation: "request" | "reply", sender: { mac: string; ip: s
 export function udp(from: { ip: string; port: number }, to: { ip: string; port: number }, text = "spoofed\n"): Bytes {
   const data = [...Buffer.from(text)];
   // No checksum of the data: IPv4 allows that.
-  const datagram = [...u16(from.port), ...u16(to.port), ...u16(8 + data.length), 0, 0, ...data];
-  const header = [0x45, 0, ...u16(20 + datagram.length), 0, 1, 0, 0, 64, 17, 0, 0, ...ipBytes(from.ip), ...ipBytes(to.ip)];
+  return ipv4(17, from.ip, to.ip, [...u16(from.port), ...u16(to.port), ...u16(8 + data.length), 0, 0, ...data]);
+}
+
+/** An answer to a ping that nobody sent. */
+export const echoReply = (from: string, to: string): Bytes => ipv4(1, from, to, withChecksum([0, 0, 0, 0, 0, 1, 0, 1]));
+
+function ipv4(protocol: number, from: string, to: string, payload: Bytes): Bytes {
+  const header = [0x45, 0, ...u16(20 + payload.length), 0, 1, 0, 0, 64, protocol, 0, 0, ...ipBytes(from), ...ipBytes(to)];
+  return [...withChecksum(header, 10), ...payload];
+}
+
+/** Puts the Internet checksum (RFC 1071) at `at`, where zeros are. */
+function withChecksum(bytes: Bytes, at = 2): Bytes {
   let sum = 0;
-  for (let at = 0; at < header.length; at += 2) sum += ((header[at] ?? 0) << 8) | (header[at + 1] ?? 0);
+  for (let word = 0; word < bytes.length; word += 2) sum += ((bytes[word] ?? 0) << 8) | (bytes[word + 1] ?? 0);
   while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
-  header.splice(10, 2, ...u16(~sum & 0xffff));
-  return [...header, ...datagram];
+  return bytes.toSpliced(at, 2, ...u16(~sum & 0xffff));
 }
 
 /** ICMPv6 type 134 to all nodes; whoever believed it would send everything to the sender. */

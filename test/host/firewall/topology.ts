@@ -134,13 +134,13 @@ export class Topology {
   }
 
   /** Sends frames as they are given, but for zeros behind them: all have one length, so that one program sends them all. */
-  async sendFrames(namespace: Namespace, frames: readonly Uint8Array[]): Promise<void> {
+  async sendFrames(namespace: Namespace, frames: readonly Uint8Array[], device = "eth0"): Promise<void> {
     const bytes = Math.max(...frames.map(({ length }) => length));
     const all = Buffer.concat(frames.map((frame) => Buffer.concat([frame, Buffer.alloc(bytes - frame.length)])));
     const file = join(await mkdtemp(join(tmpdir(), "cc-frames-")), "frames");
     await writeFile(file, all);
     try {
-      await this.must(namespace, "socat", "-u", "-b", String(bytes), `OPEN:${file},rdonly`, "INTERFACE:eth0");
+      await this.must(namespace, "socat", "-u", "-b", String(bytes), `OPEN:${file},rdonly`, `INTERFACE:${device}`);
     } finally {
       await rm(dirname(file), { recursive: true });
     }

@@ -72,12 +72,11 @@ t.test("each published port has a port of its own between host and VPC, the host
 
 t.test("what belongs into the encrypted tunnel is taken from its device and sent to it alone, and nothing else is", async (t) => {
   const host = textOf(largeState({ ports: 1, published: 0, rules: 0 }));
-  t.match(host, /ip6 saddr fd6b:914e:a3d7::\/48 iifname != "ccwg0" counter name "vxlan_from_stranger" drop\s+ip saddr @neighbours accept/);
-  t.match(
-    host,
-    /type filter hook output priority -1; policy accept;\s+ip6 daddr fd6b:914e:a3d7::\/48 oifname != "ccwg0" udp dport 4788 counter name "vxlan_in_clear" drop/,
-  );
-  t.match(host, /udp dport 4788 goto vxlan\s[\s\S]*iifname "ccwg0" goto from_tunnel/);
+  t.match(host, /hook prerouting priority -300; policy accept;\s+udp dport 4788 goto from_host\s/);
+  t.match(host, /ip6 saddr fd6b:914e:a3d7::\/48 iifname != "ccwg0" counter name "vxlan_from_stranger" drop\s+ip6 saddr @neighbours6 notrack accept/);
+  t.match(host, /hook output priority -300; policy accept;\s+udp dport 4788 goto to_host\s/);
+  t.match(host, /ip6 daddr fd6b:914e:a3d7::\/48 oifname != "ccwg0" counter name "vxlan_in_clear" drop\s+ip6 daddr @neighbours6 notrack accept/);
+  t.match(host, /udp dport 4788 goto to_vxlan\s[\s\S]*iifname "ccwg0" goto from_tunnel/);
   t.match(host, /chain from_tunnel \{\s+meta l4proto ipv6-icmp accept\s+counter name "tunnel_not_vxlan" drop/);
   t.match(host, /hook forward priority -1; policy accept;\s+iifname "ccwg0" counter name "tunnel_not_vxlan" drop/);
 });
