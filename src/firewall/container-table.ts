@@ -45,9 +45,9 @@ function directionChains(direction: "in" | "out", all: readonly FirewallRule[], 
   });
   const isIn = direction === "in";
   const open = isIn
-    ? ['iifname "lo" accept', "ct state established,related accept"]
+    ? ["ct state established,related accept", 'iifname "lo" accept']
     : // Names resolve whatever is denied: a container that is to reach one address must find it.
-      ['oifname "lo" accept', "ct state established,related accept", `ip daddr ${formatIp(vpc.gateway)} meta l4proto { tcp, udp } th dport 53 accept`];
+      ["ct state established,related accept", 'oifname "lo" accept', `ip daddr ${formatIp(vpc.gateway)} meta l4proto { tcp, udp } th dport 53 accept`];
   const hook = `type filter hook ${isIn ? "input" : "output"} priority 0; policy accept;`;
   return [
     { name: isIn ? "input" : "output", hook, rules: [...open, ...levels.map(({ name }) => `jump ${name}`)] },

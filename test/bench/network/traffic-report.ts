@@ -18,13 +18,18 @@ export async function measureOnce(pair: Pair, into: Traffic, signal: AbortSignal
   into.roundTripUs.push(...(await roundTrips(pair, signal)));
 }
 
+/** Of each turn by itself, since a machine is not as fast in one minute as in the next; of these the median. */
 export const throughputRatios = (ours: Traffic, other: Traffic): readonly number[] =>
-  (["one", "many", "packets"] as const).map((what) => median(ours[what]) / median(other[what]));
+  (["one", "many", "packets"] as const).map((what) => median(ours[what].map((value, turn) => value / (other[what][turn] ?? Number.NaN))));
 
 export function trafficCells(traffic: Traffic, base: Traffic | undefined): readonly string[] {
-  const cell = (value: number, of: number | undefined): string => `${number(value)}${of === undefined ? "" : ` (${number(value / of)})`}`;
-  const throughput = (["one", "many", "packets"] as const).map((what) => cell(median(traffic[what]), base && median(base[what])));
-  const latency = [0.5, 0.99].map((part) => cell(percentile(traffic.roundTripUs, part), base && percentile(base.roundTripUs, part)));
+  const cell = (value: number, ratio: number | undefined): string => `${number(value)}${ratio === undefined ? "" : ` (${number(ratio)})`}`;
+  const ratios = base && throughputRatios(traffic, base);
+  const throughput = (["one", "many", "packets"] as const).map((what, at) => cell(median(traffic[what]), ratios?.[at]));
+  const latency = [0.5, 0.99].map((part) => {
+    const [value, of] = [percentile(traffic.roundTripUs, part), base && percentile(base.roundTripUs, part)];
+    return cell(value, of && value / of);
+  });
   return [...throughput, ...latency];
 }
 

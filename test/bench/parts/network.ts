@@ -16,7 +16,7 @@ import { benchRuleLoad } from "./network-load.ts";
 import { benchNames } from "./network-names.ts";
 import { benchRulesets } from "./network-rulesets.ts";
 
-const TURNS_MAX = 3;
+const TURNS_MAX = 7;
 /** Free on the underlay: .3 to .10 are kept for such things. */
 const BY_HAND_LAST = [7, 8] as const;
 const VPC: Omit<BenchVpc, "id"> = { name: "bench", cidr: "10.77.0.0/16", gateway: "10.77.0.1" };
