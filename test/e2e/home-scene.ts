@@ -55,12 +55,18 @@ export class HomeScene {
     await eventually(what, async () => (await this.mapped()).join() === wanted.toSorted().join(), limitMs);
   }
 
-  /** A container on the host behind the router, once others have found the host again. */
+  /** A container on the host behind the router, once others have found the host again: for some seconds they may not know yet that they lost it. */
   async run(image: string): Promise<void> {
-    await eventually("the host is reached", async () => (await this.shown())?.state === "alive", SOON_MS);
     const words = ["--memory", "16m", "--disk", "32m", "--publish", "8080:80", "--forward", "--", ...WEB];
-    const ran = await this.lab.cc(["run", "--detach", "--name", "web", "--host", "h2", "--image", image, ...words]);
-    if (ran.code !== 0) throw new Error(ran.stderr);
+    let refusal = "";
+    const runs = async (): Promise<boolean> => {
+      const { code, stderr } = await this.lab.cc(["run", "--detach", "--name", "web", "--host", "h2", "--image", image, ...words]);
+      refusal = stderr;
+      return code === 0;
+    };
+    await eventually("the host is reached", runs, SOON_MS).catch(() => {
+      throw new Error(refusal);
+    });
   }
 
   /** From host 1, for which the home is behind its router. busybox's own limit (`-T`) ends Debian's static build with a fault. */

@@ -39,7 +39,7 @@ withLab("a VPC's addresses on both sides of a cut", { hosts: 3, zones: "a,a,a", 
     new Map((await lab.json<Container[]>(["ps", "--all"], { host })).flatMap(({ name, address }) => (address === "" ? [] : [[name, address]])));
 
   await t.test("both give a hundred; what cannot be given names its owner", async (t) => {
-    await lab.must("cut", "1");
+    for (const other of ["2", "3"]) await lab.must("cut", "1", other);
     await eventually(
       "both sides see the cut",
       async () =>
