@@ -27,6 +27,12 @@ export interface ShellHelper {
   close(): Promise<void>;
 }
 
+/** A long-lived program of ours, in Perl, that answers one request after another: starting one for each costs more than what it does. */
+export interface PerlHelper {
+  ask(request: string, options?: { readonly timeoutMs?: number; readonly signal?: AbortSignal }): Promise<CommandOutcome>;
+  close(): Promise<void>;
+}
+
 /** Quotes a word for a POSIX shell. */
 export function shellQuote(word: string): string {
   return /^[A-Za-z0-9_@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;

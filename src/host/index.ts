@@ -3,7 +3,8 @@
  *
  * Commands: `createCommandRunner` spawns a program without a shell, in a process group of its own, with a limit in
  * time and output. `createShellHelper` keeps one /bin/sh and feeds it scripts, because spawn blocks Node's loop while
- * it copies page tables (1 ms at 50 MB, 38 ms at 1 GB), a kept shell costs 1 ms at any size. Both pass on a
+ * it copies page tables (1 ms at 50 MB, 38 ms at 1 GB), a kept shell costs 1 ms at any size. `createPerlHelper` keeps
+ * a program of ours that works in other network namespaces. All pass on a
  * short list of environment variables only, so that a secret in the peer's environment reaches no other program.
  * `startChildProgram` runs a module of ours in a process of its own and asks it things.
  * Files: `writeFileDurably` replaces a file so that a power cut leaves the old or the new one.
@@ -23,6 +24,7 @@ export { createCommandRunner, errorCode, type StreamingCommandRunner } from "./c
 export { makeFolderDurably, removeFileDurably, syncFolder, writeFileDurably } from "./durable-file.ts";
 export { createLogger, type LogLevel } from "./logger.ts";
 export { loopsOver, type MountPoint, mountsIn } from "./mounts.ts";
+export { createPerlHelper, SETNS } from "./perl-helper.ts";
 export { systemRandom } from "./random.ts";
 export { redact } from "./redact.ts";
 export { createShellHelper } from "./shell-helper.ts";

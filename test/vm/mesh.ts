@@ -5,6 +5,7 @@ import { firewallState } from "../../nodes/peer/network/firewall-state.ts";
 import { type WayTo, wayTo } from "../../nodes/peer/network/ways.ts";
 import { HostFactsSchema } from "../../src/api/gen/cc/v1/records_pb.ts";
 import { formatIp, type PeerId, silentLogger } from "../../src/base/index.ts";
+import { createNftProgram } from "../../src/firewall/drivers/nft/program.ts";
 import { createNftFirewall } from "../../src/firewall/drivers/nft.ts";
 import type { FirewallDriver } from "../../src/firewall/index.ts";
 import { createShellHelper } from "../../src/host/index.ts";
@@ -78,7 +79,13 @@ export class Mesh {
       const keyFile = join(host.runDir, "identity", "wireguard.key");
       await mkdir(dirname(keyFile), { recursive: true });
       const places = { host: host.netns, vpc: (vpc: string) => join(host.runDir, "vpc", vpc, "net"), container: namespaceOf };
-      hosts.push(new MeshHost(host, await openTunnel(host.shell, keyFile), createNftFirewall({ logger: silentLogger, shell: createShellHelper() }, places)));
+      hosts.push(
+        new MeshHost(
+          host,
+          await openTunnel(host.shell, keyFile),
+          createNftFirewall({ logger: silentLogger, shell: createShellHelper(), program: createNftProgram() }, places),
+        ),
+      );
     }
     return new Mesh(scene, vpc, hosts);
   }

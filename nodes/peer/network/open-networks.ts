@@ -1,10 +1,12 @@
 import { mkdir, readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import type { ContainerId, Logger, ShellHelper } from "../../../src/base/index.ts";
+import { createNftProgram } from "../../../src/firewall/drivers/nft/program.ts";
 import { createNftFirewall } from "../../../src/firewall/drivers/nft.ts";
 import { createShellHelper, systemClock, systemRandom } from "../../../src/host/index.ts";
 import { listeningPorts } from "../../../src/ports/drivers/listening.ts";
 import { createNameServer } from "../../../src/vpc/drivers/name-server.ts";
+import { createPortProgram } from "../../../src/vpc/drivers/overlay/port-program.ts";
 import { openOverlay } from "../../../src/vpc/drivers/overlay.ts";
 import { openTunnel, whyNoTunnel } from "../../../src/vpc/drivers/tunnel.ts";
 import { findUnderlay } from "../../../src/vpc/drivers/underlay.ts";
@@ -33,9 +35,10 @@ export async function openNetworks(
 ): Promise<{ readonly service: HostNetworks; close(): Promise<void> }> {
   await mkdir(files.runJoined, { recursive: true, mode: 0o700 });
   const shells = { overlay: createShellHelper(), firewall: createShellHelper(), look: createShellHelper() };
-  const overlay = await openOverlay({ shell: shells.overlay }, { runDir: config.runDir, transit: TRANSIT_CIDR });
+  const programs = { overlay: createPortProgram(), firewall: createNftProgram() };
+  const overlay = await openOverlay({ shell: shells.overlay, program: programs.overlay }, { runDir: config.runDir, transit: TRANSIT_CIDR });
   const firewall = createNftFirewall(
-    { logger: log, shell: shells.firewall },
+    { logger: log, shell: shells.firewall, program: programs.firewall },
     { host: undefined, vpc: (vpc) => overlay.namespaceOf(vpc), container: (container) => namespaceOf(container) },
   );
   const names = createNameServer({ address: transitHost, port: DNS_PORT, program: nameServerProgram, clock: systemClock, random: systemRandom, log });
@@ -61,7 +64,7 @@ export async function openNetworks(
     service,
     close: async () => {
       await service.stop();
-      await Promise.all(Object.values(shells).map((shell) => shell.close()));
+      await Promise.all([...Object.values(shells), ...Object.values(programs)].map((kept) => kept.close()));
     },
   };
 }

@@ -1,17 +1,19 @@
 import { statSync } from "node:fs";
-import { CcError, type CommandOutcome, type ContainerId, type Logger, type ShellHelper, type VpcId } from "../../base/index.ts";
+import { CcError, type CommandOutcome, type ContainerId, type Logger, type PerlHelper, type ShellHelper, type VpcId } from "../../base/index.ts";
 import type { DropCount, FirewallDriver, LoggedTraffic, PlaceFailure } from "../driver.ts";
 import { type Place, placeName, type Ruleset, rulesetsOf } from "../rulesets.ts";
 import type { FirewallState } from "../state.ts";
 import { changeText, removalText, type TablePlan, tableText } from "../table.ts";
-import { readGenerations } from "./nft/generations.ts";
 import { countersIn, frameText, holds, loggedIn } from "./nft/listing.ts";
-import { ABSENT, applyScript, changedUdpPorts, countersScript, describePlace, familiesIn, forgetUdpScript, frameScript, listScript } from "./nft/scripts.ts";
+import { readGenerations, transact } from "./nft/program.ts";
+import { ABSENT, absentScript, changedUdpPorts, countersScript, describePlace, familiesIn, forgetUdpScript, frameScript, listScript } from "./nft/scripts.ts";
 
 export type NftFirewallDeps = {
   readonly logger: Logger;
   /** A kept shell of its own. */
   readonly shell: ShellHelper;
+  /** What `createNftProgram` gives. */
+  readonly program: PerlHelper;
 };
 
 /** Where network namespaces are pinned, absolute. */
@@ -22,7 +24,6 @@ export type NamespacePaths = {
   readonly container: (container: ContainerId) => string;
 };
 
-/** 10,000 published ports in one transaction take a third of a second. */
 const SCRIPT_MS_MAX = 30_000;
 /** The generation of a namespace in which nobody ever had a rule. */
 const FIRST_GENERATION = 1;
@@ -79,9 +80,9 @@ class NftFirewall implements FirewallDriver {
 
   check(): Promise<readonly Place[]> {
     return this.#inTurn(async () => {
-      const held = [...this.#known.values()].filter(({ tables, isAssumed }) => (tables ?? []).length > 0 || isAssumed).sort(hostFirst);
+      const held = [...this.#known.values()].filter(({ tables, isAssumed }) => (tables ?? []).length > 0 || isAssumed);
       const generations = await readGenerations(
-        this.#deps.shell,
+        this.#deps.program,
         held.map(({ path }) => path),
       );
       const changed: Place[] = [];
@@ -156,9 +157,8 @@ class NftFirewall implements FirewallDriver {
       else strangers.push(stranger);
     }
     this.#hasMet = true;
-    strangers.sort(hostFirst);
     const generations = await readGenerations(
-      this.#deps.shell,
+      this.#deps.program,
       strangers.map(({ path }) => path),
     );
     for (const [at, stranger] of strangers.entries()) {
@@ -208,9 +208,9 @@ class NftFirewall implements FirewallDriver {
     const isHost = known.place.kind === "host";
     const isUnknownHost = isHost && known.tables === undefined;
     const lists = isHost && tables.length > 0 && (known.frame === undefined || frameOf(known.tables) !== frameOf(tables));
-    const { exitCode, stdout } = await this.#run(applyScript({ path: known.path, text, saysAbsent: isUnknownHost }));
+    const wasAbsent = isUnknownHost && (await this.#run(absentScript(known.path))).stdout.startsWith(ABSENT);
+    const { exitCode, stdout } = await transact(this.#deps.program, known.path, text);
     if (exitCode !== 0) return stdout.trim().slice(0, 1_000);
-    const wasAbsent = stdout.startsWith(`${ABSENT}\n`);
     if (lists) this.#learnFrame(known);
     // What an earlier process left is as it should be, more likely than not: flows go on.
     const before = known.tables ?? (wasAbsent ? [] : tables);
@@ -267,10 +267,6 @@ class NftFirewall implements FirewallDriver {
     return turn;
   }
 }
-
-/** The one that is named by no path is asked before the asking process goes elsewhere. */
-const hostFirst = (a: { readonly path: string | undefined }, b: { readonly path: string | undefined }): number =>
-  Number(a.path !== undefined) - Number(b.path !== undefined);
 
 /** Names of namespaces are used again by the kernel, so also when it came about. Undefined: there is none. */
 function identityOf(path: string | undefined): string | undefined {

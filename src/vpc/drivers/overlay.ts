@@ -1,6 +1,6 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import { CcError, type Cidr, type ContainerId, formatCidr, formatIp, type Ip, type ShellHelper, type VpcId } from "../../base/index.ts";
+import { CcError, type Cidr, type ContainerId, formatCidr, formatIp, type Ip, type PerlHelper, type ShellHelper, type VpcId } from "../../base/index.ts";
 import { type HostNetwork, type LocalPort, type Underlay, type VpcNetwork, vpcMtu } from "../network.ts";
 import type { AttachRequest, OverlayDriver, OverlayOutcome } from "../overlay-driver.ts";
 import { type AttachedPort, portsOf, sortPorts, type VpcModel, wantedVpc, withoutPort, withPort } from "../overlay-model.ts";
@@ -15,6 +15,8 @@ import { Turns } from "./overlay/turns.ts";
 export type OverlayDeps = {
   /** A kept shell of its own, in the host's network namespace: an attach waits for nobody else's script. */
   readonly shell: ShellHelper;
+  /** What `createPortProgram` gives. */
+  readonly program: PerlHelper;
 };
 
 export type OverlaySettings = {
@@ -33,7 +35,7 @@ const TRIES = 2;
 
 /** Opens the driver: waits for commands of an earlier peer and sees which VPCs are there. One driver per run folder and host. */
 export async function openOverlay(deps: OverlayDeps, settings: OverlaySettings): Promise<OverlayDriver> {
-  const kernel = new OverlayKernel(deps.shell, join(settings.runDir, "vpc"));
+  const kernel = new OverlayKernel(deps.shell, deps.program, join(settings.runDir, "vpc"));
   const ownNamespace = await kernel.open();
   const overlay = new Overlay(kernel, settings.transit, ownNamespace);
   await overlay.open();
@@ -256,8 +258,11 @@ class Overlay implements OverlayDriver {
     for (let attempt = 0; attempt < TRIES; attempt += 1) {
       const model = this.#memory.of(vpc.id) ?? (await this.#ensure(underlay, vpc));
       this.#memory.forget(vpc.id);
-      const isFirst = attempt === 0;
-      problem = await this.#kernel.port({ vpc: vpc.id, namespacePath, lines: isFirst ? lines : attachLines(vpc, mark, vpcMtu(underlay)), clear: !isFirst });
+      const script = { vpc: vpc.id, namespacePath };
+      problem =
+        attempt === 0
+          ? await this.#kernel.port({ ...script, lines })
+          : await this.#kernel.portAnew({ ...script, lines: attachLines(vpc, mark, vpcMtu(underlay)) });
       if (problem === undefined) return this.#memory.remember(vpc.id, withPort(model, vpc.id, { mark, mtu: vpcMtu(underlay) }));
     }
     throw new CcError("INTERNAL", `container ${mark.container} cannot be attached to VPC ${vpc.id}: ${problem}`);

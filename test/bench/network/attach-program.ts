@@ -6,9 +6,11 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { addressAt, base32, type Cidr, type ContainerId, formatIp, type Ip, parseCidr, type ShellHelper, type VpcId } from "../../../src/base/index.ts";
 import { networkScript } from "../../../src/containers/drivers/crun-conmon/scripts.ts";
+import { createNftProgram } from "../../../src/firewall/drivers/nft/program.ts";
 import { createNftFirewall } from "../../../src/firewall/drivers/nft.ts";
 import type { FirewallState, PublishedPort } from "../../../src/firewall/index.ts";
 import { createCommandRunner, createLogger, createShellHelper, createUserNamespacePin, systemRandom } from "../../../src/host/index.ts";
+import { createPortProgram } from "../../../src/vpc/drivers/overlay/port-program.ts";
 import { openOverlay } from "../../../src/vpc/drivers/overlay.ts";
 import { gatewayOf, macOf, portName, TRANSIT_CIDR, transitName, type Underlay, type VpcNetwork } from "../../../src/vpc/index.ts";
 
@@ -43,6 +45,7 @@ type Port = { readonly container: ContainerId; readonly address: Ip };
 type Vpc = Pick<VpcNetwork, "id" | "vni" | "cidr" | "gateway"> & { readonly ports: Port[] };
 
 const shells = { overlay: createShellHelper(), firewall: createShellHelper(), other: createShellHelper() };
+const programs = { overlay: createPortProgram(), firewall: createNftProgram() };
 const userNamespace = createUserNamespacePin({ runDir: join(folder, "pin"), commands: createCommandRunner() });
 const pathOf = (container: ContainerId): string => join(folder, container);
 const underlay: Underlay = { mtu: 1_500, vxlanPort: 4_789, neighbours: [2, 3].map(hostAddress) };
@@ -50,9 +53,10 @@ const underlay: Underlay = { mtu: 1_500, vxlanPort: 4_789, neighbours: [2, 3].ma
 await userNamespace.ready();
 await run(shells.other, "ip link set lo up");
 await run(shells.firewall, ":"); // The peer's have begun, too.
-const overlay = await openOverlay({ shell: shells.overlay }, { runDir: folder, transit: TRANSIT_CIDR });
+await programs.firewall.ask("generations\n");
+const overlay = await openOverlay({ shell: shells.overlay, program: programs.overlay }, { runDir: folder, transit: TRANSIT_CIDR });
 const firewall = createNftFirewall(
-  { logger: createLogger({ level: "warn" }), shell: shells.firewall },
+  { logger: createLogger({ level: "warn" }), shell: shells.firewall, program: programs.firewall },
   { host: undefined, vpc: (vpc) => overlay.namespaceOf(vpc), container: pathOf },
 );
 let vnis = 100;
@@ -167,4 +171,4 @@ for (let turn = 0; turn < PUBLISHED; turn += 1) {
 }
 console.log(JSON.stringify({ first, more, published: withPort, byHand: hand } satisfies AttachReport));
 await overlay.close();
-await Promise.all(Object.values(shells).map((shell) => shell.close()));
+await Promise.all([...Object.values(shells), ...Object.values(programs)].map((kept) => kept.close()));

@@ -4,6 +4,7 @@
  */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { createNftProgram } from "../../../src/firewall/drivers/nft/program.ts";
 import { createNftFirewall } from "../../../src/firewall/drivers/nft.ts";
 import type { FirewallDriver, FirewallState } from "../../../src/firewall/index.ts";
 import { createLogger, createShellHelper } from "../../../src/host/index.ts";
@@ -14,6 +15,7 @@ export type RulesReport = readonly { readonly entries: number; readonly full: nu
 
 const [folder = "", turnsText = "", ...sizes] = process.argv.slice(2);
 const shell = createShellHelper();
+const program = createNftProgram();
 const vpc = join(folder, "vpc");
 const containers = join(folder, "container");
 for (const path of [vpc, containers]) {
@@ -38,7 +40,10 @@ async function timed(into: number[], driver: FirewallDriver, state: FirewallStat
 const report = sizes.map((size) => ({ entries: Number(size), full: [] as number[], increment: [] as number[], check: [] as number[] }));
 for (let turn = 0; turn < Number(turnsText); turn += 1) {
   for (const { entries, full, increment, check } of report) {
-    const driver = createNftFirewall({ logger: createLogger({ level: "warn" }), shell }, { host: undefined, vpc: () => vpc, container: () => containers });
+    const driver = createNftFirewall(
+      { logger: createLogger({ level: "warn" }), shell, program },
+      { host: undefined, vpc: () => vpc, container: () => containers },
+    );
     await timed(full, driver, stateOf(entries));
     await timed(increment, driver, stateOf(entries + 1));
     const fromMs = performance.now();
@@ -48,4 +53,4 @@ for (let turn = 0; turn < Number(turnsText); turn += 1) {
   }
 }
 console.log(JSON.stringify(report satisfies RulesReport));
-await shell.close();
+await Promise.all([shell.close(), program.close()]);

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { type ContainerId, formatIp, silentLogger } from "../../../src/base/index.ts";
+import { createNftProgram } from "../../../src/firewall/drivers/nft/program.ts";
 import { createNftFirewall } from "../../../src/firewall/drivers/nft.ts";
 import type { FirewallDriver } from "../../../src/firewall/index.ts";
 import { createShellHelper } from "../../../src/host/index.ts";
@@ -41,7 +42,7 @@ export class Topology {
   readonly #prefix = `ccfw${process.pid}-`;
   readonly #made: string[] = [];
   readonly #children: ChildProcess[] = [];
-  readonly #shells: ReturnType<typeof createShellHelper>[] = [];
+  readonly #kept: { close(): Promise<void> }[] = [];
 
   path = (namespace: Namespace): string => `/run/netns/${this.#name(namespace)}`;
   #name = (namespace: string): string => `${this.#prefix}${namespace}`;
@@ -60,11 +61,12 @@ export class Topology {
   /** A driver of its own, as a peer that has just started has it. */
   driver(host: HostName = "h1", logger = silentLogger): FirewallDriver {
     const shell = createShellHelper();
-    this.#shells.push(shell);
+    const program = createNftProgram();
+    this.#kept.push(shell, program);
     const nameOf = (container: ContainerId): ContainerName =>
       (Object.keys(CONTAINERS) as ContainerName[]).find((name) => CONTAINERS[name].id === container) ?? "web";
     return createNftFirewall(
-      { logger, shell },
+      { logger, shell, program },
       {
         host: this.path(host),
         vpc: (vpc) => this.path(`${vpc === VPCS.one.id ? "one" : "two"}@${host}`),
@@ -175,7 +177,7 @@ export class Topology {
 
   async close(): Promise<void> {
     await this.stopServing();
-    await Promise.all(this.#shells.map((shell) => shell.close()));
+    await Promise.all(this.#kept.map((kept) => kept.close()));
     for (const name of this.#made.splice(0)) await runProgram(["ip", "netns", "del", name]);
   }
 

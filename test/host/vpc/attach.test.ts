@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import t from "tap";
 import { formatIp } from "../../../src/base/index.ts";
-import { portScript } from "../../../src/vpc/drivers/overlay/scripts.ts";
+import { portRequest } from "../../../src/vpc/drivers/overlay/scripts.ts";
 import { portName, vpcMtu } from "../../../src/vpc/index.ts";
 import { attachLines } from "../../../src/vpc/overlay-port.ts";
 import { ip, makeVpc, newContainer, probe, Scene, type TestContainer, type TestHost, UNDERLAY_MTU } from "./harness.ts";
@@ -39,11 +39,10 @@ t.test("our own program makes a port as ip and bridge do, and says what the kern
   const namespace = Number((await one.run("stat -Lc %i /proc/self/ns/net")).stdout);
   await host.overlay.ensureVpc(scene.underlay(host), scene.vpcAt(host, vpc));
   const lines = attachLines(vpc, { container: one.id, address: one.address, namespace }, vpcMtu(scene.underlay(host)));
-  const script = portScript(join(host.runDir, "vpc"), { vpc: vpc.id, namespacePath: one.namespacePath, lines, clear: false });
-  t.equal(script.match(/\b(nsenter|bridge|ip) -/g), null, "one program");
-  t.same(await host.shell.run(script), { exitCode: 0, stdout: "", stderr: "" });
+  const request = portRequest(join(host.runDir, "vpc"), { vpc: vpc.id, namespacePath: one.namespacePath, lines });
+  t.same(await host.program.ask(request), { exitCode: 0, stdout: "", stderr: "" });
   t.same(await probe(one, [vpc.gateway]), []);
-  t.match(await host.shell.run(script), { exitCode: /[^0]/, stdout: /^link add eth0 .*: File exists$/m });
+  t.match(await host.program.ask(request), { exitCode: 1, stdout: /^link add eth0 .*: File exists$/m });
   // What it made is, to the last flag, what a look at it wants.
   await host.open();
   t.same(await host.overlay.converge(() => scene.network(host)), nothing);

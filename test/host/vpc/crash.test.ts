@@ -46,7 +46,7 @@ async function converges(t: Test, vpcs: readonly TestVpc[], containers: readonly
 /** Does `work` again and again, each time cut off later, until it is not. Gives at how many places it was. */
 async function cutEverywhere(work: (shell: CutShell) => Promise<void>, then: (where: string) => Promise<void>): Promise<number> {
   for (let after = 0, places = 0; ; after += STRIDE, places += 1) {
-    const shell = new CutShell(host.shell, after);
+    const shell = new CutShell(host, after);
     const error: unknown = await work(shell).then(
       () => undefined,
       (thrown: unknown) => thrown,
@@ -63,7 +63,7 @@ t.test("cut off while a VPC and its first container come", async (t) => {
   const container = await scene.makeContainer(host, vpc, "10.0.0.10");
   const places = await cutEverywhere(
     async (shell) => {
-      const driver = await host.open(shell);
+      const driver = await host.open(shell, shell.program);
       await driver.converge(networkOf([vpc, beside.vpc]));
       await scene.attach(container, withOthers(scene.vpcAt(host, vpc)));
     },
@@ -90,7 +90,7 @@ t.test("cut off while a change is made, and while containers and the VPC go", as
       await driver.converge(networkOf([vpc]));
       await scene.attach(goes, withOthers(scene.vpcAt(host, vpc)));
       await host.inVpc(vpc.id, "ip link del vx0; ip neigh del 10.0.0.20 dev br0");
-      const next = await host.open(shell);
+      const next = await host.open(shell, shell.program);
       await next.converge(networkOf([vpc]));
       await next.detach(goes.id);
     },
@@ -107,7 +107,8 @@ t.test("cut off while a change is made, and while containers and the VPC go", as
   );
   t.ok(places > 10 / STRIDE, `${places} places`);
   scene.drop(goes);
-  await host.open(new CutShell(host.shell, 1));
+  const cut = new CutShell(host, 1);
+  await host.open(cut, cut.program);
   await t.rejects(host.overlay.detach(stays.id), { code: "CANCELLED" });
   scene.drop(stays);
   await converges(t, [], [], "its last container");

@@ -7,6 +7,7 @@ import {
   formatIp,
   type Ip,
   type PeerId,
+  type PerlHelper,
   parseCidr,
   parseIp,
   type ShellHelper,
@@ -15,6 +16,7 @@ import {
 } from "../../../src/base/index.ts";
 import { networkScript } from "../../../src/containers/drivers/crun-conmon/scripts.ts";
 import { createCommandRunner, createShellHelper, createUserNamespacePin, mountsIn, systemRandom } from "../../../src/host/index.ts";
+import { createPortProgram } from "../../../src/vpc/drivers/overlay/port-program.ts";
 import { openOverlay } from "../../../src/vpc/drivers/overlay.ts";
 import {
   gatewayOf,
@@ -62,6 +64,8 @@ export class TestHost {
   readonly #raw: ShellHelper;
   /** As a peer has it: in the host's network namespace. */
   readonly shell: ShellHelper;
+  /** It is where the tests are, and goes where it is told. */
+  readonly program = createPortProgram();
   readonly local = new Map<VpcId, LocalPort[]>();
   driver: OverlayDriver | undefined;
 
@@ -78,8 +82,8 @@ export class TestHost {
   }
 
   /** The driver of a new peer; the one before is not asked. */
-  async open(shell = this.shell): Promise<OverlayDriver> {
-    this.driver = await openOverlay({ shell }, { runDir: this.runDir, transit: TRANSIT_CIDR });
+  async open(shell = this.shell, program: PerlHelper = this.program): Promise<OverlayDriver> {
+    this.driver = await openOverlay({ shell, program }, { runDir: this.runDir, transit: TRANSIT_CIDR });
     return this.driver;
   }
 
@@ -170,7 +174,7 @@ export class Scene {
   async openWith(host: TestHost, range: string): Promise<OverlayDriver> {
     const transit = parseCidr(range);
     if (!transit.ok) throw new TypeError(transit.message);
-    return openOverlay({ shell: host.shell }, { runDir: host.runDir, transit: transit.value });
+    return openOverlay({ shell: host.shell, program: host.program }, { runDir: host.runDir, transit: transit.value });
   }
 
   async run(script: string): Promise<string> {
@@ -247,7 +251,7 @@ export class Scene {
 
   async close(): Promise<void> {
     for (const { path } of (await mountsIn(this.folder)).toReversed()) await this.#shell.run(`umount -l ${shellQuote(path)}`);
-    await this.#shell.close();
+    await Promise.all([this.#shell, ...this.hosts.map(({ program }) => program)].map((kept) => kept.close()));
     await rm(this.folder, { recursive: true });
   }
 }

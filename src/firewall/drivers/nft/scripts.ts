@@ -6,27 +6,10 @@ import { type SetPlan, TABLE_NAME, type TablePlan } from "../../table.ts";
 const inside = (path: string | undefined): string => (path === undefined ? "" : `nsenter --net=${q(path)} `);
 
 const TABLE = `inet ${TABLE_NAME}`;
-/** No line of ours begins like this. */
-const END = "CC_END_OF_RULES";
 export const ABSENT = "absent";
 
-export type ApplyScript = {
-  readonly path: string | undefined;
-  readonly text: string;
-  /** First says `absent` where our table is not there yet. */
-  readonly saysAbsent: boolean;
-};
-
-/** One transaction. By a here-document: nft refuses the sockets that Node gives to children. */
-export function applyScript({ path, text, saysAbsent }: ApplyScript): string {
-  const enter = inside(path);
-  return [
-    ...(saysAbsent ? [`${enter}nft -t list table ${TABLE} >/dev/null 2>&1 || echo ${ABSENT}`] : []),
-    `${enter}nft -f - <<'${END}' || exit 1`,
-    `${text}${END}`,
-  ].join("\n");
-}
-
+/** Says `absent` where our table is not there yet. */
+export const absentScript = (path: string | undefined): string => `${inside(path)}nft -t list table ${TABLE} >/dev/null 2>&1 || echo ${ABSENT}`;
 export const listScript = (path: string | undefined): string => `${inside(path)}nft -j list table ${TABLE}`;
 /** Without its elements. */
 export const frameScript = (path: string | undefined): string => `${inside(path)}nft -j -t list table ${TABLE}`;

@@ -1,26 +1,42 @@
 import { mkdir, readdir, readFile, rm, rmdir, statfs, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { CcError, type CommandOutcome, isVpcId, type ShellHelper, type VpcId } from "../../../base/index.ts";
+import { CcError, type CommandOutcome, isVpcId, type PerlHelper, type ShellHelper, type VpcId } from "../../../base/index.ts";
 import { errorCode } from "../../../host/index.ts";
 import { pinOf } from "../../overlay-names.ts";
 import type { Plan } from "../../overlay-plan.ts";
 import { type OverlaySeen, parseSeen } from "../../overlay-seen.ts";
-import { applyScript, BEGIN, BUSY_EXIT, FAILED, observeScript, openScript, type PortScript, portScript, SEEN_FILE } from "./scripts.ts";
+import {
+  applyScript,
+  BEGIN,
+  BUSY_EXIT,
+  FAILED,
+  idleRequest,
+  observeScript,
+  openScript,
+  type PortScript,
+  portRequest,
+  portScript,
+  SEEN_FILE,
+} from "./scripts.ts";
 
 const SCRIPT_MS_MAX = 60_000;
+/** Not a script: it starts nothing. Then `ip` and `bridge` are tried. */
+const PORT_MS_MAX = 20_000;
 /** Magic number of nsfs (linux/magic.h): a path of this type is a pinned namespace. */
 const NSFS_MAGIC = 0x6e73_6673;
 const SAID_CHARS = 300;
 
 export type NamedPlan = { readonly vpc: VpcId | "host"; readonly plan: Plan };
 
-/** The effects of the overlay: its folder of pins, and scripts in the one kept shell. */
+/** The effects of the overlay: its folder of pins, scripts in the one kept shell, and the one kept program that makes ports. */
 export class OverlayKernel {
   readonly #shell: ShellHelper;
+  readonly #program: PerlHelper;
   readonly folder: string;
 
-  constructor(shell: ShellHelper, folder: string) {
+  constructor(shell: ShellHelper, program: PerlHelper, folder: string) {
     this.#shell = shell;
+    this.#program = program;
     this.folder = folder;
   }
 
@@ -28,6 +44,8 @@ export class OverlayKernel {
   async open(): Promise<number> {
     await mkdir(this.folder, { recursive: true, mode: 0o700 });
     const outcome = await this.#run(openScript(this.folder));
+    // Begun here, so that no attach waits for that. Where it cannot be, `ip` and `bridge` are there.
+    this.#program.ask(idleRequest(this.folder), { timeoutMs: PORT_MS_MAX }).catch(() => undefined);
     return Number(said(outcome));
   }
 
@@ -78,6 +96,18 @@ export class OverlayKernel {
 
   /** Undefined: it went well; else the commands' words. */
   async port(script: PortScript): Promise<string | undefined> {
+    try {
+      const outcome = await this.#program.ask(portRequest(this.folder, script), { timeoutMs: PORT_MS_MAX });
+      return outcome.exitCode === 0 ? undefined : said(outcome);
+    } catch (error) {
+      // It ended, or was killed because it hung: the kernel is not to blame.
+      if (error instanceof CcError && (error.code === "INTERNAL" || error.code === "TIMEOUT")) return error.message;
+      throw error;
+    }
+  }
+
+  /** The same by `ip` and `bridge`, whatever our own program left half-made. */
+  async portAnew(script: PortScript): Promise<string | undefined> {
     const outcome = await this.#shell.run(portScript(this.folder, script), { timeoutMs: SCRIPT_MS_MAX });
     return outcome.exitCode === 0 ? undefined : said(outcome);
   }

@@ -1,19 +1,20 @@
-import { shellQuote as q } from "../../../base/index.ts";
+import type { PerlHelper } from "../../../base/index.ts";
+import { createPerlHelper } from "../../../host/index.ts";
 
 /**
- * Does what `ip` and `bridge` do for the lines that attach a container, in one process instead of nine programs one after another: starting them is
- * what an attach takes. Perl for the same reasons as the observer. `in PATH` goes to a namespace, `set PATH VALUE` writes a sysctl that is there; the
- * numbers are those of the kernel's uapi headers. It stops at the first line that the kernel refuses, or that it does not know.
+ * Does what `ip` and `bridge` do for the lines that attach a container, in one kept process instead of nine programs one after another: starting
+ * them is what an attach takes. A request begins with the folder that its paths start from, and the pipe in it that is held open meanwhile.
+ * `in PATH` goes to a namespace, `set PATH VALUE` writes a sysctl that is there; the numbers are those of the kernel's uapi headers. It stops at the
+ * first line that the kernel refuses, or that it does not know.
  */
 const PROGRAM = String.raw`
-my $setns = shift;
 my ($link, $inet);
 my %flag = (learning => 8, flood => 9, proxy_arp => 10, mcast_flood => 27, bcast_flood => 30, neigh_suppress => 32, locked => 39);
 sub attr { my ($type, $value) = @_; my $bytes = 4 + length $value; pack("S S a*", $bytes, $type, $value) . "\0" x (-$bytes & 3) }
 sub word { pack("L", shift) }
 sub mac { my ($text) = @_; $text =~ tr/://d; pack("H12", $text) }
 sub ip { pack("C4", split(/\./, shift)) }
-sub fault { die "$_: @_\n" }
+sub fault { die "@_\n" }
 sub device {
   my $request = pack("a16 x24", shift);
   ioctl($inet, 0x8933, $request) or fault($!);
@@ -29,15 +30,14 @@ sub ask {
   $error == 0 or fault($!);
 }
 sub change { my ($name, $flags, $attributes) = @_; ask(16, 0, pack("x4 l L L", device($name), $flags, $flags) . $attributes) }
-while (<STDIN>) {
-  chomp;
+sub act {
+  local $_ = shift;
   if (/^in (.+)$/) {
-    open(my $ns, "<", $1) or fault($!);
-    syscall($setns, fileno($ns), 0x40000000) == 0 or fault($!);
+    enter($1) or fault($!);
     socket($link, 16, 3, 0) && socket($inet, 2, 2, 0) or fault($!);
     setsockopt($link, 1, 20, pack("q q", 5, 0));
   } elsif (/^set (\S+) (\S+)$/) {
-    next unless -e "/proc/sys/net/$1";
+    return unless -e "/proc/sys/net/$1";
     open(my $file, ">", "/proc/sys/net/$1") or fault($!);
     syswrite($file, $2) or fault($!);
   } elsif (/^link add (\S+) address (\S+) mtu (\d+) type veth peer name (\S+) mtu (\d+) netns (\S+)$/) {
@@ -67,13 +67,19 @@ while (<STDIN>) {
   } else {
     fault("not known");
   }
-}`;
-
-/** setns(2), as its processors number it. */
-export const SETNS: Readonly<Record<string, number>> = { x64: 308, arm64: 268 };
-
-/** The shell's line; undefined: not for these processors. */
-export function portProgram(lines: readonly string[]): readonly string[] | undefined {
-  const setns = SETNS[process.arch];
-  return setns === undefined ? undefined : [`exec perl -e ${q(PROGRAM)} ${setns} <<'.'`, ...lines, "."];
 }
+sub answer {
+  my ($folder, $pipe, @lines) = split(/\n/, shift);
+  eval {
+    chdir $folder and open(my $held, "+<", $pipe) or die "$folder: $!\n";
+    for my $line (@lines) { eval { act($line); 1 } or die "$line: $@" }
+  };
+  ($link, $inet) = ();
+  my $said = $@;
+  chdir "/";
+  ($said ne "" ? 1 : 0, $said);
+}
+`;
+
+/** Kept where the overlay is: one for each driver. */
+export const createPortProgram = (): PerlHelper => createPerlHelper(PROGRAM);

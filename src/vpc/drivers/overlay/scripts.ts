@@ -1,10 +1,10 @@
 import { CcError, shellQuote as q, type VpcId } from "../../../base/index.ts";
+import { SETNS } from "../../../host/index.ts";
 import { INSIDE_SYSCTLS } from "../../overlay-model.ts";
 import { CONTAINER_DEVICE, pinOf } from "../../overlay-names.ts";
 import type { Batch, Plan } from "../../overlay-plan.ts";
 import type { AttachLines } from "../../overlay-port.ts";
 import { HOST_SECTION } from "../../overlay-seen.ts";
-import { portProgram, SETNS } from "./port-program.ts";
 
 /**
  * The shell scripts of the driver as text. They run in the overlay's folder. A script goes on when the peer that began it is killed, so each
@@ -124,21 +124,25 @@ export type PortScript = {
   readonly vpc: VpcId;
   readonly namespacePath: string;
   readonly lines: AttachLines;
-  /** An earlier attempt may have left a device there. */
-  readonly clear: boolean;
 };
 
 const NO_IPV6 = "ipv6/conf/default/disable_ipv6 1";
 
-/** Stops at what fails. What our own program could not do is done by `ip` and `bridge`. */
-export function portScript(folder: string, { vpc, namespacePath, lines, clear }: PortScript): string {
-  const quick = [`in ${namespacePath}`, `set ${NO_IPV6}`, ...lines.container, `in ${pinOf(vpc)}`, ...lines.vpc, ...lines.fdb];
-  const program = clear ? undefined : portProgram(quick);
-  if (program !== undefined) return begun(folder, program);
+/** What our own program is asked, as `portScript` has it done by `ip` and `bridge`. */
+export function portRequest(folder: string, { vpc, namespacePath, lines }: PortScript): string {
+  const { container, vpc: inside, fdb } = lines;
+  return [idleRequest(folder), `in ${namespacePath}`, `set ${NO_IPV6}`, ...container, `in ${pinOf(vpc)}`, ...inside, ...fdb].join("\n");
+}
+
+/** Of the same program: nothing but an answer. */
+export const idleRequest = (folder: string): string => [folder, BUSY_PIPE].join("\n");
+
+/** Takes away what an earlier attempt left half-made, and stops at what fails. */
+export function portScript(folder: string, { vpc, namespacePath, lines }: PortScript): string {
   const container = `nsenter --net=${q(namespacePath)}`;
   const fdb = lines.fdb.length === 0 ? [] : batch("exec bridge -batch -", lines.fdb);
   return begun(folder, [
-    ...(clear ? [`${container} ip link del ${CONTAINER_DEVICE} 2>/dev/null`] : []),
+    `${container} ip link del ${CONTAINER_DEVICE} 2>/dev/null`,
     // Before there is a device: it takes this over. Loopback keeps its IPv6.
     ...within(container, [assign(NO_IPV6), ...batch("exec ip -batch -", lines.container)]),
     ...within(`nsenter --net=${pinOf(vpc)}`, [...batch("ip -batch -", lines.vpc, " || exit 1"), ...fdb]),
