@@ -53,7 +53,7 @@ const underlay: Underlay = { mtu: 1_500, vxlanPort: 4_789, neighbours: [2, 3].ma
 await userNamespace.ready();
 await run(shells.other, "ip link set lo up");
 await run(shells.firewall, ":"); // The peer's have begun, too.
-await programs.firewall.ask("generations\n");
+await programs.firewall.ask("generations\n.");
 const overlay = await openOverlay({ shell: shells.overlay, program: programs.overlay }, { runDir: folder, transit: TRANSIT_CIDR });
 const firewall = createNftFirewall(
   { logger: createLogger({ level: "warn" }), shell: shells.firewall, program: programs.firewall },
