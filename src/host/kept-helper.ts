@@ -23,7 +23,7 @@ type Job = {
 
 type Running = { readonly job: Job; readonly output: BoundedOutput; release(): void };
 
-export type KeptKind = {
+type KeptKind = {
   /** In what is said of it. */
   readonly name: string;
   readonly argv: readonly string[];

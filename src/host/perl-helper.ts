@@ -19,7 +19,9 @@ sub enter {
 }
 sub main {
   $| = 1;
-  while (defined(my $head = <STDIN>)) {
+  while (1) {
+    idle() if defined &idle;
+    defined(my $head = <STDIN>) or last;
     my ($mark, $bytes) = split(" ", $head);
     read(STDIN, my $request, $bytes) == $bytes or last;
     my ($code, $said) = answer($request);
@@ -33,7 +35,8 @@ sub main {
 /**
  * Keeps a program of ours in Perl, which is on every Debian (perl-base is essential): it can enter namespaces and open the
  * kernel's sockets, as neither Node nor a shell can, and starting one for each thing to do takes longer than doing it. The
- * program's `sub answer` gets a request, and returns an exit code and what there is to say.
+ * program's `sub answer` gets a request, and returns an exit code and what there is to say. Before it waits for one, its `sub idle`
+ * is called if it has one.
  */
 export function createPerlHelper(program: string): PerlHelper {
   const setns = SETNS[process.arch];

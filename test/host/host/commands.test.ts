@@ -6,6 +6,7 @@ import t from "tap";
 import { type ShellHelper, sleep } from "../../../src/base/index.ts";
 import {
   createCommandRunner,
+  createPerlHelper,
   createShellHelper,
   makeFolderDurably,
   removeFileDurably,
@@ -125,6 +126,32 @@ t.test("shell helper: closed, it takes nothing more and is gone; it dies with it
   await t.rejects(shell.run("true"), { code: "CANCELLED" });
   const source = new URL("../../../src/host/index.ts", import.meta.url).pathname;
   const script = `import { createShellHelper } from "${source}"; const h = createShellHelper(); console.log((await h.run("echo $$")).stdout); process.kill(process.pid, "SIGKILL");`;
+  const outcome = await commands.run([process.execPath, "--input-type=module", "-e", script]);
+  t.ok(await untilDead(Number(outcome.stdout)));
+});
+
+t.test("perl helper: answers in order, killed at its time limit, there again; it dies with its process", async (t) => {
+  const perl = createPerlHelper('sub answer { my $asked = shift; sleep 60 if $asked eq "sleep"; exit 3 if $asked eq "exit"; (length $asked, "$$\\n$asked") }');
+  t.teardown(() => perl.close());
+  const requests = ["one", "tw\u00f6\n\n", "", "x".repeat(300_000)];
+  const answers = await Promise.all(requests.map((request) => perl.ask(request)));
+  const pid = answers[0]?.stdout.split("\n")[0];
+  t.same(
+    answers.map(({ exitCode, stdout }) => [exitCode, stdout]),
+    requests.map((request) => [Buffer.byteLength(request), `${pid}\n${request}`]),
+  );
+  const hanging = perl.ask("sleep", { timeoutMs: 200 });
+  const behind = perl.ask("behind");
+  await t.rejects(hanging, { code: "TIMEOUT" });
+  t.match((await behind).stdout, /behind$/);
+  t.ok(await untilDead(Number(pid)));
+  await t.rejects(perl.ask("exit"), { code: "INTERNAL", message: /ended in the middle/ });
+  const last = Number((await perl.ask("")).stdout);
+  await perl.close();
+  t.ok(await untilDead(last));
+  await t.rejects(perl.ask(""), { code: "CANCELLED" });
+  const source = new URL("../../../src/host/index.ts", import.meta.url).pathname;
+  const script = `import { createPerlHelper } from "${source}"; const h = createPerlHelper("sub answer { (0, $$) }"); console.log((await h.ask("")).stdout); process.kill(process.pid, "SIGKILL");`;
   const outcome = await commands.run([process.execPath, "--input-type=module", "-e", script]);
   t.ok(await untilDead(Number(outcome.stdout)));
 });

@@ -6,10 +6,10 @@ const GENERATIONS_MS_MAX = 30_000;
 const TRANSACTION_MS_MAX = 30_000;
 
 /**
- * `transact` gives nft the text that follows its line, in the namespace at the path that follows the word: by itself, since each program more that is
- * started for it (a shell, nsenter) takes as long as what nft does. `generations` asks nf_tables of each namespace for its generation, a number that
- * grows by one with every transaction that changes anything (NFT_MSG_GETGEN); a program for each of 200 would take 20 times as long. The path `.`: the
- * host's own.
+ * `transact` gives nft the lines that follow, in the namespace at the path behind the word: without a shell and nsenter, since each program that is
+ * started takes as long as what nft does. `generations` asks nf_tables of the namespaces at the paths that follow, one a line, for their generation:
+ * a number that grows by one with every transaction that changes anything (NFT_MSG_GETGEN); a program for each of 200 would take 20 times as long.
+ * The path `.`: where the program is at home.
  */
 const PROGRAM = String.raw`
 # Of nft's tables in memory eight are as large as what malloc gives back to the kernel at once, which takes a fifth of its time.
@@ -23,21 +23,31 @@ sub generation {
   my ($length, $type) = unpack("L S", $answer);
   $type == (10 << 8 | 15) && length $answer >= 28 ? unpack("x24 N", $answer) : "-";
 }
-sub transact {
-  my ($path, $text) = @_;
-  pipe(my $input, my $give) and pipe(my $take, my $output) and defined(my $child = fork) or return (1, "nft cannot be started: $!");
-  if ($child == 0) {
-    open(STDIN, "<&", $input) and open(STDOUT, ">&", $output) and open(STDERR, ">&", $output)
-      and ($path eq "." or enter($path)) and exec("nft", "-f", "-");
-    print STDERR "$path: nft cannot be started: $!\n";
-    kill("KILL", $$);
+# The next child is there before it is asked for: it waits at home for a path, goes there and becomes nft, whose input is what follows.
+my @waiting;
+sub idle {
+  return if @waiting;
+  pipe(my $input, my $give) and pipe(my $take, my $output) and defined(my $child = fork) or return;
+  return @waiting = ($child, $give, $take) if $child;
+  close($give);
+  open(STDIN, "<&", $input) and open(STDOUT, ">&", $output) and open(STDERR, ">&", $output) or kill("KILL", $$);
+  my ($path, $next) = ("", "");
+  while ($next ne "\n") {
+    $path .= $next;
+    # Nobody will ask any more.
+    sysread(STDIN, $next, 1) or kill("KILL", $$);
   }
-  close($input);
-  close($output);
+  ($path eq "." or enter($path)) and exec("nft", "-f", "-");
+  print STDERR "$path: nft cannot be started: $!\n";
+  kill("KILL", $$);
+}
+sub transact {
+  idle();
+  my ($child, $give, $take) = splice(@waiting) or return (1, "nft cannot be started: $!");
   {
     # One that ends without reading all says why.
     local $SIG{PIPE} = "IGNORE";
-    print $give $text;
+    print $give shift;
     close($give);
   }
   my $said = do { local $/; <$take> };
@@ -45,9 +55,8 @@ sub transact {
   ($? & 127 ? 128 + ($? & 127) : $? >> 8, $said);
 }
 sub answer {
-  my ($first, $rest) = split(/\n/, shift, 2);
-  my ($word, $path) = split(/ /, $first, 2);
-  $word eq "transact" ? transact($path, $rest) : (0, join("\n", map { generation($_) } split(/\n/, $rest, -1)));
+  my ($word, $rest) = split(/[ \n]/, shift, 2);
+  $word eq "transact" ? transact($rest) : (0, join("\n", map { generation($_) } split(/\n/, $rest)));
 }
 `;
 
