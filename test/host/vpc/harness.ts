@@ -34,7 +34,6 @@ const VXLAN_PORT = 4_789;
 export const UNDERLAY_MTU = 1_500;
 
 const newId = (): string => base32(systemRandom.bytes(13)).slice(0, 20);
-const newVpc = (): VpcId => `n${newId()}` as VpcId;
 export const newContainer = (): ContainerId => `c${newId()}` as ContainerId;
 
 export function ip(text: string): Ip {
@@ -50,7 +49,7 @@ export function makeVpc(cidrText = "10.0.0.0/16"): TestVpc {
   const cidr = parseCidr(cidrText);
   if (!cidr.ok) throw new TypeError(cidr.message);
   vnis += 1;
-  return { id: newVpc(), vni: vnis, cidr: cidr.value, gateway: gatewayOf(cidr.value) };
+  return { id: `n${newId()}` as VpcId, vni: vnis, cidr: cidr.value, gateway: gatewayOf(cidr.value) };
 }
 
 /** A network namespace that stands for a host, with one leg on the wire. */
@@ -64,7 +63,6 @@ export class TestHost {
   readonly #raw: ShellHelper;
   /** As a peer has it: in the host's network namespace. */
   readonly shell: ShellHelper;
-  /** It is where the tests are, and goes where it is told. */
   readonly program = createPortProgram();
   readonly local = new Map<VpcId, LocalPort[]>();
   driver: OverlayDriver | undefined;
@@ -229,10 +227,9 @@ export class Scene {
   }
 
   vpcAt(host: TestHost, vpc: TestVpc): VpcNetwork {
-    const others = this.hosts.filter((other) => other !== host);
     const portsOf = (other: TestHost) =>
       (other.local.get(vpc.id) ?? []).map(({ address }) => ({ address, host: wayBetween(host, other), peer: other.name as PeerId }));
-    return { ...vpc, local: host.local.get(vpc.id) ?? [], remote: others.flatMap(portsOf) };
+    return { ...vpc, local: host.local.get(vpc.id) ?? [], remote: this.hosts.filter((other) => other !== host).flatMap(portsOf) };
   }
 
   /** What state says to a host. */
@@ -289,8 +286,8 @@ print "lost $_\n" for sort values %left;
 
 /** What was not answered; empty: all of them were. */
 export async function probe(from: TestContainer, to: readonly Ip[], bytes = 84): Promise<readonly string[]> {
-  const stdout = expectDone(await from.run(`perl -e ${shellQuote(PROBE)} ${bytes} ${to.map(formatIp).join(" ")}`), "probe");
-  return stdout.split("\n").filter((line) => line !== "");
+  const said = expectDone(await from.run(`perl -e ${shellQuote(PROBE)} ${bytes} ${to.map(formatIp).join(" ")}`), "probe").trim();
+  return said === "" ? [] : said.split("\n");
 }
 
 /** Counts VXLAN packets that a host sends. */

@@ -12,7 +12,7 @@ const TRANSACTION_MS_MAX = 30_000;
  * The path `.`: where the program is at home.
  */
 const PROGRAM = String.raw`
-# Of nft's tables in memory eight are as large as what malloc gives back to the kernel at once, which takes a fifth of its time.
+# nft makes eight large tables in memory for each transaction. Asking the kernel for each and giving it back took a fifth of its time.
 $ENV{GLIBC_TUNABLES} = "glibc.malloc.mmap_threshold=33554432";
 sub generation {
   my ($path) = @_;
