@@ -45,7 +45,13 @@ export type FetchTask = {
 
 export type Fetched = { readonly record: ImageRecord; readonly layers: readonly UnpackedLayer[] };
 
-type Pull = FetchTask & { readonly tools: FetchTools; readonly arrived: string; readonly unpacker: Unpacker };
+type Pull = FetchTask & {
+  readonly tools: FetchTools;
+  readonly arrived: string;
+  readonly unpacker: Unpacker;
+  /** Bytes of the layers that were here when the pull began to count on them. They stay, though their images may go meanwhile. */
+  readonly countedOn: ReadonlyMap<Digest, number>;
+};
 type Unpacked = UnpackResult & { readonly folder: string };
 
 const LOOK_MS = 40;
@@ -61,6 +67,7 @@ export async function fetchImage(tools: FetchTools, task: FetchTask): Promise<Fe
   const arrived = join(folder, "b", "sha256");
   await mkdir(arrived, { recursive: true, mode: 0o700 });
   const seeds = knownLayers(tools.shelf, manifest);
+  const countedOn = new Map([...seeds.values()].map(({ key }) => [key, tools.shelf.layerBytes(key)]));
   for (const digest of seeds.keys()) await writeFile(join(arrived, hexOf(digest)), "");
   const fetchBytes = manifest.layers.reduce((sum, layer) => (seeds.has(layer.digest) ? sum : sum + layer.sizeBytes), 0);
   await demandRoom(folder, fetchBytes, tools.freeBytesMin);
@@ -70,9 +77,10 @@ export async function fetchImage(tools: FetchTools, task: FetchTask): Promise<Fe
   try {
     const text = await Promise.race([session.config(reference, signal), failureOf(copied)]);
     const config = checkedConfig(text, task, tools.platform);
-    const plan = valueOf(planPull(manifest, config.diffIds, (key) => tools.shelf.hasLayer(key)));
-    for (const { blob, diffId } of plan.layers) if ((seeds.get(blob.digest) ?? diffId) !== diffId) throw notAsConfigured(diffId);
-    const pull: Pull = { ...task, signal, tools, arrived, unpacker };
+    const plan = valueOf(planPull(manifest, config.diffIds, (key) => countedOn.has(key) || tools.shelf.hasLayer(key)));
+    for (const { blob, diffId } of plan.layers) if ((seeds.get(blob.digest)?.diffId ?? diffId) !== diffId) throw notAsConfigured(diffId);
+    for (const { key } of plan.layers) if (key !== undefined && !countedOn.has(key)) countedOn.set(key, tools.shelf.layerBytes(key));
+    const pull: Pull = { ...task, signal, tools, arrived, unpacker, countedOn };
     const unpacked = await unpackAsTheyArrive(pull, plan, copied);
     await copied;
     return await stackLayers(pull, plan, config, unpacked);
@@ -87,13 +95,14 @@ export async function fetchImage(tools: FetchTools, task: FetchTask): Promise<Fe
   }
 }
 
-/** The manifest's layers that are here by what was learned from earlier pulls, with the digests of what is in them. */
-function knownLayers(shelf: ImageShelf, { layers }: FetchTask["manifest"]): ReadonlyMap<Digest, Digest> {
+/** The manifest's layers that are here by what was learned from earlier pulls, with the digests of what is in them and their keys. */
+function knownLayers(shelf: ImageShelf, { layers }: FetchTask["manifest"]): ReadonlyMap<Digest, { readonly diffId: Digest; readonly key: Digest }> {
   const diffIds = layers.map(({ digest }) => shelf.diffIdOf(digest));
-  const known = new Map<Digest, Digest>();
+  const known = new Map<Digest, { readonly diffId: Digest; readonly key: Digest }>();
   for (const [at, { digest }] of layers.entries()) {
     const diffId = diffIds[at];
-    if (diffId !== undefined && keyOfLayer(diffIds.slice(0, at + 1), (key) => shelf.hasLayer(key)) !== undefined) known.set(digest, diffId);
+    const key = keyOfLayer(diffIds.slice(0, at + 1), (one) => shelf.hasLayer(one));
+    if (diffId !== undefined && key !== undefined) known.set(digest, { diffId, key });
   }
   return known;
 }
@@ -202,7 +211,7 @@ function leftOf(tools: FetchTools, done: Iterable<UnpackResult>): { readonly byt
 
 /** From the lowest up, since a layer that takes something from those below it needs them as they will be. */
 async function stackLayers(pull: Pull, plan: PullPlan, config: ParsedConfig, unpacked: ReadonlyMap<LayerPlan, Unpacked>): Promise<Fetched> {
-  const { manifest, reference, unpacker, signal } = pull;
+  const { manifest, reference, unpacker, signal, countedOn } = pull;
   const { shelf, pin } = pull.tools;
   const folders: string[] = [];
   const records = new Map<Digest, { key: Digest; bytes: number }>();
@@ -213,7 +222,7 @@ async function stackLayers(pull: Pull, plan: PullPlan, config: ParsedConfig, unp
     if (own?.needs !== undefined) await unpacker.bind({ folder: own.folder, needs: own.needs, below: [...folders], userns: pin.path }, signal);
     if (own !== undefined) fresh.push({ key, folder: own.folder });
     folders.push(own?.folder ?? shelf.layerPath(key));
-    records.set(layer.diffId, { key, bytes: own?.bytes ?? shelf.layerBytes(key) });
+    records.set(layer.diffId, { key, bytes: own?.bytes ?? countedOn.get(key) ?? 0 });
   }
   const layers = manifest.layers.flatMap((blob, at): LayerRecord[] => {
     const diffId = config.diffIds[at];

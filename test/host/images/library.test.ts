@@ -206,38 +206,41 @@ t.test("collection: by age, by room, never what a container here needs; layers a
   t.equal((await names(fixture, "l")).length, 1);
 });
 
-t.test("a pull that counts on a layer keeps it, though its image goes meanwhile", async (t) => {
-  const fixture = await fixtureFor(t);
-  const base = { entries: [{ path: "base", data: "b".repeat(50_000) }] };
-  const old = buildImage({ layers: [base] });
-  const next = buildImage({ layers: [base, { entries: [{ path: "top", data: "t" }] }] });
-  const gate: { open: () => void; reached: () => void } = { open: () => undefined, reached: () => undefined };
-  const opened = new Promise<void>((resolve) => Object.assign(gate, { open: resolve }));
-  const reached = new Promise<void>((resolve) => Object.assign(gate, { reached: resolve }));
-  const top = next.layerDigests[1] ?? "";
-  const store = fixture.open({
-    source: {
-      offers: async (digests) => new Map(digests.map((digest) => [digest, ["other" as PeerId]])),
-      async *read(_from, digest) {
-        if (digest === top) {
-          gate.reached();
-          await opened;
-        }
-        yield next.blobs.get(digest) ?? next.manifest;
+for (const before of ["its configuration is known", "its other layer is here"] as const)
+  t.test(`a pull that counts on a layer keeps it, though its image goes before ${before}`, async (t) => {
+    const fixture = await fixtureFor(t);
+    const base = { entries: [{ path: "base", data: "b".repeat(50_000) }] };
+    const old = buildImage({ layers: [base] });
+    const next = buildImage({ layers: [base, { entries: [{ path: "top", data: "t" }] }] });
+    const gate: { open: () => void; reached: () => void } = { open: () => undefined, reached: () => undefined };
+    const opened = new Promise<void>((resolve) => Object.assign(gate, { open: resolve }));
+    const reached = new Promise<void>((resolve) => Object.assign(gate, { reached: resolve }));
+    const config: unknown = JSON.parse(next.manifest.toString());
+    const awaited = before === "its other layer is here" ? next.layerDigests[1] : (config as { config: { digest: string } }).config.digest;
+    const store = fixture.open({
+      source: {
+        offers: async (digests) => new Map(digests.map((digest) => [digest, ["other" as PeerId]])),
+        async *read(_from, digest) {
+          if (digest === awaited) {
+            gate.reached();
+            await opened;
+          }
+          yield next.blobs.get(digest) ?? next.manifest;
+        },
       },
-    },
+    });
+    await upload(store, old);
+    await store.pull(`mesh/old@${old.digest}`, soon());
+    const pulling = store.pull(`mesh/next@${next.digest}`, soon());
+    await reached;
+    await store.library.remove([old.digest as Digest]);
+    gate.open();
+    const image = await pulling;
+    for (const layer of image.layers) await access(layer);
+    t.equal(image.layers.length, 2);
+    t.ok(image.sizeBytes > 50_000, "and its size");
+    t.equal(await readFile(join(image.layers[0] ?? "", "base"), "utf8"), "b".repeat(50_000));
   });
-  await upload(store, old);
-  await store.pull(`mesh/old@${old.digest}`, soon());
-  const pulling = store.pull(`mesh/next@${next.digest}`, soon());
-  await reached;
-  await store.library.remove([old.digest as Digest]);
-  gate.open();
-  const image = await pulling;
-  for (const layer of image.layers) await access(layer);
-  t.equal(image.layers.length, 2);
-  t.equal(await readFile(join(image.layers[0] ?? "", "base"), "utf8"), "b".repeat(50_000));
-});
 
 t.test("killed -9 in the midst of uploads: what is in place is whole, the rest is gone at the next start", async (t) => {
   const fixture = await fixtureFor(t);

@@ -133,8 +133,8 @@ table inet cc {
   }
   chain input {
     type filter hook input priority 0; policy accept;
-    iifname "lo" accept
     ct state established,related accept
+    iifname "lo" accept
     jump in_vpc_deny
   }
   chain in_vpc_deny {
@@ -143,8 +143,8 @@ table inet cc {
   }
   chain output {
     type filter hook output priority 0; policy accept;
-    oifname "lo" accept
     ct state established,related accept
+    oifname "lo" accept
     ip daddr 10.7.0.1 meta l4proto { tcp, udp } th dport 53 accept
     jump out_vpc_allow
   }
