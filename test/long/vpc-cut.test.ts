@@ -6,7 +6,7 @@ type Vpc = { readonly used: number; readonly addresses: number; readonly blocks:
 const A_SIDE = 100;
 const AT_ONCE = 4;
 const ALL = 253;
-const SMALL = ["--memory", "16m", "--disk", "1m", "--vpc", "shop"];
+const SMALL = ["--memory", "16m", "--disk", "16m", "--vpc", "shop"];
 const SLEEPING = ["--", "sleep", "100000"];
 
 /** 200 containers and the rest of a /24: some minutes on two cores. */
