@@ -185,12 +185,16 @@ export class BlockExchange {
     });
   }
 
-  async #inTurn<T>(id: VpcId, give: () => Promise<T>): Promise<T> {
-    await this.#giving.get(id)?.catch(() => undefined);
-    const giving = give().finally(() => {
-      this.#leaving.delete(id);
-      if (this.#giving.get(id) === giving) this.#giving.delete(id);
-    });
+  /** One after another, however many wait: each is behind the last that came, not behind the one that is at work. */
+  #inTurn<T>(id: VpcId, give: () => Promise<T>): Promise<T> {
+    const before = this.#giving.get(id) ?? Promise.resolve();
+    const giving = before
+      .catch(() => undefined) // Told to whoever asked for it.
+      .then(give)
+      .finally(() => {
+        this.#leaving.delete(id);
+        if (this.#giving.get(id) === giving) this.#giving.delete(id);
+      });
     this.#giving.set(id, giving);
     return giving;
   }

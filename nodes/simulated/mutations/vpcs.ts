@@ -85,6 +85,14 @@ export const VPC_MUTATIONS: readonly Mutation[] = [
     patches: [{ file: "src/vpc/block-exchange.ts", find: "if (this.#parts.unheard(vpc).length > 0) return [];", replace: "" }],
   },
   {
+    name: "of several that wait for an owner's block two are served at once",
+    hazard: "double-block",
+    scenario: "many hosts ask one owner",
+    patches: [
+      { file: "src/vpc/block-exchange.ts", find: "this.#giving.set(id, giving);", replace: "if (!this.#giving.has(id)) this.#giving.set(id, giving);" },
+    ],
+  },
+  {
     name: "a removed host's blocks are nobody's",
     hazard: "removed-blocks",
     scenario: "burns and is removed; a new host comes",

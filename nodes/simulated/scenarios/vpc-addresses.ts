@@ -1,4 +1,4 @@
-import { type ContainerId, formatIp, type VpcId } from "../../../src/base/index.ts";
+import { type ContainerId, formatIp, sizeOf, type VpcId } from "../../../src/base/index.ts";
 import { piecesOf, placeOf } from "../../../src/vpc/index.ts";
 import type { SimulatedHost } from "../host.ts";
 import type { Ask } from "../user.ts";
@@ -67,6 +67,29 @@ export const VPC_ADDRESS_SCENARIOS: readonly Scenario[] = [
       stage.expect(addresses.size === all.length, "each to one container");
       const after = filled.map(({ ids }) => ids.map((id) => addressOf(stage, id)));
       stage.expect(JSON.stringify(before) === JSON.stringify(after), "nobody's address changed");
+      await stage.watch.healed();
+    },
+  },
+  {
+    hazard: "double-block",
+    what: "many hosts ask one owner for addresses at once: no block goes to two of them",
+    zones: ["a", "a", "a", "a", "a", "a"],
+    seeds: 2,
+    story: async (stage) => {
+      const [owner, ...others] = stage.world.hosts;
+      if (owner === undefined) return;
+      const vpc = await makeVpc(stage, "shop", "10.0.0.0/26", [owner]);
+      await stage.sleep(1_000);
+      const share = (host: SimulatedHost): number =>
+        piecesOfAt(host, vpc).reduce((sum, piece) => sum + (piece.owner === host.peer ? Number(sizeOf(piece.block)) : 0), 0);
+      await Promise.all(others.map((host) => fill(stage, vpc, host, share(host) - 1)));
+      // Long enough that all have asked before the first has its block.
+      Object.assign(owner.disk.speed, { syncMsMin: 40, syncMsMax: 60 });
+      for (let round = 1; round <= 2; round += 1) {
+        const given = await Promise.all(others.map((host) => fill(stage, vpc, host, 1)));
+        const refused = given.flatMap(({ refusal }) => refusal?.message ?? []);
+        stage.expect(refused.length === 0, `the owner gives to each that asks, round ${round}: ${refused[0]}`);
+      }
       await stage.watch.healed();
     },
   },
