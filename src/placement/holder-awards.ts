@@ -152,7 +152,10 @@ export class HolderAwards {
     } catch (fault) {
       // Nobody else has it. Should this disk show it after a crash all the same, the next epoch beats it.
       this.#ledger.drop(id);
-      logger.error({ container: id, code: asCcError(fault).code }, "claim not written");
+      const { code, message } = asCcError(fault);
+      // Stopped while the container's address was on its way: nothing is wrong here.
+      if (code === "STARTING") return this.#decline(award, key, refuse(code, message));
+      logger.error({ container: id, code }, "claim not written");
       return this.#decline(award, key, refuse("INTERNAL", "the host could not write its claim"));
     }
   }
