@@ -11,8 +11,6 @@ const FOUND = [
   146, 548, 778, 800, 995, 1038, 1297, 1345, 1900, 2401, 2866, 3223, 3276, 3571, 3716, 3735, 4047, 6227, 6515, 7870, 8251, 9425, 10_159, 10_298, 10_627, 10_949,
   11_121, 11_744, 13_462, 15_970, 16_835, 17_198,
 ];
-/** The same of that world, with 20 hosts. */
-const CUT_FOUND = [67];
 /** Worlds leave much behind that lives for a virtual second: collected in one go it costs a tenth less. */
 const HEAP = ["--min-semi-space-size=32", "--max-semi-space-size=64"];
 const MAIN = join(import.meta.dirname, "../../nodes/simulated/main.ts");
@@ -60,8 +58,6 @@ t.test("seeds that found a fault hold", async (t) => {
     t.equal(code, 0, stdout.slice(-20_000));
     t.match(stdout, new RegExp(`^${parts[part]?.length} seeds passed, 0 failed$`, "m"));
   }
-  const cut = await simulate("--cut-vpcs", "--hosts", "20", "--seeds", "1", ...CUT_FOUND.flatMap((seed) => ["--from", String(seed)]));
-  t.match(cut, { code: 0, stdout: new RegExp(`^${CUT_FOUND.length} seeds passed, 0 failed$`, "m") });
 });
 
 t.test("what is no number of seeds, hosts or minutes is refused", async (t) => {

@@ -27,7 +27,7 @@ export class FakeReplica implements Replica {
   readonly #listeners = new Set<(changed: readonly StoredRecord[]) => void>();
   #minor = 0;
   writeMs = 2;
-  failWrites = false;
+  failWrites: "INTERNAL" | "STARTING" | undefined;
 
   constructor(host: SimHost) {
     this.#host = host;
@@ -56,7 +56,7 @@ export class FakeReplica implements Replica {
   async write(drafts: readonly Draft[], options: WriteOptions = {}): Promise<Written> {
     const records = await Promise.all(drafts.map((draft) => this.stamp(draft)));
     await this.#host.world.time.sleep(this.writeMs);
-    if (this.failWrites) throw new CcError("INTERNAL", "the disk is full");
+    if (this.failWrites !== undefined) throw new CcError(this.failWrites, this.failWrites === "INTERNAL" ? "the disk is full" : "the records are closed");
     const frames = [...(options.beside ?? []), ...records.map((record) => record.frame)];
     this.store(frames);
     const others = this.#host.world.hosts.filter((other) => other !== this.#host && this.#host.world.isUp(this.#host, other));

@@ -119,10 +119,18 @@ t.test("a claim counts without a timer: a slow pull frees no room", async (t) =>
 
 t.test("a write that fails gives the room back and acknowledges nothing", async (t) => {
   const world = new World(1);
-  world.at(0).replica.failWrites = true;
+  world.at(0).replica.failWrites = "INTERNAL";
   t.match(await world.run(world.at(0), "token-1"), { ok: false, code: "INTERNAL", message: /could not write its claim/ });
   t.equal(world.at(0).placement.holder.used.containers, 0);
-  world.at(0).replica.failWrites = false;
+  world.at(0).replica.failWrites = undefined;
   t.match(await world.run(world.at(0), "token-1"), { ok: true }, "the same token goes through once the disk is well");
+  world.stop();
+});
+
+t.test("a claim that could not be written since the peer was stopping is no fault of the host's", async (t) => {
+  const world = new World(1);
+  world.at(0).replica.failWrites = "STARTING";
+  t.match(await world.run(world.at(0), "token-1"), { ok: false, code: "STARTING", message: /the records are closed/ });
+  t.equal(world.at(0).placement.holder.used.containers, 0);
   world.stop();
 });
